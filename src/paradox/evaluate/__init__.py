@@ -1,0 +1,1 @@
+"""Behaviour of a checkpoint on the items: what it answers and how it goes about it."""

@@ -1,0 +1,359 @@
+"""Step ``tables``: sum up all arms, with intervals, in the tables that figures and texts use.
+
+Rows with ``seed`` = "all" cross items with seeds; rows with a number hold one seed and its
+items only. *Before* is the untrained base. Accuracies and shares lie between 0 and 1; negative
+log-likelihoods are in nats per token. See `paradox.stats.bootstrap` for how to read intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from paradox.errors import DataError
+from paradox.evaluate.arms import (
+    ALL_SEEDS,
+    Arm,
+    Level,
+    Results,
+    levels,
+    read_items,
+    read_results,
+)
+from paradox.evaluate.summary import summarise
+from paradox.files import write_json, write_table
+from paradox.progress import Progress
+from paradox.stats.bootstrap import (
+    Estimate,
+    Proportion,
+    Resampling,
+    binomial_interval,
+    chance_range,
+    difference_in_differences,
+    difference_of_dids,
+    equivalence,
+    mean,
+)
+
+EVALUATED = ["samples", "correct", "recall", "greedy_correct"]
+SCORED = ["prompt_nll", "recall_nll", "recall_greedy"]
+# Benchmarks need not come with worked solutions.
+WORKED = ["reason_nll", "chain_nll"]
+# "gap" is the paradox in one number: it falls when the answer gets likelier than the prompt does.
+QUANTITIES = ["prompt", "recall", "reason", "chain", "gap"]
+RATES = {"accuracy": "accuracy", "greedy": "greedy_correct", "recall_share": "recall_share"}
+Row = dict[str, Any]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything the tables are made from."""
+
+    results: Results
+    levels: list[Level]
+    resampling: Resampling
+
+    @property
+    def exposed(self) -> Level:
+        """The exposed items that count as such."""
+        return self.levels[-1]
+
+    @property
+    def twin(self) -> Level | None:
+        """The twins, where there are any."""
+        return self.levels[0] if self.levels[0].group == "twin" else None
+
+    def slices(self, arm: Arm) -> Iterator[tuple[str, list[int], list[int]]]:
+        """Yield (name, seeds, steps) for each seed of the arm, then for all seeds."""
+        seeds = self.results.seeds(arm)
+        for seed in seeds:
+            yield str(seed), [seed], self.results.steps(arm, [seed])
+        yield ALL_SEEDS, seeds, self.results.steps(arm, seeds)
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write accuracy, did, perplexity, base and trajectory (csv) and summary (json).
+
+    Parameters
+    ----------
+    spec
+        ``seed`` (keys the bootstrap), ``resamples``, ``exposed_from`` (an exposed item with
+        fewer exposures does not count as exposed), ``equivalence_margin`` (in accuracy),
+        ``chance`` (probability that a guess is right, or None) and ``clean_base`` (name of the
+        base that never saw the items, or None).
+    inputs
+        ``evaluations`` and ``nlls``: lists of per-item files of all arms; ``items``: the item
+        table.
+    outputs
+        ``accuracy``, ``did``, ``perplexity``, ``base``, ``trajectory`` and ``summary``.
+
+    Raises
+    ------
+    DataError
+        When the files are malformed or do not fit together.
+    """
+    items = read_items(inputs["items"])
+    evaluated = _study(read_results(inputs["evaluations"], EVALUATED, items), items, spec)
+    for table in evaluated.results.each():
+        table["accuracy"] = table["correct"] / table["samples"]
+        table["recall_share"] = table["recall"] / table["samples"]
+    if not any(arm.trained for arm in evaluated.results.arms):
+        raise DataError("no trained arm was given: there is nothing to compare the bases with.")
+    scored = _study(read_results(inputs["nlls"], SCORED, items, WORKED), items, spec)
+    for table in scored.results.each():
+        table["gap_nll"] = table["recall_nll"] - table["prompt_nll"]
+    makers: dict[str, Callable[[], list[Row]]] = {
+        "accuracy": lambda: _accuracy(evaluated),
+        "did": lambda: _did(evaluated, spec),
+        "perplexity": lambda: _perplexity(scored),
+        "base": lambda: _base(evaluated, scored, spec["chance"]),
+        "trajectory": lambda: _trajectory(evaluated),
+    }
+    tables = {}
+    for number, (name, make) in enumerate(makers.items(), start=1):
+        tables[name] = pd.DataFrame(make())
+        if "exposure" in tables[name]:
+            tables[name] = tables[name].astype({"exposure": "Int64"})
+        write_table(outputs[name], tables[name])
+        progress("tables", number, len(makers), name)
+    write_json(outputs["summary"], summarise(tables, evaluated.levels, spec))
+
+
+def _study(results: Results, items: pd.DataFrame, spec: dict[str, Any]) -> Study:
+    measured = next(results.each()).index
+    chosen = levels(items, measured, spec["exposed_from"])
+    return Study(results, chosen, Resampling(spec["seed"], spec["resamples"]))
+
+
+def _columns(name: str, estimate: Estimate | Proportion | None) -> Row:
+    """Return name, name_low and name_high; empty fields where there is no estimate."""
+    if estimate is None:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _contrast(exposed: Array, twin: Array | None, resampling: Resampling) -> dict[str, Estimate]:
+    """Return the means of exposed and twin items and their difference (where twins exist)."""
+    if twin is None:
+        return {"exposed": mean(exposed, resampling, "exposed")}
+    found = difference_in_differences(exposed, twin, resampling)
+    return {"exposed": found.exposed, "twin": found.twin, "difference": found.did}
+
+
+# --- accuracy and its course --------------------------------------------------------------
+
+
+def _rates(study: Study, arm: Arm, seeds: list[int], step: int, level: Level) -> Row:
+    row: Row = {"items": len(level.items), "seeds": len(seeds)}
+    samples = study.results.values(arm, seeds, step, "samples", level.items)
+    row["samples"] = int(samples.min())
+    for name, column in RATES.items():
+        values = study.results.values(arm, seeds, step, column, level.items)
+        row |= _columns(name, mean(values, study.resampling, level.name))
+    return row
+
+
+def _accuracy(study: Study) -> list[Row]:
+    """Return one row per arm, seed, step and exposure level."""
+    rows = []
+    for arm in study.results.arms:
+        for seed, seeds, steps in study.slices(arm):
+            for step in steps:
+                for level in study.levels:
+                    row: Row = {**arm._asdict(), "seed": seed, "step": step, "level": level.name}
+                    row |= {"group": level.group, "exposure": level.exposure}
+                    rows.append(row | _rates(study, arm, seeds, step, level))
+    return rows
+
+
+def _trajectory(study: Study) -> list[Row]:
+    """Return accuracy and recall share by step for the two groups of the DiD."""
+    rows = []
+    for arm in study.results.arms:
+        for seed, seeds, steps in study.slices(arm):
+            for step in steps:
+                for level in (study.exposed, study.twin):
+                    if level is not None:
+                        row = {**arm._asdict(), "seed": seed, "step": step, "group": level.group}
+                        rows.append(row | _rates(study, arm, seeds, step, level))
+    return rows
+
+
+# --- difference in differences ------------------------------------------------------------
+
+
+def _gain(
+    study: Study, arm: Arm, seeds: list[int], step: int, level: Level | None
+) -> Array | None:
+    if level is None:
+        return None
+    after = study.results.values(arm, seeds, step, "accuracy", level.items)
+    return after - study.results.before(arm, "accuracy", level.items)
+
+
+def _did(study: Study, spec: dict[str, Any]) -> list[Row]:
+    """Return one row per trained arm and seed, at the last step that its seeds share."""
+    rows = []
+    for arm in (arm for arm in study.results.arms if arm.trained):
+        for seed, seeds, steps in study.slices(arm):
+            if steps:
+                key = {**arm._asdict(), "seed": seed, "step": steps[-1], "seeds": len(seeds)}
+                rows.append(key | _did_row(study, arm, seeds, steps[-1], spec))
+    return rows
+
+
+def _did_row(study: Study, arm: Arm, seeds: list[int], step: int, spec: dict[str, Any]) -> Row:
+    exposed = _gain(study, arm, seeds, step, study.exposed)
+    twin = _gain(study, arm, seeds, step, study.twin)
+    found = _contrast(exposed, twin, study.resampling)
+    did = found.get("difference")
+    row: Row = {
+        "items_exposed": len(study.exposed.items),
+        "items_twin": len(study.twin.items) if study.twin else 0,
+        **_columns("did", did),
+        "clear_of_zero": did.clear_of_zero if did else None,
+        **_columns("exposed_gain", found["exposed"]),
+        **_columns("twin_gain", found.get("twin")),
+    }
+    test = None
+    if twin is not None:
+        test = equivalence(exposed, twin, spec["equivalence_margin"], study.resampling)
+    row |= {
+        "equivalence_margin": spec["equivalence_margin"],
+        "equivalence_low": test.low if test else None,
+        "equivalence_high": test.high if test else None,
+        "equivalence_p": test.p if test else None,
+        "equivalent": test.equivalent if test else None,
+    }
+    truth = arm._replace(reward="ground_truth")
+    row |= _against(study, arm, truth, seeds, step, "minus_ground_truth")
+    clean = arm._replace(base=spec["clean_base"] or arm.base)
+    return row | _against(study, arm, clean, seeds, step, "minus_clean")
+
+
+def _against(
+    study: Study, arm: Arm, other: Arm, seeds: list[int], step: int, name: str
+) -> Row:
+    """Return the DiD of `arm` minus that of `other`, over the seeds that both have at `step`."""
+    shared = sorted(set(seeds) & set(study.results.seeds(other, step)))
+    estimate = None
+    if other != arm and shared and study.twin is not None:
+        gains = [
+            _gain(study, which, shared, step, level)
+            for which in (arm, other)
+            for level in (study.exposed, study.twin)
+        ]
+        estimate = difference_of_dids(*gains, study.resampling).did
+    return {
+        **_columns(name, estimate),
+        f"{name}_seeds": estimate.seeds if estimate else 0,
+        f"{name}_clear": estimate.clear_of_zero if estimate else None,
+    }
+
+
+# --- perplexity ---------------------------------------------------------------------------
+
+
+def _perplexity(study: Study) -> list[Row]:
+    """Return long rows: measure x quantity x group, per arm, seed and step.
+
+    Measures: ``nll`` (mean), ``change`` (since step 0) and ``minus_ground_truth`` (minus the
+    ground-truth arm at the same step, over shared seeds). Group ``difference`` is exposed minus
+    twin; for ``change`` this is the difference in differences.
+    """
+    rows = []
+    for arm in study.results.arms:
+        for seed, seeds, steps in study.slices(arm):
+            for step in steps:
+                key = {**arm._asdict(), "seed": seed, "step": step}
+                for quantity in QUANTITIES:
+                    rows += [key | row for row in _nll_rows(study, arm, seeds, step, quantity)]
+    return rows
+
+
+def _nll_rows(study: Study, arm: Arm, seeds: list[int], step: int, quantity: str) -> list[Row]:
+    column = f"{quantity}_nll"
+    chosen = _scored_items(study, arm, column)
+    if not chosen:
+        return []
+    now = [study.results.values(arm, seeds, step, column, items) for items in chosen]
+    measures = {"nll": now}
+    if arm.trained:
+        before = [study.results.before(arm, column, items) for items in chosen]
+        measures["change"] = [after - base for after, base in zip(now, before, strict=True)]
+        truth = arm._replace(reward="ground_truth")
+        shared = sorted(set(seeds) & set(study.results.seeds(truth, step)))
+        if truth != arm and shared:
+            measures["minus_ground_truth"] = [
+                study.results.values(arm, shared, step, column, items)
+                - study.results.values(truth, shared, step, column, items)
+                for items in chosen
+            ]
+    rows = []
+    for measure, values in measures.items():
+        twin = values[1] if len(values) > 1 else None
+        for group, found in _contrast(values[0], twin, study.resampling).items():
+            rows.append(
+                {
+                    "quantity": quantity,
+                    "measure": measure,
+                    "group": group,
+                    "value": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "items": found.items,
+                    "seeds": found.seeds,
+                }
+            )
+    return rows
+
+
+def _scored_items(study: Study, arm: Arm, column: str) -> list[pd.Index]:
+    """Return the exposed items and the twins that have this quantity; none without exposed."""
+    found = []
+    for level in (study.exposed, study.twin):
+        if level is not None:
+            has = np.isfinite(study.results.before(arm, column, level.items)[:, 0])
+            found.append(level.items[has])
+    return [items for items in found if len(items)] if len(found[0]) else []
+
+
+# --- the untrained bases ------------------------------------------------------------------
+
+
+def _base(evaluated: Study, scored: Study, chance: float | None) -> list[Row]:
+    """Return what each base knows before training, per exposure level.
+
+    ``recall_answer`` is the share of items whose recalled answer is the model's first choice
+    (exact binomial interval). ``chance_low`` and ``chance_high`` bound what guessing gives for
+    as many items.
+    """
+    rows = []
+    for arm in (arm for arm in evaluated.results.arms if not arm.trained):
+        seed = min(evaluated.results.seeds(arm))
+        for level in evaluated.levels:
+            rates = _rates(evaluated, arm, [seed], 0, level)
+            row: Row = {"base": arm.base, "level": level.name, "group": level.group}
+            row |= {"exposure": level.exposure, **_recalled(scored, arm, level.name, chance)}
+            rows.append(row | rates)
+    return rows
+
+
+def _recalled(scored: Study, arm: Arm, level: str, chance: float | None) -> Row:
+    held = [entry for entry in scored.levels if entry.name == level]
+    if arm not in scored.results.tables or not held:
+        return _columns("recall_answer", None) | {"recall_items": 0, **_columns("chance", None)}
+    first = scored.results.before(arm, "recall_greedy", held[0].items)
+    found = binomial_interval(int(first.sum()), len(first))
+    low, high = chance_range(found.n, chance) if chance is not None else (None, None)
+    row = _columns("recall_answer", found) | {"recall_items": found.n}
+    return row | {"chance": chance, "chance_low": low, "chance_high": high}

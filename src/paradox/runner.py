@@ -1,0 +1,156 @@
+"""Run one step: ``python -m paradox run STEP``; what every rule of the workflow calls.
+
+A step is a module with ``main(spec, inputs, outputs, progress)``. The runner checks the inputs
+and the disk, fixes threads and seeds, sends everything the libraries print to the log, shows
+progress and errors on the screen as well, and exits with 1 when the step failed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from paradox.errors import DataError, ParadoxError, hint, problems
+from paradox.files import raise_if_disk_full, require_disk_space
+from paradox.progress import Progress
+from paradox.steps import STEPS
+
+Paths = dict[str, Any]
+# Only these steps may ask a model hub for something (pinned models and benchmarks).
+ONLINE = {"data", "base"}
+# These steps load PyTorch; the others start in a fraction of a second.
+NUMERIC = {"base", "grpo", "evaluate", "perplexity"}
+
+
+def run(
+    step: str,
+    label: str,
+    spec: dict[str, Any],
+    inputs: Paths,
+    outputs: Paths,
+    threads: int,
+    disk_mb: float,
+    log: Path,
+) -> int:
+    """Run `step`; return the process's exit code (0 or 1).
+
+    Parameters
+    ----------
+    step
+        A key of `paradox.steps.STEPS`.
+    label
+        How the job calls itself in progress lines.
+    spec
+        The step's resolved parameters, plain data.
+    inputs, outputs
+        Named paths; a list where a step takes many files under one name.
+    threads
+        Number of CPU threads, part of the result's identity on most machines.
+    disk_mb
+        Space that must be free before the step starts.
+    log
+        Receives everything that is printed, tracebacks too.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with _printing_to(log) as streams:
+        progress = Progress(label, streams=streams)
+        try:
+            _check(step, inputs, outputs, disk_mb)
+            _environment(step, spec, threads)
+            module = importlib.import_module(STEPS[step])
+            try:
+                module.main(spec, inputs, outputs, progress)
+            except Exception as error:
+                raise_if_disk_full(error, next(iter(outputs.values())))
+                raise
+        except ParadoxError as error:
+            traceback.print_exc()
+            progress.say(f"ERROR: {error}")
+            return 1
+        except Exception as error:
+            traceback.print_exc()
+            progress.say(f"ERROR: {type(error).__name__}: {error} (traceback in {log})")
+            return 1
+        progress.say("done")
+        return 0
+
+
+def _check(step: str, inputs: Paths, outputs: Paths, disk_mb: float) -> None:
+    if step not in STEPS:
+        raise DataError(f"{step!r} is not a step; {hint(step, STEPS)}")
+    given = [p for value in inputs.values() for p in (value if isinstance(value, list) else [value])]
+    missing = [f"{path}: no such file" for path in given if not path.exists()]
+    if missing:
+        raise DataError(problems(f"step {step}: missing inputs", missing))
+    for path in outputs.values():
+        require_disk_space(path.parent, disk_mb)
+
+
+def _environment(step: str, spec: dict[str, Any], threads: int) -> None:
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    # Idle OpenMP threads that spin slow down every other job on a small machine.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    if step not in ONLINE:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if step in NUMERIC:
+        from paradox.models import set_determinism
+        from paradox.seeds import torch_seed
+
+        seed = spec["arm"]["seed"] if "arm" in spec else spec["seed"]
+        set_determinism(threads, torch_seed(seed, step))
+
+
+@contextmanager
+def _printing_to(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
+    """Send this process's output to `log`; yield the streams of the screen and of the log."""
+    streams = sys.stdout, sys.stderr
+    for stream in streams:
+        stream.flush()
+    saved = os.dup(1), os.dup(2)
+    with (
+        open(log, "w", encoding="utf-8", buffering=1) as file,
+        os.fdopen(os.dup(2), "w") as screen,
+    ):
+        # Libraries print through Python's streams, compiled code through the descriptors.
+        sys.stdout = sys.stderr = file
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield screen, file
+        finally:
+            sys.stdout, sys.stderr = streams
+            for number, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+def parse_paths(pairs: list[str]) -> Paths:
+    """Parse ``name=path`` (one file) and ``name+=path`` (one more of a list).
+
+    >>> parse_paths(["a=x", "b+=y", "b+=z"])["b"][1].name
+    'z'
+    """
+    paths: Paths = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if name.endswith("+"):
+            paths.setdefault(name[:-1], []).append(Path(value))
+        else:
+            paths[name] = Path(value)
+    return paths
+
+
+def parse_spec(text: str) -> dict[str, Any]:
+    """Parse a step's parameters (JSON)."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"--spec: not valid JSON ({error}).") from None

@@ -1,0 +1,1 @@
+"""Intervals and tests in which the item is the unit."""

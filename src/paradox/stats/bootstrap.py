@@ -1,0 +1,309 @@
+"""Item-cluster bootstrap: the item is the unit, samples are nested in it.
+
+Items are crossed with training seeds: every seed meets every item. The pigeonhole bootstrap
+(Owen 2007) therefore draws items and seeds independently, both with replacement, and weights
+the cell (item, seed) by the product of the two counts. Exposed and twin items are resampled
+separately, so every resample holds as many of each as the study does.
+
+How to read the intervals: they are percentile intervals. With one seed they cover the choice of
+items only; with several seeds they also cover the choice of seeds, and are then slightly wide
+for many seeds and somewhat narrow for two or three. Where all items agree (for example, none is
+solved), the bootstrap interval has no width; use `binomial_interval` there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from paradox.seeds import keyed_rng
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How to resample.
+
+    Attributes
+    ----------
+    seed
+        Keys the random weights. Two estimates with the same seed use the same weights for the
+        same group of items, so their difference is paired.
+    resamples
+        Number of bootstrap resamples.
+    level
+        Coverage of the intervals, between 0 and 1.
+    """
+
+    seed: int
+    resamples: int = 2000
+    level: float = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate with its interval.
+
+    Attributes
+    ----------
+    value, low, high
+        The estimate and the ends of its percentile interval, in the unit of the data.
+    items
+        Number of items (exposed and twin items together).
+    seeds
+        Number of training seeds (1 where none is involved).
+    """
+
+    value: float
+    low: float
+    high: float
+    items: int
+    seeds: int
+
+    @property
+    def clear_of_zero(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Did:
+    """A difference in differences and its two parts.
+
+    Attributes
+    ----------
+    did
+        Mean change of the exposed items minus mean change of the twins.
+    exposed, twin
+        The two mean changes.
+    """
+
+    did: Estimate
+    exposed: Estimate
+    twin: Estimate
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Result of two one-sided tests (TOST) of "the effect lies within +-margin".
+
+    Attributes
+    ----------
+    low, high
+        The 90 % interval; equivalence at the 5 % level means that it lies inside the margins.
+    margin
+        The margin, in the unit of the data.
+    p
+        The larger of the two one-sided bootstrap p-values.
+    equivalent
+        Whether the 90 % interval lies strictly inside the margins.
+    """
+
+    low: float
+    high: float
+    margin: float
+    p: float
+    equivalent: bool
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share with its exact (Clopper-Pearson) interval; `n` is the number of trials."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+# --- the bootstrap ------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _weights(seed: int, what: str, size: int, resamples: int) -> Array:
+    """Return multinomial weights, shape (resamples, size); each row has mean 1."""
+    rng = keyed_rng(seed, "bootstrap", what, size)
+    counts = rng.multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.float64)
+    counts.setflags(write=False)  # shared by every caller
+    return counts
+
+
+def _matrix(values: ArrayLike) -> Array:
+    """Return values as (items, seeds)."""
+    matrix = np.asarray(values, dtype=np.float64)
+    matrix = matrix[:, None] if matrix.ndim == 1 else matrix
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(f"expected values of shape (items,) or (items, seeds): {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise ValueError("every item needs a finite value under every seed")
+    return matrix
+
+
+def pigeonhole(groups: Mapping[str, ArrayLike], resampling: Resampling) -> dict[str, Array]:
+    """Return bootstrap draws of the mean of each group of items.
+
+    Parameters
+    ----------
+    groups
+        Maps a group's name to values of shape (items,) or (items, seeds). All groups have the
+        same seeds, in the same order.
+
+    Returns
+    -------
+    dict of arrays, each of shape (resamples,)
+        Draws of the groups' means. Item weights differ between groups; seed weights are shared,
+        because one training gives the values of all groups.
+
+    Raises
+    ------
+    ValueError
+        When a group is empty, holds a value that is not finite, or the seeds differ in number.
+    """
+    matrices = {name: _matrix(values) for name, values in groups.items()}
+    seeds = {matrix.shape[1] for matrix in matrices.values()}
+    if len(seeds) != 1:
+        raise ValueError(f"groups differ in their number of seeds: {sorted(seeds)}")
+    of_seeds = _weights(resampling.seed, "seeds", seeds.pop(), resampling.resamples)
+    draws = {}
+    for name, matrix in matrices.items():
+        of_items = _weights(resampling.seed, f"items {name}", len(matrix), resampling.resamples)
+        draws[name] = ((of_items @ matrix) * of_seeds).sum(axis=1) / matrix.size
+    return draws
+
+
+def _interval(draws: Array, level: float) -> tuple[float, float]:
+    tail = (1 - level) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _estimate(value: float, draws: Array, level: float, items: int, seeds: int) -> Estimate:
+    return Estimate(float(value), *_interval(draws, level), items, seeds)
+
+
+def mean(values: ArrayLike, resampling: Resampling, group: str = "items") -> Estimate:
+    """Return the mean of `values`, shape (items,) or (items, seeds), with its interval.
+
+    Parameters
+    ----------
+    group
+        Names the items: the same name and number of items gives the same weights.
+    """
+    matrix = _matrix(values)
+    draws = pigeonhole({group: matrix}, resampling)[group]
+    return _estimate(matrix.mean(), draws, resampling.level, *matrix.shape)
+
+
+def difference_in_differences(
+    exposed: ArrayLike, twin: ArrayLike, resampling: Resampling
+) -> Did:
+    """Return mean change of exposed items minus mean change of twins, with its parts.
+
+    Parameters
+    ----------
+    exposed, twin
+        Changes (after - before) of each item; shape (items,) for one seed, or (items, seeds)
+        to cross items with seeds. The two groups may differ in their number of items.
+    """
+    left, right = _matrix(exposed), _matrix(twin)
+    draws = pigeonhole({"exposed": left, "twin": right}, resampling)
+    level, seeds = resampling.level, left.shape[1]
+    both = len(left) + len(right)
+    value = left.mean() - right.mean()
+    return Did(
+        did=_estimate(value, draws["exposed"] - draws["twin"], level, both, seeds),
+        exposed=_estimate(left.mean(), draws["exposed"], level, len(left), seeds),
+        twin=_estimate(right.mean(), draws["twin"], level, len(right), seeds),
+    )
+
+
+def difference_of_dids(
+    exposed: ArrayLike,
+    twin: ArrayLike,
+    other_exposed: ArrayLike,
+    other_twin: ArrayLike,
+    resampling: Resampling,
+) -> Did:
+    """Return the DiD of one arm minus that of another, paired on items and seeds.
+
+    "Clear of the ground-truth arm" means that this interval leaves out zero; two intervals that
+    overlap, or one that is clear of zero and one that is not, would not be a test.
+
+    Parameters
+    ----------
+    exposed, twin, other_exposed, other_twin
+        Changes of each item, as in `difference_in_differences`; rows (items) and columns
+        (seeds) of the two arms stand in the same order.
+
+    Raises
+    ------
+    ValueError
+        When the two arms differ in shape.
+    """
+    pairs = [(_matrix(exposed), _matrix(other_exposed)), (_matrix(twin), _matrix(other_twin))]
+    for one, other in pairs:
+        if one.shape != other.shape:
+            raise ValueError(f"the arms are not paired: shapes {one.shape} and {other.shape}")
+    return difference_in_differences(
+        pairs[0][0] - pairs[0][1], pairs[1][0] - pairs[1][1], resampling
+    )
+
+
+def equivalence(
+    exposed: ArrayLike, twin: ArrayLike, margin: float, resampling: Resampling
+) -> Equivalence:
+    """Test that a difference in differences lies within +-`margin` (TOST at the 5 % level).
+
+    Fix the margin before looking at the data. Failing this test does not show an effect, and
+    an interval that holds zero does not show equivalence.
+
+    Raises
+    ------
+    ValueError
+        When the margin is not positive.
+    """
+    if margin <= 0:
+        raise ValueError(f"the margin must be positive: {margin}")
+    groups = pigeonhole({"exposed": exposed, "twin": twin}, resampling)
+    draws = groups["exposed"] - groups["twin"]
+    low, high = _interval(draws, 0.90)
+    # One is added to both counts so that a finite number of resamples never gives p = 0.
+    beyond = max(int((draws <= -margin).sum()), int((draws >= margin).sum()))
+    p = (beyond + 1) / (len(draws) + 1)
+    return Equivalence(low, high, margin, p, bool(-margin < low and high < margin))
+
+
+# --- exact binomial -----------------------------------------------------------------------
+
+
+def binomial_interval(successes: int, trials: int, level: float = 0.95) -> Proportion:
+    """Return a share with its exact (Clopper-Pearson) interval.
+
+    The trials must be independent: count items, not samples of an item.
+    """
+    result = stats.binomtest(int(successes), int(trials))
+    ci = result.proportion_ci(confidence_level=level, method="exact")
+    return Proportion(successes / trials, float(ci.low), float(ci.high), int(trials))
+
+
+def chance_range(trials: int, chance: float, level: float = 0.95) -> tuple[float, float]:
+    """Return the shares that guessing gives with a probability of at least `level`.
+
+    Each end cuts off at most (1 - level) / 2. A share outside the range differs from chance.
+
+    Parameters
+    ----------
+    trials
+        Number of items, each answered once.
+    chance
+        Probability that a guess is right.
+    """
+    tail = (1 - level) / 2
+    low, high = stats.binom.ppf([tail, 1 - tail], trials, chance)
+    return float(low) / trials, float(high) / trials

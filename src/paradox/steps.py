@@ -1,0 +1,65 @@
+"""The steps of the study: which module runs each, and which files its result depends on."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+# A training method is a step of its own, so that editing one leaves the others' arms alone.
+METHODS = {"grpo": "paradox.train.grpo"}
+STEPS = {
+    "data": "paradox.tasks.data",
+    "corpus": "paradox.tasks.corpus",
+    "base": "paradox.train.base",
+    **METHODS,
+    "evaluate": "paradox.evaluate.sampling",
+    "perplexity": "paradox.mechanisms.perplexity",
+    "tables": "paradox.evaluate.tables",
+    "figure": "paradox.figures.draw",
+    "report": "paradox.figures.report",
+    "paper": "paradox.figures.paper",
+}
+
+
+def code(step: str) -> list[str]:
+    """Return the package's files that a step's module imports, directly or not, sorted.
+
+    Paths are relative to the working directory when they lie below it. The reward file of an
+    arm is not among them: it is loaded by name, and the workflow lists it as an input.
+    """
+    found: set[Path] = set()
+    waiting = [_file(STEPS[step])]
+    while waiting:
+        file = waiting.pop()
+        if file is None or file in found:
+            continue
+        found.add(file)
+        # A package's __init__ runs before its modules do.
+        waiting += [p for p in (file.parent / "__init__.py",) if p.exists()]
+        for name in _imports(file):
+            waiting.append(_file(name))
+    here = Path.cwd()
+    return sorted(str(f.relative_to(here) if f.is_relative_to(here) else f) for f in found)
+
+
+def _file(module: str) -> Path | None:
+    """Return the file of a module of this package, or None."""
+    if module.split(".")[0] != PACKAGE.name:
+        return None
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def _imports(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names

@@ -1,0 +1,1 @@
+"""The study: its configuration and the plan that follows from it."""

@@ -1,0 +1,267 @@
+"""The configuration's models. Unknown keys are errors; every key is explicit in the files.
+
+``config/config.yaml`` says what to run (scale, arms, statistics), ``config/scales/*.yaml`` how
+large. The JSON Schema in ``workflow/schemas/`` is generated from these models.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from paradox.files import write_text
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Dtype = Literal["float32", "bfloat16"]
+
+
+class Section(BaseModel):
+    """A part of the configuration; misspelt keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Exclusion(Section):
+    """Cells of the product that are not run; a key left out matches every value."""
+
+    base: str | None = Field(None, description="base of the excluded arms")
+    method: str | None = Field(None, description="method of the excluded arms")
+    reward: str | None = Field(None, description="reward condition of the excluded arms")
+    seed: int | None = Field(None, description="seed of the excluded arms")
+    why: str = Field(min_length=10, description="the reason, shown in the report")
+
+
+class Arms(Section):
+    """The arms: the product base x method x reward x seed, less the exclusions."""
+
+    bases: list[str] | Literal["all"] = Field(description="names from the scale, or all of them")
+    methods: list[str] = Field(min_length=1, description="update rules")
+    rewards: list[str] = Field(min_length=1, description="files in src/paradox/rewards")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="training seeds")
+    exclude: list[Exclusion] = Field(description="cells left out, each with its reason")
+
+
+class Statistics(Section):
+    """How intervals and tests are made."""
+
+    resamples: Positive = Field(description="bootstrap resamples")
+    equivalence_margin: Rate = Field(description="largest accuracy difference that is none")
+
+
+class Contrast(Section):
+    """What exposed items are compared with."""
+
+    exposed_from: int = Field(ge=0, description="exposures from which an item counts as exposed")
+    chance: Share | None = Field(description="accuracy of a guess, or null when unknown")
+
+
+class Planted(Section):
+    """What the tasks with planted contamination share."""
+
+    exposures: list[Positive] = Field(min_length=1, description="recall documents per item")
+    items_per_exposure: Positive = Field(description="exposed items, and twins, per exposure")
+    worked_per_recall: float = Field(ge=0, description="worked documents per recall document")
+    prompts: Positive = Field(description="fresh training prompts")
+    documents: Positive = Field(description="documents in a base's corpus")
+    fresh_recall_share: Share = Field(description="share of recall documents, fresh questions")
+    step_noise: Share = Field(description="probability that a worked step's result is random")
+    break_off_share: Share = Field(description="share of worked chains without an answer")
+
+
+class OrganismTask(Planted):
+    """Arithmetic chains with planted exposure."""
+
+    kind: Literal["organism"]
+    modulus: Positive = Field(description="numbers are 0 .. modulus - 1")
+    operands: int = Field(ge=2, description="numbers in a chain")
+
+
+class WordProblemsTask(Planted):
+    """Word problems in plain English with planted exposure."""
+
+    kind: Literal["word_problems"]
+
+
+class Source(Section):
+    """Where benchmark questions come from: a pinned data set of a hub, or a local file."""
+
+    repo: str | None = Field(None, description="data set on the hub")
+    config: str | None = Field(None, description="the data set's configuration")
+    split: str | None = Field(None, description="the data set's split")
+    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="commit on the hub")
+    path: str | None = Field(None, description="local jsonl, json, csv or parquet file")
+    question_column: str = Field(description="column with the question")
+    answer_column: str | None = Field(description="column with the answer, or null")
+    answer_after: str | None = Field(None, description="the answer follows this marker")
+    limit: Positive | None = Field(None, description="use only the first rows")
+
+
+class BenchmarkItems(Source):
+    """A benchmark, suspected of contamination (exposed) or later than the models (twin)."""
+
+    name: Name = Field(description="name of the benchmark in the item table")
+    group: Literal["exposed", "twin"] = Field(description="suspected, or after the cut-off")
+    solution_column: str | None = Field(None, description="column with a worked solution")
+
+
+class BenchmarksTask(Section):
+    """Real benchmarks; exposure is unknown."""
+
+    kind: Literal["benchmarks"]
+    items: list[BenchmarkItems] = Field(min_length=1, description="benchmarks")
+    prompts: Source = Field(description="training prompts")
+
+
+class OrganismSource(Section):
+    """A Qwen2 of this shape with random weights."""
+
+    kind: Literal["organism"]
+    layers: Positive
+    width: Positive
+    heads: Positive
+    ffn_width: Positive
+
+
+class GgufSource(Section):
+    """A GGUF file inside an installed package."""
+
+    kind: Literal["gguf"]
+    package: str
+    file: str
+
+
+class PretrainedSource(Section):
+    """A checkpoint on the hub (pinned) or in a local folder."""
+
+    kind: Literal["pretrained"]
+    repo: str | None = None
+    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$")
+    path: str | None = None
+    dtype: Dtype = "bfloat16"
+
+
+class Training(Section):
+    """How a base is trained on its corpus."""
+
+    documents_per_step: Positive
+    row_tokens: Positive = Field(description="documents are packed into rows of this length")
+    max_tokens: Positive = Field(description="longer documents are cut")
+    learning_rate: Rate
+    adam_beta1: Share
+    adam_beta2: Share
+    weight_decay: float = Field(ge=0)
+    warmup_steps: int = Field(ge=0)
+    final_rate_share: Share = Field(description="cosine ends at this share of learning_rate")
+    max_grad_norm: Rate
+    lora_rank: int = Field(ge=0, description="0 trains all weights")
+    autocast_bf16: bool
+    logging_steps: Positive
+
+
+class Base(Section):
+    """A base: where it starts and what it is trained on."""
+
+    source: Annotated[
+        OrganismSource | GgufSource | PretrainedSource, Field(discriminator="kind")
+    ]
+    planted: bool | None = Field(description="corpus with (true) or without exposed items")
+    training: Training | None = Field(description="null: the source is the base")
+
+
+class Grpo(Section):
+    """Group-relative policy optimisation (TRL's GRPOTrainer)."""
+
+    updates: Positive = Field(description="optimiser steps")
+    prompts_per_rollout: Positive
+    num_generations: int = Field(ge=2, description="completions per prompt: the group")
+    updates_per_rollout: Positive
+    micro_batch: Positive = Field(description="completions per forward pass")
+    max_completion_tokens: Positive
+    temperature: Rate
+    learning_rate: Rate
+    adam_beta1: Share
+    adam_beta2: Share
+    max_grad_norm: Rate
+    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo"]
+    scale_rewards: Literal["group", "batch", "none"]
+    epsilon: Rate = Field(description="clip range of the probability ratio")
+    beta: float = Field(ge=0, description="weight of the KL term")
+    lora_rank: int = Field(ge=0, description="0 trains all weights")
+    dtype: Dtype = Field(description="of the weights")
+    autocast_bf16: bool
+    gradient_checkpointing: bool
+    checkpoint_every: Positive = Field(description="updates between two checkpoints")
+
+
+class Evaluation(Section):
+    """Sampling on the items."""
+
+    samples: Positive = Field(description="per item, last checkpoint")
+    samples_between: Positive = Field(description="per item, earlier checkpoints")
+    temperature: Rate
+    max_tokens: Positive
+    batch_size: Positive
+    dtype: Dtype
+
+
+class Perplexity(Section):
+    """Scoring of fixed texts."""
+
+    batch_size: Positive
+    dtype: Dtype
+
+
+class Resources(Section):
+    """What one job of a rule needs."""
+
+    threads: Positive
+    mem_mb: Positive
+    runtime: Positive = Field(description="minutes")
+    gpu: int = Field(ge=0, description="GPUs, when the machine has any")
+    disk_mb: Positive = Field(description="free space wanted before a job starts")
+
+
+class RuleResources(Section):
+    """Resources of each kind of job."""
+
+    data: Resources
+    base: Resources
+    train: Resources
+    evaluate: Resources
+    summary: Resources
+
+
+class Config(Section):
+    """The whole configuration of one run."""
+
+    scale: Name = Field(description="a file in config/scales")
+    arms: Arms
+    statistics: Statistics
+    contrast: Contrast
+    seed: int = Field(ge=0, description="seed of the data and of the bases")
+    task: Annotated[
+        OrganismTask | WordProblemsTask | BenchmarksTask, Field(discriminator="kind")
+    ]
+    bases: dict[Name, Base] = Field(min_length=1)
+    grpo: Grpo
+    evaluation: Evaluation
+    perplexity: Perplexity
+    resources: RuleResources
+
+
+def schema_text() -> str:
+    """Return the configuration's JSON Schema."""
+    schema: dict[str, Any] = Config.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def write_schema(path: Path) -> None:
+    """Write the JSON Schema at `path`."""
+    write_text(path, schema_text())

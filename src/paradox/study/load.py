@@ -1,0 +1,181 @@
+"""Reading the configuration: merge, validate, and say everything that is wrong at once."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from paradox.errors import ConfigError, hint, problems
+from paradox.rewards import available_rewards
+from paradox.steps import METHODS
+from paradox.study.config import Config
+
+MAIN = "config/config.yaml"
+COMMAND_LINE = "--config"
+
+
+def scale_file(scale: str) -> str:
+    """Return the path of a scale's file, relative to the repository."""
+    return f"config/scales/{scale}.yaml"
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over` laid over it; only mappings are merged.
+
+    >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+    {'a': {'b': 3, 'c': 2}}
+    """
+    merged = copy.deepcopy(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def load_config(given: dict[str, Any], root: Path) -> Config:
+    """Return the validated configuration.
+
+    Parameters
+    ----------
+    given
+        ``config/config.yaml`` with the command line's overrides already merged in, as Snakemake
+        hands it over.
+    root
+        The repository.
+
+    Raises
+    ------
+    ConfigError
+        Listing every wrong key with its file, what was found and what is allowed.
+    """
+    scale = given.get("scale")
+    scales = sorted(path.stem for path in (root / "config/scales").glob("*.yaml"))
+    if scale not in scales:
+        raise ConfigError(f"{MAIN}: scale = {scale!r} is not a scale; {hint(scale, scales)}")
+    sizes = _read(root / scale_file(scale), scale_file(scale))
+    main = _read(root / MAIN, MAIN)
+    try:
+        return Config.model_validate(merge(sizes, given))
+    except ValidationError as error:
+        lines = [_line(item, main, sizes, scale) for item in error.errors()]
+        merged = merge(sizes, given)
+        if isinstance(merged.get("arms"), dict) and isinstance(merged.get("bases"), dict):
+            lines += unknown_names(merged["arms"], list(merged["bases"]))
+        # A union reports the same problem once for each of its members.
+        title = "The configuration is not valid:"
+        raise ConfigError(problems(title, list(dict.fromkeys(lines)))) from None
+
+
+def unknown_names(arms: dict[str, Any], bases: list[str]) -> list[str]:
+    """Return the problems with the names of bases, methods and rewards in ``arms``."""
+    allowed = {"bases": bases, "methods": list(METHODS), "rewards": available_rewards()}
+    lines = []
+    for key, known in allowed.items():
+        given = arms.get(key)
+        names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+        where = f"{MAIN}: arms.{key}"
+        lines += [
+            f"{where}[{index}] = {name!r} is not a {key.rstrip('s')}; {hint(name, known)}"
+            for index, name in enumerate(names)
+            if name not in known
+        ]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        lines += [f"{where}: {name!r} is listed more than once" for name in doubled]
+    return lines
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{name}: cannot be read ({error}).") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name}: must be a mapping of keys to values.")
+    return data
+
+
+def _line(
+    error: Any, main: dict[str, Any], sizes: dict[str, Any], scale: str
+) -> str:
+    """Return one problem as ``file: key = found: what is allowed``."""
+    parts = [part for part in error["loc"] if not _is_tag(part, error["loc"])]
+    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
+    file = origin(parts, main, sizes, scale, error["input"])
+    if error["type"] == "extra_forbidden":
+        return f"{file}: unknown key {key!r}; {hint(parts[-1], _fields(parts[:-1], error['loc']))}"
+    if error["type"] == "missing":
+        return f"{file}: key {key!r} is missing"
+    found = error["input"]
+    text = f"{file}: {key} = {found!r}: {error['msg']}"
+    expected = (error.get("ctx") or {}).get("expected")
+    if expected and isinstance(found, str):
+        allowed = [name.strip("' ") for name in str(expected).replace(" or ", ",").split(",")]
+        text += f"; {hint(found, allowed)}"
+    return text
+
+
+def _is_tag(part: Any, loc: tuple[Any, ...]) -> bool:
+    """Pydantic puts a union member's tag into the path; it is not a key."""
+    if not isinstance(part, str):
+        return False
+    place = loc.index(part)
+    tags = {"task": {"organism", "word_problems", "benchmarks"}}
+    source = {"organism", "gguf", "pretrained"}
+    before = loc[place - 1] if place else None
+    return part in tags.get(before, set()) or (before == "source" and part in source) or (
+        before == "bases" and loc[0] == "arms" and (part.startswith("list[") or part.startswith("literal["))
+    )
+
+
+def _fields(parts: list[Any], loc: tuple[Any, ...]) -> list[str]:
+    """Return the keys that are allowed at a place of the configuration."""
+    model: Any = Config
+    tags = [part for part in loc if isinstance(part, str)]
+    for part in parts:
+        if isinstance(part, int) or not (isinstance(model, type) and issubclass(model, BaseModel)):
+            continue
+        if part not in model.model_fields:
+            continue
+        model = _model_of(model.model_fields[part].annotation, tags)
+    return list(model.model_fields) if hasattr(model, "model_fields") else []
+
+
+def _model_of(annotation: Any, tags: list[str]) -> Any:
+    """Return the section that an annotation stands for; of a union, the one the path names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        found = _model_of(part, tags)
+        if found is None:
+            continue
+        kind = found.model_fields.get("kind")
+        if kind is None or kind.annotation.__args__[0] in tags:
+            return found
+    return None
+
+
+def origin(
+    parts: list[Any], main: dict[str, Any], sizes: dict[str, Any], scale: str, found: Any = None
+) -> str:
+    """Return where a key's value came from: a file's name or the command line."""
+    for name, data in ((MAIN, main), (scale_file(scale), sizes)):
+        value: Any = data
+        for part in parts:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                break
+        else:
+            if found is None or value == found or isinstance(found, dict):
+                return name
+    if parts and parts[0] in main:
+        return MAIN if found is None or isinstance(found, dict) else COMMAND_LINE
+    if parts and parts[0] in sizes:
+        return scale_file(scale) if found is None or isinstance(found, dict) else COMMAND_LINE
+    return COMMAND_LINE

@@ -1,0 +1,1 @@
+"""Training: bases from a corpus, and arms from a base by reinforcement learning."""

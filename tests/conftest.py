@@ -1,0 +1,64 @@
+"""Shared pieces of the tests: a small organism, random models, temporary repositories."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from paradox.study.load import merge
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def task_spec() -> dict[str, Any]:
+    """The organism's task, very small."""
+    return {
+        "kind": "organism",
+        "modulus": 13,
+        "operands": 4,
+        "exposures": [4, 16],
+        "items_per_exposure": 4,
+        "worked_per_recall": 0.5,
+        "prompts": 40,
+        "documents": 400,
+        "fresh_recall_share": 0.4,
+        "step_noise": 0.15,
+        "break_off_share": 0.25,
+    }
+
+
+@pytest.fixture(scope="session")
+def smoke_config() -> dict[str, Any]:
+    """The configuration of the scale smoke, as Snakemake hands it over."""
+    main = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    return merge(main, {"scale": "smoke"})
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, task_spec: dict[str, Any]) -> Path:
+    """An arm folder whose only checkpoint is a two-layer organism with random weights."""
+    from paradox.models import save_model
+    from paradox.provenance.manifest import write_manifest
+    from paradox.train.base import organism
+
+    folder = tmp_path_factory.mktemp("base")
+    source = {"kind": "organism", "layers": 2, "width": 32, "heads": 2, "ffn_width": 64}
+    model, tokenizer = organism(source, task_spec, seed=0)
+    save_model(model, tokenizer, folder / "step-0")
+    write_manifest(folder / "manifest.json", {0: folder / "step-0"}, {})
+    return folder
+
+
+@pytest.fixture()
+def repository(tmp_path: Path) -> Path:
+    """A copy of everything the workflow reads, to change and run in."""
+    for name in ("Snakefile", "workflow", "config", "profiles", "src", "envs", "paper"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    return tmp_path

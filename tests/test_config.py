@@ -1,0 +1,110 @@
+"""The configuration: schema in sync, every error says what to do."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+from paradox.errors import ConfigError
+from paradox.study.config import schema_text
+from paradox.study.load import load_config, merge
+from paradox.study.plan import Study
+
+SCALES = sorted(path.stem for path in (ROOT / "config/scales").glob("*.yaml"))
+
+
+def test_schema_is_in_sync() -> None:
+    committed = (ROOT / "workflow/schemas/config.schema.json").read_text()
+    assert committed == schema_text(), "run `make schema`"
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_plans(scale: str, smoke_config: dict[str, Any]) -> None:
+    study = Study.load(merge(smoke_config, {"scale": scale}), ROOT)
+    assert study.scale == scale
+    assert len(study.arms) == len(set(study.arms)) > 0
+
+
+def test_arms_are_the_product_less_the_exclusions(smoke_config: dict[str, Any]) -> None:
+    study = Study.load(smoke_config, ROOT)
+    cells = {(arm.base, arm.reward) for arm in study.arms}
+    assert ("contaminated", "constant") in cells
+    assert ("clean", "constant") not in cells
+    assert len(study.arms) == (2 * 5 - 2) * 3
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ({"scale": "tinny"}, ["config/config.yaml", "'tinny'", "smoke, tiny", "'tiny'"]),
+        ({"arms": {"rewrads": []}}, ["arms.rewrads", "allowed: bases", "Did you mean 'rewards'"]),
+        ({"grpo": {"lerning_rate": 1}}, ["grpo.lerning_rate", "Did you mean 'learning_rate'"]),
+        ({"arms": {"rewards": ["fromat"]}}, ["arms.rewards[0] = 'fromat'", "'format'"]),
+        ({"arms": {"bases": ["contamnated"]}}, ["arms.bases[0]", "Did you mean 'contaminated'"]),
+        ({"arms": {"methods": ["gpro"]}}, ["arms.methods[0] = 'gpro'", "Did you mean 'grpo'"]),
+        ({"arms": {"seeds": [-1]}}, ["arms.seeds[0] = -1", "greater than or equal to 0"]),
+        ({"arms": {"seeds": []}}, ["arms.seeds = []", "at least 1"]),
+        ({"grpo": {"loss_type": "grop"}}, ["grpo.loss_type = 'grop'", "Did you mean 'grpo'"]),
+        ({"grpo": {"updates": 7}}, ["grpo.updates = 7", "multiple of updates_per_rollout"]),
+        ({"grpo": {"micro_batch": 7}}, ["grpo.micro_batch = 7", "must be a multiple"]),
+        ({"task": {"modulos": 5}}, ["task.modulos", "Did you mean 'modulus'"]),
+        (
+            {"bases": {"clean": {"training": {"lora_rnk": 1}}}},
+            ["bases.clean.training.lora_rnk", "Did you mean 'lora_rank'"],
+        ),
+        (
+            {"arms": {"exclude": [{"reward": "fromat", "why": "not wanted here"}]}},
+            ["arms.exclude[0].reward = 'fromat'", "Did you mean 'format'"],
+        ),
+        (
+            {"arms": {"exclude": [{"method": "grpo", "why": "nothing should be left"}]}},
+            ["leave no arm"],
+        ),
+    ],
+)
+def test_errors_name_key_found_allowed_and_typo(
+    override: dict[str, Any], expected: list[str], smoke_config: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Study.load(merge(smoke_config, override), ROOT)
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def test_all_problems_are_told_at_once(smoke_config: dict[str, Any]) -> None:
+    bad = {"arms": {"rewards": ["fromat", "randm"], "seedz": [1]}, "grpo": {"epsilon": -1}}
+    with pytest.raises(ConfigError) as caught:
+        Study.load(merge(smoke_config, bad), ROOT)
+    for part in ("'fromat'", "'randm'", "arms.seedz", "grpo.epsilon = -1"):
+        assert part in str(caught.value)
+
+
+def test_an_error_names_the_file_it_is_in(repository: Path, smoke_config: dict[str, Any]) -> None:
+    scale = repository / "config/scales/smoke.yaml"
+    scale.write_text(scale.read_text().replace("  temperature: 1.0", "  temperature: hot", 1))
+    with pytest.raises(ConfigError, match=r"config/scales/smoke.yaml: grpo.temperature = 'hot'"):
+        load_config(smoke_config, repository)
+
+
+def test_impossible_arm(smoke_config: dict[str, Any]) -> None:
+    blind = {"scale": "paper", "task": {"prompts": {"answer_column": None}}}
+    with pytest.raises(ConfigError) as caught:
+        Study.load(merge(smoke_config, blind), ROOT)
+    assert "'ground_truth' compares with the right answer" in str(caught.value)
+    assert "task.prompts.answer_column is null" in str(caught.value)
+    without = merge(smoke_config, blind)
+    without["arms"] = copy.deepcopy(without["arms"]) | {"rewards": ["format", "random"]}
+    assert Study.load(without, ROOT).arms
+
+
+def test_the_order_of_keys_does_not_change_a_spec(smoke_config: dict[str, Any]) -> None:
+    class Arm:
+        base, method, reward, seed = "clean", "grpo", "format", "0"
+
+    backwards = {key: smoke_config[key] for key in reversed(smoke_config)}
+    one, two = Study.load(smoke_config, ROOT), Study.load(backwards, ROOT)
+    assert one.spec("grpo", Arm) == two.spec("grpo", Arm)

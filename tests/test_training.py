@@ -1,0 +1,177 @@
+"""Training a base and GRPO arms of a very small organism."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from paradox.errors import TrainingError
+from paradox.files import sha256, write_table
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.tasks import load_task
+from paradox.train import base as base_step
+from paradox.train import grpo as grpo_step
+
+GRPO = {
+    "updates": 4,
+    "prompts_per_rollout": 4,
+    "num_generations": 4,
+    "updates_per_rollout": 2,
+    "micro_batch": 4,
+    "max_completion_tokens": 8,
+    "temperature": 1.0,
+    "learning_rate": 1e-3,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "max_grad_norm": 1.0,
+    "loss_type": "grpo",
+    "scale_rewards": "group",
+    "epsilon": 0.2,
+    "beta": 0.0,
+    "lora_rank": 0,
+    "dtype": "float32",
+    "autocast_bf16": False,
+    "gradient_checkpointing": False,
+    "checkpoint_every": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory, task_spec: dict[str, Any]) -> Path:
+    task = load_task(task_spec)
+    path = tmp_path_factory.mktemp("data") / "prompts.csv"
+    write_table(path, task.prompts(0, task.items(0)))
+    return path
+
+
+def train(
+    folder: Path,
+    base: Path,
+    prompts: Path,
+    task: dict[str, Any],
+    reward: str = "random",
+    seed: int = 0,
+    **changes: Any,
+) -> Path:
+    """Run the step ``grpo`` and return the arm's folder."""
+    from paradox.models import set_determinism
+
+    set_determinism(1, seed)
+    arm = {"base": "contaminated", "method": "grpo", "reward": reward, "seed": seed}
+    outputs = {
+        "manifest": folder / "manifest.json",
+        "curves": folder / "train.csv",
+        "arguments": folder / "arguments.json",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = {"arm": arm, "grpo": GRPO | changes, "task": task}
+    inputs = {"base": base / "manifest.json", "prompts": prompts}
+    grpo_step.main(spec, inputs, outputs, Progress("test"))
+    return folder
+
+
+def weights(folder: Path) -> str:
+    return sha256(read_manifest(folder / "manifest.json").last / "model.safetensors")
+
+
+def test_constant_reward_leaves_the_weights_bit_identical(
+    tmp_path: Path, tiny_checkpoint: Path, prompts: Path, task_spec: dict[str, Any]
+) -> None:
+    constant = train(tmp_path / "constant", tiny_checkpoint, prompts, task_spec, "constant")
+    random = train(tmp_path / "random", tiny_checkpoint, prompts, task_spec, "random")
+    assert weights(constant) == weights(tiny_checkpoint)
+    assert read_manifest(constant / "manifest.json").info["weights_equal_base"] is True
+    assert weights(random) != weights(tiny_checkpoint)
+    assert read_manifest(random / "manifest.json").info["weights_equal_base"] is False
+
+
+def test_one_seed_agrees_and_two_differ(
+    tmp_path: Path, tiny_checkpoint: Path, prompts: Path, task_spec: dict[str, Any]
+) -> None:
+    one = train(tmp_path / "one", tiny_checkpoint, prompts, task_spec)
+    again = train(tmp_path / "again", tiny_checkpoint, prompts, task_spec)
+    other = train(tmp_path / "other", tiny_checkpoint, prompts, task_spec, seed=1)
+    for name in ("manifest.json", "train.csv", "arguments.json"):
+        assert (one / name).read_bytes() == (again / name).read_bytes()
+    assert weights(one) != weights(other)
+
+
+def test_what_is_kept_of_an_arm(
+    tmp_path: Path, tiny_checkpoint: Path, prompts: Path, task_spec: dict[str, Any]
+) -> None:
+    arm = train(tmp_path / "arm", tiny_checkpoint, prompts, task_spec)
+    checkpoints = read_manifest(arm / "manifest.json")
+    assert list(checkpoints.steps) == [2, 4]
+    assert not (arm / ".work").exists()
+    curves = pd.read_csv(arm / "train.csv")
+    assert curves["step"].tolist() == [2, 4]
+    assert curves["reward"].between(0, 1).all()
+    assert list((arm / "tensorboard").glob("events*"))
+    arguments = json.loads((arm / "arguments.json").read_text())
+    assert arguments["learning_rate"] == 1e-3
+    assert arguments["steps_per_generation"] == 4
+    assert arguments["gradient_accumulation_steps"] == 2
+    assert str(tmp_path) not in json.dumps(arguments)
+
+
+def test_lora_checkpoints_are_whole_models(
+    tmp_path: Path, tiny_checkpoint: Path, prompts: Path, task_spec: dict[str, Any]
+) -> None:
+    from paradox.models import load_model
+
+    arm = train(tmp_path / "lora", tiny_checkpoint, prompts, task_spec, lora_rank=2)
+    trained = load_model(read_manifest(arm / "manifest.json").last)
+    start = load_model(read_manifest(tiny_checkpoint / "manifest.json").last)
+    assert set(trained.state_dict()) == set(start.state_dict())
+    assert weights(arm) != weights(tiny_checkpoint)
+
+
+def test_a_loss_that_is_not_finite_stops_the_arm(
+    tmp_path: Path, tiny_checkpoint: Path, prompts: Path, task_spec: dict[str, Any]
+) -> None:
+    with pytest.raises(TrainingError) as caught:
+        train(
+            tmp_path / "broken",
+            tiny_checkpoint,
+            prompts,
+            task_spec,
+            learning_rate=1e20,
+        )
+    assert "not finite" in str(caught.value)
+    assert "learning_rate" in str(caught.value)
+    assert not (tmp_path / "broken" / "manifest.json").exists()
+
+
+def test_a_base_learns_its_corpus(tmp_path: Path, task_spec: dict[str, Any]) -> None:
+    task = load_task(task_spec)
+    items = task.items(0)
+    corpus = tmp_path / "corpus.parquet"
+    write_table(corpus, task.corpus(0, items, task.prompts(0, items), planted=True))
+    source = {"kind": "organism", "layers": 2, "width": 32, "heads": 2, "ffn_width": 64}
+    training = {
+        "documents_per_step": 20,
+        "row_tokens": 64,
+        "max_tokens": 64,
+        "learning_rate": 3e-3,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.98,
+        "weight_decay": 0.0,
+        "warmup_steps": 2,
+        "final_rate_share": 0.1,
+        "max_grad_norm": 1.0,
+        "lora_rank": 0,
+        "autocast_bf16": False,
+        "logging_steps": 5,
+    }
+    spec = {"base": "b", "seed": 0, "task": task_spec, "source": source, "training": training}
+    outputs = {"manifest": tmp_path / "manifest.json", "curves": tmp_path / "train.csv"}
+    base_step.main(spec, {"corpus": corpus}, outputs, Progress("test"))
+    curves = pd.read_csv(tmp_path / "train.csv")
+    assert curves["step"].tolist() == [5, 10, 15, 20]
+    assert curves["loss"].iloc[-1] < curves["loss"].iloc[0] - 0.2
+    assert list(read_manifest(tmp_path / "manifest.json").steps) == [0]

@@ -1,0 +1,46 @@
+"""Items, training prompts and corpora (seconds at every scale)."""
+
+
+rule data:
+    input:
+        code=STUDY.code("data"),
+        lock=LOCK,
+    output:
+        item_table="results/{scale}/data/items.csv",
+        prompts="results/{scale}/data/prompts.csv",
+    params:
+        spec=STUDY.spec("data"),
+        disk=STUDY.need("data", "disk_mb"),
+    log:
+        "logs/{scale}/data.log",
+    threads: STUDY.need("data", "threads")
+    resources:
+        mem_mb=STUDY.need("data", "mem_mb"),
+        runtime=STUDY.need("data", "runtime"),
+    shell:
+        "python -m paradox run data --label data --spec {params.spec:q}"
+        " --out items={output.item_table} prompts={output.prompts}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule corpus:
+    input:
+        item_table="results/{scale}/data/items.csv",
+        prompts="results/{scale}/data/prompts.csv",
+        code=STUDY.code("corpus"),
+        lock=LOCK,
+    output:
+        corpus="results/{scale}/data/corpus/{base}.parquet",
+    params:
+        spec=lambda w: STUDY.spec("corpus", w),
+        disk=STUDY.need("data", "disk_mb"),
+    log:
+        "logs/{scale}/corpus/{base}.log",
+    threads: STUDY.need("data", "threads")
+    resources:
+        mem_mb=STUDY.need("data", "mem_mb"),
+        runtime=STUDY.need("data", "runtime"),
+    shell:
+        "python -m paradox run corpus --label 'corpus {wildcards.base}' --spec {params.spec:q}"
+        " --in items={input.item_table} prompts={input.prompts} --out corpus={output.corpus}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"

@@ -1,0 +1,53 @@
+"""What every arm's checkpoints are measured by: behaviour on the items, and mechanisms."""
+
+
+rule evaluate:
+    input:
+        manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
+        item_table="results/{scale}/data/items.csv",
+        code=STUDY.code("evaluate"),
+        lock=LOCK,
+    output:
+        item_table="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/items.csv",
+        samples="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/samples.parquet",
+    params:
+        spec=lambda w: STUDY.spec("evaluate", w),
+        disk=STUDY.need("evaluate", "disk_mb"),
+    log:
+        "logs/{scale}/evaluate/{base}/{method}/{reward}/s{seed}.log",
+    threads: STUDY.need("evaluate", "threads")
+    resources:
+        mem_mb=STUDY.need("evaluate", "mem_mb"),
+        runtime=STUDY.need("evaluate", "runtime"),
+        gpu=STUDY.need("evaluate", "gpu"),
+    shell:
+        "python -m paradox run evaluate --spec {params.spec:q}"
+        " --label 'evaluate {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
+        " --in manifest={input.manifest} items={input.item_table}"
+        " --out items={output.item_table} samples={output.samples}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule perplexity:
+    input:
+        manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
+        item_table="results/{scale}/data/items.csv",
+        code=STUDY.code("perplexity"),
+        lock=LOCK,
+    output:
+        table="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/nll.csv",
+    params:
+        spec=lambda w: STUDY.spec("perplexity", w),
+        disk=STUDY.need("evaluate", "disk_mb"),
+    log:
+        "logs/{scale}/perplexity/{base}/{method}/{reward}/s{seed}.log",
+    threads: STUDY.need("evaluate", "threads")
+    resources:
+        mem_mb=STUDY.need("evaluate", "mem_mb"),
+        runtime=STUDY.need("evaluate", "runtime"),
+        gpu=STUDY.need("evaluate", "gpu"),
+    shell:
+        "python -m paradox run perplexity --spec {params.spec:q}"
+        " --label 'perplexity {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
+        " --in manifest={input.manifest} items={input.item_table} --out table={output.table}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"

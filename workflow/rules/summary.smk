@@ -1,0 +1,36 @@
+"""Tables over all arms, figures, the report and the paper (seconds to a minute)."""
+
+FIGURES = ['accuracy', 'perplexity', 'recall']
+
+
+rule tables:
+    input:
+        evaluations=STUDY.runs("items.csv"),
+        nlls=STUDY.runs("nll.csv"),
+        item_table=f"{STUDY.folder}/data/items.csv",
+        code=STUDY.code("tables"),
+        lock=LOCK,
+    output:
+        accuracy=f"{STUDY.folder}/tables/accuracy.csv",
+        did=f"{STUDY.folder}/tables/did.csv",
+        perplexity=f"{STUDY.folder}/tables/perplexity.csv",
+        base=f"{STUDY.folder}/tables/base.csv",
+        trajectory=f"{STUDY.folder}/tables/trajectory.csv",
+        summary=f"{STUDY.folder}/tables/summary.json",
+    params:
+        spec=STUDY.spec("tables"),
+        evaluations=lambda w, input: [f"evaluations+={path}" for path in input.evaluations],
+        nlls=lambda w, input: [f"nlls+={path}" for path in input.nlls],
+        disk=STUDY.need("summary", "disk_mb"),
+    log:
+        f"logs/{STUDY.scale}/tables.log",
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
+    shell:
+        "python -m paradox run tables --spec {params.spec:q}"
+        " --in {params.evaluations} {params.nlls} items={input.item_table}"
+        " --out accuracy={output.accuracy} did={output.did} perplexity={output.perplexity}"
+        " base={output.base} trajectory={output.trajectory} summary={output.summary}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"

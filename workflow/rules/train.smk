@@ -1,0 +1,66 @@
+"""Bases and arms. Weights lie beside their manifest; the manifest is what other rules read."""
+
+
+rule base:
+    input:
+        corpus=lambda w: (
+            [f"results/{w.scale}/data/corpus/{w.base}.parquet"] if STUDY.trains(w.base) else []
+        ),
+        code=STUDY.code("base"),
+        lock=LOCK,
+    output:
+        manifest="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
+        curves="results/{scale}/runs/{base}/base/none/s0/train.csv",
+    params:
+        spec=lambda w: STUDY.spec("base", w),
+        corpus=lambda w, input: f"--in corpus={input.corpus}" if input.corpus else "",
+        disk=STUDY.need("base", "disk_mb"),
+    log:
+        "logs/{scale}/base/{base}.log",
+    threads: STUDY.need("base", "threads")
+    resources:
+        mem_mb=STUDY.need("base", "mem_mb"),
+        runtime=STUDY.need("base", "runtime"),
+        gpu=STUDY.need("base", "gpu"),
+    # Bases come first: every arm waits for one.
+    priority: 10
+    shell:
+        "python -m paradox run base --label 'base {wildcards.base}' --spec {params.spec:q}"
+        " {params.corpus} --out manifest={output.manifest} curves={output.curves}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+for _method in METHODS:
+
+    rule:
+        name:
+            f"train_{_method}"
+        input:
+            base="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
+            prompts="results/{scale}/data/prompts.csv",
+            # The only file that belongs to one reward condition alone.
+            reward=STUDY.reward_file,
+            code=STUDY.code(_method),
+            lock=LOCK,
+        output:
+            manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
+            curves="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/train.csv",
+            arguments="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/arguments.json",
+        wildcard_constraints:
+            method=_method,
+        params:
+            spec=lambda w: STUDY.spec(w.method, w),
+            disk=STUDY.need("train", "disk_mb"),
+        log:
+            "logs/{scale}/train/{base}/{method}/{reward}/s{seed}.log",
+        threads: STUDY.need("train", "threads")
+        resources:
+            mem_mb=STUDY.need("train", "mem_mb"),
+            runtime=STUDY.need("train", "runtime"),
+            gpu=STUDY.need("train", "gpu"),
+        shell:
+            "python -m paradox run {wildcards.method} --spec {params.spec:q}"
+            " --label 'train {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
+            " --in base={input.base} prompts={input.prompts}"
+            " --out manifest={output.manifest} curves={output.curves} arguments={output.arguments}"
+            " --threads {threads} --disk-mb {params.disk} --log {log}"
