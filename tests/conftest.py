@@ -54,11 +54,16 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, task_spec: dict[st
     return folder
 
 
-@pytest.fixture()
-def repository(tmp_path: Path) -> Path:
-    """A copy of everything the workflow reads, to change and run in."""
+def copy_repository(folder: Path) -> Path:
+    """Copy everything the workflow reads to `folder`."""
     for name in ("Snakefile", "workflow", "config", "profiles", "src", "envs", "paper"):
         source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, tmp_path / name)
-    return tmp_path
+        copy(source, folder / name)
+    return folder
+
+
+@pytest.fixture()
+def repository(tmp_path: Path) -> Path:
+    """A copy of the repository without results, to change and run in."""
+    return copy_repository(tmp_path)

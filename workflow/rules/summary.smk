@@ -1,6 +1,6 @@
 """Tables over all arms, figures, the report and the paper (seconds to a minute)."""
 
-FIGURES = ['accuracy', 'perplexity', 'recall']
+FIGURES = ["accuracy", "perplexity", "recall"]
 
 
 rule tables:
@@ -33,4 +33,39 @@ rule tables:
         " --in {params.evaluations} {params.nlls} items={input.item_table}"
         " --out accuracy={output.accuracy} did={output.did} perplexity={output.perplexity}"
         " base={output.base} trajectory={output.trajectory} summary={output.summary}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule figure:
+    input:
+        accuracy=f"{STUDY.folder}/tables/accuracy.csv",
+        perplexity=f"{STUDY.folder}/tables/perplexity.csv",
+        base=f"{STUDY.folder}/tables/base.csv",
+        trajectory=f"{STUDY.folder}/tables/trajectory.csv",
+        code=STUDY.code("figure"),
+        lock=LOCK,
+    output:
+        svg=report(
+            "results/{scale}/figures/{figure}.svg",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        png="results/{scale}/figures/{figure}.png",
+        csv="results/{scale}/figures/{figure}.csv",
+    params:
+        spec=lambda w: STUDY.spec("figure", w),
+        disk=STUDY.need("summary", "disk_mb"),
+    log:
+        "logs/{scale}/figures/{figure}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES),
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
+    shell:
+        "python -m paradox run figure --label 'figure {wildcards.figure}' --spec {params.spec:q}"
+        " --in accuracy={input.accuracy} perplexity={input.perplexity}"
+        " base={input.base} trajectory={input.trajectory}"
+        " --out svg={output.svg} png={output.png} csv={output.csv}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"

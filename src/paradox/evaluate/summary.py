@@ -38,7 +38,7 @@ def summarise(
     """
     did = tables["did"]
     several = did["method"].nunique() > 1
-    summary = _design(levels, spec, did)
+    summary = _design(levels, spec, tables)
     summary |= _bases(tables["base"])
     for row in did[did["seed"] == ALL_SEEDS].to_dict("records"):
         arm = _arm(row, several)
@@ -68,14 +68,13 @@ def _plain(value: float | int) -> Entry:
     return {"value": value, "low": None, "high": None, "n": None}
 
 
-def _design(
-    levels: list[Level], spec: dict[str, Any], did: pd.DataFrame
-) -> dict[str, Entry]:
+def _design(levels: list[Level], spec: dict[str, Any], tables: dict[str, pd.DataFrame]) -> dict[str, Entry]:
     sizes = {level.name: len(level.items) for level in levels}
     found = {
         "design/items_exposed": _plain(sizes["exposed"]),
         "design/items_twin": _plain(sizes.get("twin", 0)),
-        "design/seeds": _plain(int(did["seeds"].max())),
+        "design/seeds": _plain(int(tables["did"]["seeds"].max())),
+        "design/samples": _plain(int(tables["base"]["samples"].min())),
         "design/resamples": _plain(spec["resamples"]),
         "design/equivalence_margin": _plain(spec["equivalence_margin"]),
     }

@@ -191,9 +191,7 @@ def _trajectory(study: Study) -> list[Row]:
 # --- difference in differences ------------------------------------------------------------
 
 
-def _gain(
-    study: Study, arm: Arm, seeds: list[int], step: int, level: Level | None
-) -> Array | None:
+def _gain(study: Study, arm: Arm, seeds: list[int], step: int, level: Level | None) -> Array | None:
     if level is None:
         return None
     after = study.results.values(arm, seeds, step, "accuracy", level.items)
@@ -240,9 +238,7 @@ def _did_row(study: Study, arm: Arm, seeds: list[int], step: int, spec: dict[str
     return row | _against(study, arm, clean, seeds, step, "minus_clean")
 
 
-def _against(
-    study: Study, arm: Arm, other: Arm, seeds: list[int], step: int, name: str
-) -> Row:
+def _against(study: Study, arm: Arm, other: Arm, seeds: list[int], step: int, name: str) -> Row:
     """Return the DiD of `arm` minus that of `other`, over the seeds that both have at `step`."""
     shared = sorted(set(seeds) & set(study.results.seeds(other, step)))
     estimate = None

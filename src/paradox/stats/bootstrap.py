@@ -200,9 +200,7 @@ def mean(values: ArrayLike, resampling: Resampling, group: str = "items") -> Est
     return _estimate(matrix.mean(), draws, resampling.level, *matrix.shape)
 
 
-def difference_in_differences(
-    exposed: ArrayLike, twin: ArrayLike, resampling: Resampling
-) -> Did:
+def difference_in_differences(exposed: ArrayLike, twin: ArrayLike, resampling: Resampling) -> Did:
     """Return mean change of exposed items minus mean change of twins, with its parts.
 
     Parameters

@@ -107,6 +107,8 @@ class Study:
             )
             section = "evaluation" if step == "evaluate" else step
             return canonical_json({"arm": arm, "task": config["task"], section: config[section]})
+        if step == "figure":
+            return canonical_json({"figure": wildcards.figure})
         clean = [name for name in self.bases if self.config.bases[name].planted is False]
         summary = {
             "scale": self.scale,

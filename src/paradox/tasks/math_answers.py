@@ -36,7 +36,11 @@ SENTENCE_END = re.compile(r"\.(?=\s|$)|\n")
 VALUE = re.compile(r"\d|\\|\b[a-zA-Z]\b")
 # Longer texts are not answers, and huge powers never finish in the algebra system.
 LONGEST = 300
-HUGE = re.compile(r"\d{4,}\s*!|(?:\^|\*\*)\s*[{(]?\s*\d{5,}|(?:(?:\^|\*\*)[^+\-=,]*){3,}")
+HUGE = re.compile(
+    r"\d{4,}\s*!"  # the factorial of a large number
+    r"|(?:\^|\*\*)\s*[{(]?\s*\d{5,}"  # a large exponent
+    r"|(?:\^|\*\*)\s*[{(]?\s*\d+\s*(?:\^|\*\*)"  # a power of numbers in an exponent
+)
 SECONDS = 5
 
 

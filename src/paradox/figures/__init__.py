@@ -1,0 +1,1 @@
+"""Figures, the report and the paper; each is drawn from the tables alone."""

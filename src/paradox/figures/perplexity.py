@@ -1,0 +1,76 @@
+"""Figure ``perplexity``: how the likelihood of fixed texts changes along training.
+
+How to read it: each panel shows the change of the mean negative log-likelihood since the
+untrained base; below zero a text got likelier. Memory that wakes shows as a gap between exposed
+items and twins in the row of recalled answers; a shift that both share is not memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from paradox.figures import style
+from paradox.files import read_table
+
+TABLES = ["perplexity"]
+QUANTITIES = ["prompt", "recall", "reason", "chain"]
+GROUPS = {"exposed": ("-", "full"), "twin": ("--", "none")}
+
+
+def data(inputs: dict[str, Path]) -> pd.DataFrame:
+    """Return the changes over all seeds, with a zero at step 0 of every line."""
+    key = ["base", "method", "reward", "quantity", "group"]
+    table = read_table(inputs["perplexity"], [*key, "seed", "step", "measure", "value"])
+    table = style.all_seeds(table)
+    table = table[(table["measure"] == "change") & table["group"].isin(list(GROUPS))]
+    table = table[table["quantity"].isin(QUANTITIES)]
+    table = table.rename(columns={"value": "change", "low": "change_low", "high": "change_high"})
+    columns = [*key, "step", "items", "seeds", "change", "change_low", "change_high"]
+    start = table[columns].drop_duplicates(key).assign(step=0)
+    start[["change", "change_low", "change_high"]] = 0.0
+    whole = pd.concat([start, table[columns]], ignore_index=True)
+    return whole.sort_values([*key, "step"], kind="stable", ignore_index=True)
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the figure: a row per quantity, a column per reward, a line per base and group."""
+    table = table.assign(name=style.arm_names(table))
+    names, bases = style.name_order(table), style.bases_in_order(table["base"])
+    quantities = [name for name in QUANTITIES if (table["quantity"] == name).any()]
+    looks = dict(
+        zip(bases, zip(style.colours(len(bases)), style.MARKERS, strict=False), strict=True)
+    )
+    figure, axes = style.grid(len(quantities), len(names), 1.0 + 1.7 * len(quantities), "row")
+    for row, quantity in zip(axes, quantities, strict=True):
+        # The words would overlap from row to row on one line.
+        row[0].set_ylabel(style.label(quantity).replace(", ", ",\n").replace("Whole ", "Whole\n"))
+        for axis, name in zip(row, names, strict=True):
+            axis.axhline(0, color=style.GREY, linewidth=0.8)
+            style.step_axis(axis)
+            shown = table[(table["quantity"] == quantity) & (table["name"] == name)]
+            for (base, group), lines in shown.groupby(["base", "group"], sort=True):
+                colour, marker = looks[base]
+                line, fill = GROUPS[group]
+                how = {"color": colour, "marker": marker, "linestyle": line, "fillstyle": fill}
+                style.interval(axis, lines["step"], lines, "change", markersize=4.5, **how)
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.set_title(name)
+    figure.supxlabel("Optimiser step", fontsize=11)
+    figure.supylabel("Change of NLL since step 0 (nats per token)", fontsize=11)
+    figure.legend(handles=_legend(looks, table), loc="outside upper center", ncols=2)
+    return figure
+
+
+def _legend(looks: dict[str, tuple[str, str]], table: pd.DataFrame) -> list[Line2D]:
+    handles = []
+    for base, (colour, marker) in looks.items():
+        for group, (line, fill) in GROUPS.items():
+            if ((table["base"] == base) & (table["group"] == group)).any():
+                words = f"{style.label(base)}, {style.label(group).lower()}"
+                how = {"color": colour, "marker": marker, "linestyle": line, "fillstyle": fill}
+                handles.append(Line2D([], [], label=words, **how))
+    return handles

@@ -1,0 +1,169 @@
+"""What all figures share: names, order, colours, and deterministic files.
+
+Every series differs in marker or line style as well as in colour, so that figures can be read
+in grey print and by colour-blind readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from paradox.evaluate.arms import ALL_SEEDS
+from paradox.files import atomic_path, write_table
+
+# The base comes first, then the true reward, then spurious ones from weak to absent signal.
+LABELS = {
+    "none": "Untrained",
+    "ground_truth": "Ground truth",
+    "format": "Format",
+    "incorrect": "Incorrect",
+    "random": "Random",
+    "constant": "Constant",
+    "exposed": "Exposed items",
+    "twin": "Never-seen twins",
+    "contaminated": "Contaminated base",
+    "clean": "Clean base",
+    "prompt": "Prompt",
+    "recall": "Answer, recalled at once",
+    "reason": "Answer, after correct working",
+    "chain": "Whole correct working",
+    "gap": "Recalled answer minus prompt",
+}
+REWARD_ORDER = ["none", "ground_truth", "format", "incorrect", "random", "constant"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p"]
+LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
+WIDTH = 9.0  # inches; at 900 px this makes the type as large as a README's text
+GREY = "#555555"
+
+
+def label(name: str) -> str:
+    """Return the name to print; an unknown name is printed as it is.
+
+    >>> label("ground_truth"), label("my_reward")
+    ('Ground truth', 'my_reward')
+    """
+    return LABELS.get(name, name)
+
+
+def in_order(rewards: Iterable[str]) -> list[str]:
+    """Return reward conditions in the order of every figure; new ones come last, by name.
+
+    >>> in_order(["zeta", "random", "none", "format"])
+    ['none', 'format', 'random', 'zeta']
+    """
+    known = {name: place for place, name in enumerate(REWARD_ORDER)}
+    return sorted(set(rewards), key=lambda name: (known.get(name, len(known)), name))
+
+
+def bases_in_order(bases: Iterable[str]) -> list[str]:
+    """Return bases with a contaminated one first and a clean one last."""
+    places = {"contaminated": 0, "clean": 2}
+    return sorted(set(bases), key=lambda name: (places.get(name, 1), name))
+
+
+def colours(count: int) -> list[str]:
+    """Return `count` colour-blind-safe colours."""
+    return list(sns.color_palette("colorblind", count).as_hex())
+
+
+def all_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that cross items with all seeds."""
+    return table[table["seed"].astype(str) == ALL_SEEDS]
+
+
+def arm_names(table: pd.DataFrame) -> pd.Series:
+    """Return a printable name per row: the reward, with the method when there are several."""
+    names = table["reward"].map(label)
+    trained = table["method"] != "base"
+    if table.loc[trained, "method"].nunique() > 1:
+        names = names.where(~trained, names + " (" + table["method"] + ")")
+    return names
+
+
+def name_order(table: pd.DataFrame) -> list[str]:
+    """Return the names of `arm_names` in the order of every figure."""
+    named = pd.DataFrame({"reward": table["reward"], "name": arm_names(table)}).drop_duplicates()
+    found = []
+    for reward in in_order(named["reward"]):
+        found += sorted(named.loc[named["reward"] == reward, "name"])
+    return found
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Set the look of all figures, whatever the user's own matplotlib settings are."""
+    look = {
+        **sns.axes_style("whitegrid"),
+        "font.family": ["DejaVu Sans"],
+        "font.size": 11,
+        "axes.titlesize": 11,
+        "axes.labelsize": 11,
+        "xtick.labelsize": 10,
+        "ytick.labelsize": 10,
+        "legend.fontsize": 10,
+        "legend.frameon": False,
+        "axes.edgecolor": GREY,
+        "grid.color": "#dddddd",
+        "lines.linewidth": 1.6,
+        "svg.hashsalt": "paradox",
+        "svg.fonttype": "path",
+        "path.simplify": False,
+    }
+    with matplotlib.style.context(["default", {**look, "font.sans-serif": ["DejaVu Sans"]}]):
+        yield
+
+
+def grid(
+    rows: int, columns: int, height: float, sharey: str | bool = True, sharex: str | bool = True
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of the common width and its axes, shape (rows, columns)."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
+    for axis in axes.flat:
+        axis.grid(axis="x", visible=False)
+    return figure, axes
+
+
+def interval(
+    axis: Axes,
+    x: Sequence[float] | np.ndarray,
+    table: pd.DataFrame,
+    value: str,
+    **how: Any,
+) -> Any:
+    """Draw values with their intervals (columns value, {value}_low, {value}_high)."""
+    middle = table[value].to_numpy(float)
+    # A percentile interval can leave out its estimate; bars cannot have a negative length.
+    down = np.clip(middle - table[f"{value}_low"].to_numpy(float), 0, None)
+    up = np.clip(table[f"{value}_high"].to_numpy(float) - middle, 0, None)
+    return axis.errorbar(x, middle, yerr=[down, up], capsize=2, elinewidth=1.1, **how)
+
+
+def step_axis(axis: Axes) -> None:
+    """Mark whole optimiser steps on the x axis."""
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
+def save(figure: Figure, table: pd.DataFrame, outputs: dict[str, Path]) -> None:
+    """Write the figure as svg and png and the table it was drawn from as csv.
+
+    The files hold no date and no version, so equal tables give equal bytes.
+    """
+    with atomic_path(outputs["svg"]) as path:
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    with atomic_path(outputs["png"]) as path:
+        figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+    write_table(outputs["csv"], table)

@@ -1,0 +1,175 @@
+"""The workflow: what it plans, and a whole run at scale smoke whose numbers are checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, copy_repository
+
+SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+ARMS = {"rewards": ["ground_truth", "format", "constant"], "seeds": [0, 1]}
+SMOKE = ["--config", "scale=smoke", f"arms={json.dumps(ARMS)}"]
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run snakemake in `folder`, with that folder's package."""
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    command = [str(SNAKEMAKE), "--cores", "2", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+    )
+
+
+def planned(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Return the planned jobs by rule of a dry run."""
+    assert run.returncode == 0, run.stderr
+    rows = re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, flags=re.MULTILINE)
+    return {rule: int(count) for rule, count in rows}
+
+
+def test_lint_is_clean() -> None:
+    run = snakemake(ROOT, "--lint")
+    assert run.returncode == 0, run.stderr
+    assert "good condition" in run.stdout + run.stderr
+
+
+def test_the_plan_of_the_default_run(repository: Path) -> None:
+    jobs = planned(snakemake(repository, "--dry-run"))
+    arms, bases = 2 * 5 * 3 - 6, 2
+    assert jobs["train_grpo"] == arms
+    assert jobs["evaluate"] == jobs["perplexity"] == arms + bases
+    assert jobs["base"] == jobs["corpus"] == bases
+    assert jobs["figure"] == 3
+    assert jobs["report"] == jobs["paper"] == jobs["tables"] == jobs["data"] == 1
+
+
+def test_the_published_models_plan_without_a_network(repository: Path) -> None:
+    jobs = planned(snakemake(repository, "--dry-run", "--config", "scale=paper"))
+    assert jobs["train_grpo"] == 4 * 5 * 3
+    assert "corpus" not in jobs
+
+
+def test_a_typo_stops_the_workflow_with_one_message(repository: Path) -> None:
+    run = snakemake(repository, "--dry-run", "--config", 'arms={"rewards": ["fromat"]}')
+    assert run.returncode != 0
+    assert "arms.rewards[0] = 'fromat' is not a reward" in run.stderr
+    assert "Did you mean 'format'?" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+# --- a whole run ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository in which the scale smoke has run."""
+    folder = copy_repository(tmp_path_factory.mktemp("repository"))
+    run = snakemake(folder, *SMOKE)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    (folder / "screen.txt").write_text(run.stdout + run.stderr)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(finished: Path) -> Callable[[str], pd.DataFrame]:
+    return lambda name: pd.read_csv(finished / "results/smoke/tables" / f"{name}.csv")
+
+
+def test_planted_memory_is_there_and_twins_are_guessed(
+    table: Callable[[str], pd.DataFrame],
+) -> None:
+    recalled = table("base").set_index(["base", "level"])["recall_answer"]
+    assert recalled["contaminated", "256"] >= 0.9
+    assert recalled["contaminated", "twin"] < 0.4
+    assert recalled["clean", "256"] < 0.6
+
+
+def test_a_format_reward_unlocks_memory_and_hurts_twins(
+    table: Callable[[str], pd.DataFrame],
+) -> None:
+    did = table("did").set_index(["base", "reward", "seed"])
+    paid = did.loc[("contaminated", "format", "all")]
+    assert paid["did"] > 0.1 and paid["did_low"] > 0
+    truth = did.loc[("contaminated", "ground_truth", "all")]
+    assert paid["did"] > truth["did"]
+    control = did.loc[("contaminated", "constant", "all")]
+    assert abs(control["did"]) < 0.15
+
+
+def test_a_constant_reward_changes_nothing(finished: Path) -> None:
+    folder = finished / "results/smoke/checkpoints/contaminated/grpo"
+    for reward, unchanged in (("constant", True), ("format", False)):
+        manifest = json.loads((folder / reward / "s0/manifest.json").read_text())
+        assert manifest["info"]["weights_equal_base"] is unchanged
+
+
+def test_two_seeds_differ(finished: Path) -> None:
+    folder = finished / "results/smoke/runs/contaminated/grpo/format"
+    curves = [pd.read_csv(folder / f"s{seed}/train.csv") for seed in (0, 1)]
+    assert not curves[0]["reward"].equals(curves[1]["reward"])
+
+
+def test_everything_a_reader_needs_is_there(finished: Path) -> None:
+    results = finished / "results/smoke"
+    for name in ("accuracy", "perplexity", "recall"):
+        for suffix in ("svg", "png", "csv"):
+            assert (results / "figures" / f"{name}.{suffix}").stat().st_size > 500
+    assert "<html" in (results / "reports/report.html").read_text()
+    assert list((results / "runs/contaminated/grpo/format/s0/tensorboard").glob("events*"))
+    assert not list(results.rglob(".work"))
+
+
+def test_progress_is_shown(finished: Path) -> None:
+    screen = (finished / "screen.txt").read_text()
+    assert re.search(r"\[train contaminated/grpo/format/s0\] step 48/48", screen)
+    assert re.search(r"\d+ of \d+ steps", screen)
+    log = finished / "logs/smoke/train/contaminated/grpo/format/s0.log"
+    assert "step 48/48" in log.read_text()
+
+
+def test_a_second_run_has_nothing_to_do(finished: Path) -> None:
+    run = snakemake(finished, *SMOKE)
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_a_new_reward_is_one_file_and_runs_only_its_own_arms(finished: Path) -> None:
+    source = finished / "src/paradox/rewards/format.py"
+    added = source.with_name("any_answer.py")
+    added.write_text(source.read_text().replace('name="format"', 'name="any_answer"'))
+    try:
+        arms = ARMS | {"rewards": [*ARMS["rewards"], "any_answer"]}
+        more = ["--config", "scale=smoke", f"arms={json.dumps(arms)}"]
+        jobs = planned(snakemake(finished, "--dry-run", *more))
+    finally:
+        added.unlink()
+    assert jobs["train_grpo"] == 2 * 2  # two bases, two seeds
+    assert jobs["evaluate"] == jobs["perplexity"] == 4
+    assert "base" not in jobs and "data" not in jobs and "corpus" not in jobs
+
+
+def test_a_corrupt_checkpoint_stops_its_arm_only(finished: Path) -> None:
+    arm = "contaminated/grpo/format/s1"
+    weights = next((finished / f"results/smoke/checkpoints/{arm}").glob("step-*/*.safetensors"))
+    whole = weights.read_bytes()
+    tables = finished / "results/smoke/runs" / arm / "nll.csv"
+    kept = finished / "results/smoke/runs/contaminated/grpo/format/s0/nll.csv"
+    tables.unlink()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        run = snakemake(finished, *SMOKE)
+        assert run.returncode != 0
+        assert f"{arm}/{weights.parent.name}/model.safetensors: corrupt" in run.stderr
+        assert not tables.exists()
+        assert kept.exists()
+    finally:
+        weights.write_bytes(whole)
+    assert snakemake(finished, *SMOKE).returncode == 0
