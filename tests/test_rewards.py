@@ -79,7 +79,7 @@ def test_random_is_a_fair_coin_keyed_by_name(task: Task) -> None:
 
 
 def test_unknown_reward_names_the_likely_typo() -> None:
-    with pytest.raises(ConfigError, match="'fromat' is not a reward condition.*'format'"):
+    with pytest.raises(ConfigError, match=r"'fromat' is not a reward condition.*'format'"):
         load_reward("fromat")
 
 

@@ -24,12 +24,19 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--log", type=Path, required=True)
     schema = commands.add_parser("schema", help="write the configuration's JSON Schema")
     schema.add_argument("path", type=Path)
+    reference = commands.add_parser("reference", help="record a finished run in reference/")
+    reference.add_argument("scale")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "schema":
             from paradox.study.config import write_schema
 
             write_schema(chosen.path)
+            return 0
+        if chosen.command == "reference":
+            from paradox.reference import record
+
+            record(chosen.scale, Path.cwd())
             return 0
         from paradox.runner import parse_paths, parse_spec
         from paradox.runner import run as run_step

@@ -92,9 +92,7 @@ def _require_folder(folder: Path) -> None:
         raise CheckpointError(f"{folder}: no checkpoint there (config.json is missing).")
 
 
-def save_model(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
-) -> None:
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Save model and tokenizer as an ordinary checkpoint folder (safetensors)."""
     try:
         model.save_pretrained(folder)
@@ -242,8 +240,10 @@ def _pick(logits: torch.Tensor, uniform: torch.Tensor | None, temperature: float
     probabilities = torch.softmax(logits.double() / temperature, dim=-1)
     cumulative = probabilities.cumsum(-1)
     threshold = uniform.to(logits.device)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(
-        max=logits.shape[-1] - 1
+    return (
+        torch.searchsorted(cumulative, threshold, right=True)
+        .squeeze(-1)
+        .clamp(max=logits.shape[-1] - 1)
     )
 
 

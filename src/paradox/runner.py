@@ -85,7 +85,9 @@ def run(
 def _check(step: str, inputs: Paths, outputs: Paths, disk_mb: float) -> None:
     if step not in STEPS:
         raise DataError(f"{step!r} is not a step; {hint(step, STEPS)}")
-    given = [p for value in inputs.values() for p in (value if isinstance(value, list) else [value])]
+    given = [
+        p for value in inputs.values() for p in (value if isinstance(value, list) else [value])
+    ]
     missing = [f"{path}: no such file" for path in given if not path.exists()]
     if missing:
         raise DataError(problems(f"step {step}: missing inputs", missing))

@@ -8,15 +8,17 @@ rule data:
     output:
         item_table="results/{scale}/data/items.csv",
         prompts="results/{scale}/data/prompts.csv",
-    params:
-        spec=STUDY.spec("data"),
-        disk=STUDY.need("data", "disk_mb"),
     log:
         "logs/{scale}/data.log",
+    conda:
+        "../../envs/conda.yaml"
     threads: STUDY.need("data", "threads")
     resources:
         mem_mb=STUDY.need("data", "mem_mb"),
         runtime=STUDY.need("data", "runtime"),
+    params:
+        spec=STUDY.spec("data"),
+        disk=STUDY.need("data", "disk_mb"),
     shell:
         "python -m paradox run data --label data --spec {params.spec:q}"
         " --out items={output.item_table} prompts={output.prompts}"
@@ -31,15 +33,17 @@ rule corpus:
         lock=LOCK,
     output:
         corpus="results/{scale}/data/corpus/{base}.parquet",
-    params:
-        spec=lambda w: STUDY.spec("corpus", w),
-        disk=STUDY.need("data", "disk_mb"),
     log:
         "logs/{scale}/corpus/{base}.log",
+    conda:
+        "../../envs/conda.yaml"
     threads: STUDY.need("data", "threads")
     resources:
         mem_mb=STUDY.need("data", "mem_mb"),
         runtime=STUDY.need("data", "runtime"),
+    params:
+        spec=lambda w: STUDY.spec("corpus", w),
+        disk=STUDY.need("data", "disk_mb"),
     shell:
         "python -m paradox run corpus --label 'corpus {wildcards.base}' --spec {params.spec:q}"
         " --in items={input.item_table} prompts={input.prompts} --out corpus={output.corpus}"

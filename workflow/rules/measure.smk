@@ -10,16 +10,18 @@ rule evaluate:
     output:
         item_table="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/items.csv",
         samples="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/samples.parquet",
-    params:
-        spec=lambda w: STUDY.spec("evaluate", w),
-        disk=STUDY.need("evaluate", "disk_mb"),
     log:
         "logs/{scale}/evaluate/{base}/{method}/{reward}/s{seed}.log",
+    conda:
+        "../../envs/conda.yaml"
     threads: STUDY.need("evaluate", "threads")
     resources:
         mem_mb=STUDY.need("evaluate", "mem_mb"),
         runtime=STUDY.need("evaluate", "runtime"),
         gpu=STUDY.need("evaluate", "gpu"),
+    params:
+        spec=lambda w: STUDY.spec("evaluate", w),
+        disk=STUDY.need("evaluate", "disk_mb"),
     shell:
         "python -m paradox run evaluate --spec {params.spec:q}"
         " --label 'evaluate {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
@@ -36,16 +38,18 @@ rule perplexity:
         lock=LOCK,
     output:
         table="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/nll.csv",
-    params:
-        spec=lambda w: STUDY.spec("perplexity", w),
-        disk=STUDY.need("evaluate", "disk_mb"),
     log:
         "logs/{scale}/perplexity/{base}/{method}/{reward}/s{seed}.log",
+    conda:
+        "../../envs/conda.yaml"
     threads: STUDY.need("evaluate", "threads")
     resources:
         mem_mb=STUDY.need("evaluate", "mem_mb"),
         runtime=STUDY.need("evaluate", "runtime"),
         gpu=STUDY.need("evaluate", "gpu"),
+    params:
+        spec=lambda w: STUDY.spec("perplexity", w),
+        disk=STUDY.need("evaluate", "disk_mb"),
     shell:
         "python -m paradox run perplexity --spec {params.spec:q}"
         " --label 'perplexity {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"

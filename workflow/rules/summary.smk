@@ -17,17 +17,19 @@ rule tables:
         base=f"{STUDY.folder}/tables/base.csv",
         trajectory=f"{STUDY.folder}/tables/trajectory.csv",
         summary=f"{STUDY.folder}/tables/summary.json",
+    log:
+        f"logs/{STUDY.scale}/tables.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
     params:
         spec=STUDY.spec("tables"),
         evaluations=lambda w, input: [f"evaluations+={path}" for path in input.evaluations],
         nlls=lambda w, input: [f"nlls+={path}" for path in input.nlls],
         disk=STUDY.need("summary", "disk_mb"),
-    log:
-        f"logs/{STUDY.scale}/tables.log",
-    threads: STUDY.need("summary", "threads")
-    resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
     shell:
         "python -m paradox run tables --spec {params.spec:q}"
         " --in {params.evaluations} {params.nlls} items={input.item_table}"
@@ -52,17 +54,19 @@ rule figure:
         ),
         png="results/{scale}/figures/{figure}.png",
         csv="results/{scale}/figures/{figure}.csv",
-    params:
-        spec=lambda w: STUDY.spec("figure", w),
-        disk=STUDY.need("summary", "disk_mb"),
     log:
         "logs/{scale}/figures/{figure}.log",
     wildcard_constraints:
         figure="|".join(FIGURES),
+    conda:
+        "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
         mem_mb=STUDY.need("summary", "mem_mb"),
         runtime=STUDY.need("summary", "runtime"),
+    params:
+        spec=lambda w: STUDY.spec("figure", w),
+        disk=STUDY.need("summary", "disk_mb"),
     shell:
         "python -m paradox run figure --label 'figure {wildcards.figure}' --spec {params.spec:q}"
         " --in accuracy={input.accuracy} perplexity={input.perplexity}"

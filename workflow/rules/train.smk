@@ -11,19 +11,21 @@ rule base:
     output:
         manifest="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
         curves="results/{scale}/runs/{base}/base/none/s0/train.csv",
-    params:
-        spec=lambda w: STUDY.spec("base", w),
-        corpus=lambda w, input: f"--in corpus={input.corpus}" if input.corpus else "",
-        disk=STUDY.need("base", "disk_mb"),
     log:
         "logs/{scale}/base/{base}.log",
+    # Bases come first: every arm waits for one.
+    priority: 10
+    conda:
+        "../../envs/conda.yaml"
     threads: STUDY.need("base", "threads")
     resources:
         mem_mb=STUDY.need("base", "mem_mb"),
         runtime=STUDY.need("base", "runtime"),
         gpu=STUDY.need("base", "gpu"),
-    # Bases come first: every arm waits for one.
-    priority: 10
+    params:
+        spec=lambda w: STUDY.spec("base", w),
+        corpus=lambda w, input: f"--in corpus={input.corpus}" if input.corpus else "",
+        disk=STUDY.need("base", "disk_mb"),
     shell:
         "python -m paradox run base --label 'base {wildcards.base}' --spec {params.spec:q}"
         " {params.corpus} --out manifest={output.manifest} curves={output.curves}"
@@ -46,18 +48,20 @@ for _method in METHODS:
             manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
             curves="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/train.csv",
             arguments="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/arguments.json",
-        wildcard_constraints:
-            method=_method,
-        params:
-            spec=lambda w: STUDY.spec(w.method, w),
-            disk=STUDY.need("train", "disk_mb"),
         log:
             "logs/{scale}/train/{base}/{method}/{reward}/s{seed}.log",
+        wildcard_constraints:
+            method=_method,
+        conda:
+            "../../envs/conda.yaml"
         threads: STUDY.need("train", "threads")
         resources:
             mem_mb=STUDY.need("train", "mem_mb"),
             runtime=STUDY.need("train", "runtime"),
             gpu=STUDY.need("train", "gpu"),
+        params:
+            spec=lambda w: STUDY.spec(w.method, w),
+            disk=STUDY.need("train", "disk_mb"),
         shell:
             "python -m paradox run {wildcards.method} --spec {params.spec:q}"
             " --label 'train {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"

@@ -80,7 +80,9 @@ def responses(
         _read(task, items["answer"].iloc[row], response)
         for (row, _), response in zip(places, sampled + greedy, strict=True)
     ]
-    table = pd.DataFrame(read, columns=["response", "answer", "correct", "mode", "tokens", "finished"])
+    table = pd.DataFrame(
+        read, columns=["response", "answer", "correct", "mode", "tokens", "finished"]
+    )
     table.insert(0, "item", [items["item"].iloc[row] for row, _ in places])
     table.insert(1, "sample", [draw for _, draw in places])
     for column, value in reversed([*arm.items(), ("step", step)]):

@@ -68,7 +68,9 @@ def _plain(value: float | int) -> Entry:
     return {"value": value, "low": None, "high": None, "n": None}
 
 
-def _design(levels: list[Level], spec: dict[str, Any], tables: dict[str, pd.DataFrame]) -> dict[str, Entry]:
+def _design(
+    levels: list[Level], spec: dict[str, Any], tables: dict[str, pd.DataFrame]
+) -> dict[str, Entry]:
     sizes = {level.name: len(level.items) for level in levels}
     found = {
         "design/items_exposed": _plain(sizes["exposed"]),

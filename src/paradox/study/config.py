@@ -167,9 +167,7 @@ class Training(Section):
 class Base(Section):
     """A base: where it starts and what it is trained on."""
 
-    source: Annotated[
-        OrganismSource | GgufSource | PretrainedSource, Field(discriminator="kind")
-    ]
+    source: Annotated[OrganismSource | GgufSource | PretrainedSource, Field(discriminator="kind")]
     planted: bool | None = Field(description="corpus with (true) or without exposed items")
     training: Training | None = Field(description="null: the source is the base")
 
@@ -245,9 +243,7 @@ class Config(Section):
     statistics: Statistics
     contrast: Contrast
     seed: int = Field(ge=0, description="seed of the data and of the bases")
-    task: Annotated[
-        OrganismTask | WordProblemsTask | BenchmarksTask, Field(discriminator="kind")
-    ]
+    task: Annotated[OrganismTask | WordProblemsTask | BenchmarksTask, Field(discriminator="kind")]
     bases: dict[Name, Base] = Field(min_length=1)
     grpo: Grpo
     evaluation: Evaluation

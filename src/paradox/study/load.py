@@ -100,9 +100,7 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     return data
 
 
-def _line(
-    error: Any, main: dict[str, Any], sizes: dict[str, Any], scale: str
-) -> str:
+def _line(error: Any, main: dict[str, Any], sizes: dict[str, Any], scale: str) -> str:
     """Return one problem as ``file: key = found: what is allowed``."""
     parts = [part for part in error["loc"] if not _is_tag(part, error["loc"])]
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
@@ -128,8 +126,14 @@ def _is_tag(part: Any, loc: tuple[Any, ...]) -> bool:
     tags = {"task": {"organism", "word_problems", "benchmarks"}}
     source = {"organism", "gguf", "pretrained"}
     before = loc[place - 1] if place else None
-    return part in tags.get(before, set()) or (before == "source" and part in source) or (
-        before == "bases" and loc[0] == "arms" and (part.startswith("list[") or part.startswith("literal["))
+    return (
+        part in tags.get(before, set())
+        or (before == "source" and part in source)
+        or (
+            before == "bases"
+            and loc[0] == "arms"
+            and (part.startswith("list[") or part.startswith("literal["))
+        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards import available_rewards, load_reward
-from paradox.steps import METHODS, code
+from paradox.steps import METHODS, PACKAGE, code
 from paradox.study.config import BenchmarksTask, Config, Exclusion
 from paradox.study.load import MAIN, load_config, scale_file, unknown_names
 
@@ -134,6 +135,17 @@ class Study:
         return min(value, CORES) if resource == "threads" else value
 
 
+def environment_of_jobs() -> None:
+    """Let jobs find this interpreter and this package.
+
+    Jobs then also work when the environment that runs the workflow is not activated, and in a
+    deployed one (``envs/conda.yaml``), which holds the dependencies only.
+    """
+    first = {"PATH": Path(sys.executable).parent, "PYTHONPATH": PACKAGE.parent}
+    for name, folder in first.items():
+        os.environ[name] = os.pathsep.join(filter(None, [str(folder), os.environ.get(name)]))
+
+
 def _arms(config: Config) -> list[Arm]:
     wanted = config.arms
     bases = list(config.bases) if wanted.bases == "all" else wanted.bases
@@ -158,7 +170,7 @@ def _matches(entry: Exclusion, arm: Arm) -> bool:
 
 
 def _exclusion_problems(config: Config, bases: list[str]) -> list[str]:
-    """An exclusion that names a value the study does not know is a misspelling.
+    """Return the exclusions that name a value the study does not know: misspellings.
 
     A value that is known but not run now is fine: the same exclusions serve every arm list.
     """
@@ -208,7 +220,7 @@ def _impossible(config: Config, bases: list[str]) -> list[str]:
 
 
 def _grpo_sizes(config: Config) -> list[str]:
-    """The trainer needs whole groups, whole micro-batches and whole updates."""
+    """Return what does not divide: whole groups, micro-batches and updates are needed."""
     how, lines = config.grpo, []
     where = f"{scale_file(config.scale)}: grpo"
     rollout = how.prompts_per_rollout * how.num_generations

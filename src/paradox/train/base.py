@@ -137,6 +137,7 @@ class PackingCollator:
     pad: int
 
     def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        """Pack one batch of documents."""
         packed: list[list[list[int]]] = []
         room: list[int] = []
         # Longest first, each into the first row with room: near-optimal packing.

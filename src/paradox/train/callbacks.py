@@ -37,9 +37,7 @@ class Watch(TrainerCallback):
     ) -> None:
         """Report the step."""
         last = state.log_history[-1] if state.log_history else {}
-        note = " ".join(
-            f"{name} {last[name]:.3f}" for name in ("loss", "reward") if name in last
-        )
+        note = " ".join(f"{name} {last[name]:.3f}" for name in ("loss", "reward") if name in last)
         self.progress("step", state.global_step, state.max_steps, note)
 
     def on_log(
