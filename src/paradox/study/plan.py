@@ -19,6 +19,8 @@ from paradox.study.load import MAIN, load_config, scale_file, unknown_names
 
 # Threads of one job can never exceed what the machine has.
 CORES = os.cpu_count() or 1
+# Asking PyTorch would take seconds at every start of the workflow.
+GPU = Path("/dev/nvidia0").exists()
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,17 @@ class Study:
         return code(step)
 
     def need(self, rule: str, resource: str) -> int:
-        """Return what one job of a kind of rule needs of a resource."""
+        """Return what one job of a kind of rule needs of a resource.
+
+        Threads never exceed the machine's cores. A machine without a GPU needs none: the limit
+        on GPU jobs must not keep its cores idle.
+        """
         value = getattr(getattr(self.config.resources, rule), resource)
-        return min(value, CORES) if resource == "threads" else value
+        if resource == "threads":
+            return min(value, CORES)
+        if resource == "gpu":
+            return value if GPU else 0
+        return value
 
 
 def environment_of_jobs() -> None:
