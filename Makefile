@@ -6,7 +6,7 @@ LOCK ?= envs/cpu.lock
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-# Changes when the lock's name or content, the package's metadata or this recipe's user changes.
+# Named after the lock, so that another LOCK makes the environment anew.
 STAMP := $(VENV)/.made-from-$(notdir $(LOCK))
 UV_VERSION := 0.13.8
 
@@ -23,7 +23,7 @@ help: ## show this text
 env: $(STAMP) ## make .venv from LOCK
 
 $(STAMP): $(LOCK) pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit(f"The locks are for Python 3.11, and $(PYTHON) is {v[0]}.{v[1]}: say PYTHON=python3.11.")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit(f"Python 3.11 or later is needed, and $(PYTHON) is {v[0]}.{v[1]}: say PYTHON=python3.11.")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install -qq --requirement $(LOCK)
 	$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
@@ -54,12 +54,16 @@ lock: $(STAMP) ## resolve pyproject.toml into envs/*.lock (see envs/README.md)
 	$(BIN)/pip install -qq uv==$(UV_VERSION)
 	$(call resolve,gpu,)
 	$(call resolve,cpu,--find-links "$(WHEELS)")
+	{ printf '%s\n' "# Generated from cpu.lock by \`make lock\`, for Snakemake's deployment method conda." \
+		"channels:" "  - conda-forge" "dependencies:" "  - python=3.11" "  - pip" "  - pip:"; \
+		sed -n -E 's/^([a-z0-9._-]+==\S+).*/      - \1/p' envs/cpu.lock; } > envs/conda.yaml
 
 # Versions already in a lock stay, except torch's: a lock without +cpu would choose the CUDA wheel.
-# That +cpu is then dropped: the wheel's hash says the same, and any index may serve it.
+# That +cpu is then dropped, so that any index may serve the wheel. Versions are exact, hashes are
+# left out: CPU wheels of one version differ between Python versions and indexes.
 define resolve
 uv pip compile --quiet pyproject.toml --extra test --python-version 3.11 \
-	--python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --no-annotate \
+	--python-platform x86_64-manylinux_2_28  --no-header --no-annotate \
 	--upgrade-package torch $(2) \
 	--output-file envs/$(1).lock
 sed -i -E 's/^([a-z0-9._-]+==[^+ ]+)\+[a-z0-9.]+/\1/' envs/$(1).lock

@@ -11,9 +11,9 @@ import subprocess
 from pathlib import Path
 
 from paradox.errors import DataError
-from paradox.files import write_text
 from paradox.figures.style import label
 from paradox.figures.words import Numbers
+from paradox.files import write_text
 
 BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
 END = "<!-- numbers: end -->"

@@ -73,3 +73,64 @@ rule figure:
         " base={input.base} trajectory={input.trajectory}"
         " --out svg={output.svg} png={output.png} csv={output.csv}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule report:
+    input:
+        notebook="workflow/notebooks/report.py",
+        summary=f"{STUDY.folder}/tables/summary.json",
+        did=f"{STUDY.folder}/tables/did.csv",
+        base=f"{STUDY.folder}/tables/base.csv",
+        figures=expand(f"{STUDY.folder}/figures/{{figure}}.svg", figure=FIGURES),
+        samples=STUDY.runs("samples.parquet"),
+        code=STUDY.code("report"),
+        lock=LOCK,
+    output:
+        html=report(f"{STUDY.folder}/reports/report.html", category="Report"),
+    log:
+        f"logs/{STUDY.scale}/report.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
+    params:
+        spec=STUDY.spec("report"),
+        figures=lambda w, input: [f"figures+={path}" for path in input.figures],
+        samples=lambda w, input: [f"samples+={path}" for path in input.samples],
+        disk=STUDY.need("summary", "disk_mb"),
+    shell:
+        "python -m paradox run report --spec {params.spec:q}"
+        " --in notebook={input.notebook} summary={input.summary} did={input.did}"
+        " base={input.base} {params.figures} {params.samples}"
+        " --out html={output.html}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule paper:
+    input:
+        template="paper/paper.md.j2",
+        summary=f"{STUDY.folder}/tables/summary.json",
+        figures=expand(f"{STUDY.folder}/figures/{{figure}}.svg", figure=FIGURES),
+        code=STUDY.code("paper"),
+        lock=LOCK,
+    output:
+        html=f"{STUDY.folder}/paper/paper.html",
+    log:
+        f"logs/{STUDY.scale}/paper.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
+    params:
+        spec=STUDY.spec("paper"),
+        figures=lambda w, input: [f"figures+={path}" for path in input.figures],
+        disk=STUDY.need("summary", "disk_mb"),
+    shell:
+        "python -m paradox run paper --spec {params.spec:q}"
+        " --in template={input.template} summary={input.summary} {params.figures}"
+        " --out html={output.html}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"

@@ -329,15 +329,18 @@ def _scored_items(study: Study, arm: Arm, column: str) -> list[pd.Index]:
 def _base(evaluated: Study, scored: Study, chance: float | None) -> list[Row]:
     """Return what each base knows before training, per exposure level.
 
-    ``recall_answer`` is the share of items whose recalled answer is the model's first choice
-    (exact binomial interval). ``chance_low`` and ``chance_high`` bound what guessing gives for
-    as many items.
+    ``recall_answer`` is the share of items whose recalled answer is the model's first choice;
+    it and ``greedy`` have exact binomial intervals, the others bootstrap intervals.
+    ``chance_low`` and ``chance_high`` bound what guessing gives for as many items.
     """
     rows = []
     for arm in (arm for arm in evaluated.results.arms if not arm.trained):
         seed = min(evaluated.results.seeds(arm))
         for level in evaluated.levels:
             rates = _rates(evaluated, arm, [seed], 0, level)
+            # One greedy response per item is one trial, so the exact interval applies.
+            first = evaluated.results.before(arm, "greedy_correct", level.items)
+            rates |= _columns("greedy", binomial_interval(int(first.sum()), len(first)))
             row: Row = {"base": arm.base, "level": level.name, "group": level.group}
             row |= {"exposure": level.exposure, **_recalled(scored, arm, level.name, chance)}
             rows.append(row | rates)

@@ -2,7 +2,8 @@
 
 Report and paper say what the intervals say: an effect is stated only when its interval leaves
 out zero, everything else is stated as not shown, and "no effect" only after an equivalence
-test. `paradox.evaluate.summary` lists the names of the numbers.
+test. Sentences about a base start in lower case; `about` joins them.
+`paradox.evaluate.summary` lists the names of the numbers.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Numbers:
     def entry(self, name: str) -> dict[str, Any]:
         """Return one entry; an unknown name is a `DataError`."""
         if name not in self.entries:
-            raise DataError(f"{self.source}: no number {name!r}; {hint(name, self.entries)}")
+            family = name.split("/")[0]
+            near = [known for known in self.entries if known.split("/")[0] == family]
+            raise DataError(f"{self.source}: no number {name!r}; {hint(name, near)}")
         return self.entries[name]
 
     def clear(self, name: str) -> int:
@@ -113,6 +116,16 @@ def arm_label(arm: str) -> str:
     return label(reward).lower() + (f" ({method[0]})" if method else "")
 
 
+def about(base: str, sentences: Sequence[str]) -> str:
+    """Join a base's sentences to one paragraph that names the base.
+
+    >>> about("clean", ["nothing moves.", "that is all."])
+    'Clean base: nothing moves. That is all.'
+    """
+    first, *others = sentences
+    return " ".join([f"{label(base)}: {first}", *(text[0].upper() + text[1:] for text in others)])
+
+
 def listing(parts: Sequence[str]) -> str:
     """Join words: ``a``, ``a and b``, ``a, b and c``."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
@@ -124,7 +137,7 @@ def base_sentences(numbers: Numbers, base: str) -> list[str]:
     found = []
     if numbers.has(f"{start}/recall_answer_exposed"):
         text = (
-            f"{label(base)}: asked for the answer at once, its first choice is right for "
+            "asked for the answer at once, its first choice is right for "
             f"{numbers.share(f'{start}/recall_answer_exposed')} of the exposed items"
         )
         twin = f"{start}/recall_answer_twin"
@@ -135,7 +148,7 @@ def base_sentences(numbers: Numbers, base: str) -> list[str]:
         found.append(text + ".")
         if numbers.has(twin) and numbers.has("design/chance"):
             found.append(_chance_sentence(numbers, twin))
-    text = f"Sampled accuracy is {numbers.share(f'{start}/accuracy_exposed')} on exposed items"
+    text = f"sampled accuracy is {numbers.share(f'{start}/accuracy_exposed')} on exposed items"
     if numbers.has(f"{start}/accuracy_twin"):
         text += f" and {numbers.share(f'{start}/accuracy_twin')} on twins"
     return [*found, text + "."]
@@ -144,33 +157,35 @@ def base_sentences(numbers: Numbers, base: str) -> list[str]:
 def _chance_sentence(numbers: Numbers, twin: str) -> str:
     chance, entry = numbers.entry("design/chance")["value"], numbers.entry(twin)
     if entry["low"] <= chance <= entry["high"]:
-        return "On twins this cannot be told from guessing, so a right recall elsewhere is memory."
-    where = "above" if entry["low"] > chance else "below"
-    return f"On twins this lies {where} chance, so a right recall is not memory alone."
+        return "on twins this cannot be told from guessing."
+    if entry["low"] > chance:
+        return "on twins this lies above chance, so a right recall is not memory alone."
+    return "on twins this lies below chance."
 
 
 def did_sentences(numbers: Numbers, base: str) -> list[str]:
     """Say for which rewards exposed items gain more, or less, than their twins."""
     arms = [arm for arm in numbers.arms(base) if numbers.has(f"did/{base}/{arm}")]
+    if not numbers.arms(base):
+        return ["no arm of this base was trained."]
     if not arms:
         return [
-            f"{label(base)}: there are no twins to compare with, so a gain cannot be split into "
-            "memory and skill."
+            "there are no twins to compare with, so a gain cannot be split into memory and skill."
         ]
     found = []
     for sign, more in ((1, "more"), (-1, "less")):
         chosen = [arm for arm in arms if numbers.clear(f"did/{base}/{arm}") == sign]
         if chosen:
             listed = _with_points(numbers, f"did/{base}", chosen)
-            found.append(f"{label(base)}: exposed items gain {more} than twins under {listed}.")
+            found.append(f"exposed items gain {more} than twins under {listed}.")
     nulls = [arm for arm in arms if numbers.clear(f"did/{base}/{arm}") == 0]
     still = [arm for arm in nulls if numbers.unmoved(f"did/{base}/{arm}")]
     if still:
-        found.append(f"{label(base)}: nothing moves under {listing([*map(arm_label, still)])}.")
+        found.append(f"nothing moves under {listing([*map(arm_label, still)])}.")
     nulls = [arm for arm in nulls if arm not in still]
     if nulls:
         listed = _with_points(numbers, f"did/{base}", nulls)
-        found.append(f"{label(base)}: no difference from twins is shown under {listed}.")
+        found.append(f"no difference from twins is shown under {listed}.")
         found.append(_equivalence_sentence(numbers, base, nulls))
     return found
 
@@ -188,8 +203,8 @@ def _equivalence_sentence(numbers: Numbers, base: str, arms: list[str]) -> str:
             inside.append(arm)
     band = f"±{100 * margin:.1f} points"
     if not inside:
-        return f"These intervals are too wide to call the difference smaller than {band}."
-    text = f"The equivalence test puts {listing([*map(arm_label, inside)])} within {band}"
+        return f"these intervals are too wide to call the difference smaller than {band}."
+    text = f"the equivalence test puts {listing([*map(arm_label, inside)])} within {band}"
     if len(inside) < len(arms):
         others = listing([arm_label(arm) for arm in arms if arm not in inside])
         return f"{text}; for {others} the data do not decide."
@@ -205,31 +220,25 @@ def gain_sentences(numbers: Numbers, base: str) -> list[str]:
             chosen = [arm for arm in names if numbers.clear(f"gain_{group}/{base}/{arm}") == sign]
             if chosen:
                 listed = _with_points(numbers, f"gain_{group}/{base}", chosen)
-                found.append(f"{label(base)}: accuracy on {words} {verb} under {listed}.")
-    return found or [f"{label(base)}: no reward shows a change of accuracy."]
+                found.append(f"accuracy on {words} {verb} under {listed}.")
+    return found or ["no arm shows a change of accuracy."]
 
 
-def against_sentences(numbers: Numbers, base: str, name: str, other: str) -> list[str]:
-    """Compare DiDs with another arm's, for ``minus_ground_truth`` or ``minus_clean``.
-
-    Parameters
-    ----------
-    other
-        Words for what is compared with, for example ``"the ground-truth reward"``.
-    """
-    arms = [arm for arm in numbers.arms(base) if numbers.has(f"{name}/{base}/{arm}")]
+def against_sentences(numbers: Numbers, base: str) -> list[str]:
+    """Compare a base's DiDs with the ground-truth reward's and with the clean base's."""
+    others = {
+        "minus_ground_truth": "the ground-truth reward",
+        "minus_clean": "the same reward on the clean base",
+    }
+    verdicts = {1: "is larger than that", -1: "is smaller than that", 0: "is not told from that"}
     found = []
-    for sign, words in ((1, "larger than"), (-1, "smaller than"), (0, "not clear of that")):
-        chosen = [arm for arm in arms if numbers.clear(f"{name}/{base}/{arm}") == sign]
-        if chosen:
-            listed = _with_points(numbers, f"{name}/{base}", chosen)
-            link = f"{words} under" if sign else f"{words} under"
-            found.append(
-                f"{label(base)}: against {other}, the difference in differences is {link} "
-                f"{other} for {listed}."
-                if sign
-                else f"{label(base)}: it is not shown to differ from {other} for {listed}."
-            )
+    for name, other in others.items():
+        arms = [arm for arm in numbers.arms(base) if numbers.has(f"{name}/{base}/{arm}")]
+        for sign, verdict in verdicts.items():
+            chosen = [arm for arm in arms if numbers.clear(f"{name}/{base}/{arm}") == sign]
+            if chosen:
+                listed = _with_points(numbers, f"{name}/{base}", chosen)
+                found.append(f"the DiD {verdict} of {other} for {listed}.")
     return found
 
 
@@ -243,17 +252,14 @@ def perplexity_sentences(numbers: Numbers, base: str) -> list[str]:
             chosen = [arm for arm, name in names.items() if numbers.clear(name) == sign]
             if chosen:
                 listed = listing([f"{arm_label(a)} ({numbers.nats(names[a])})" for a in chosen])
-                found.append(
-                    f"{label(base)}: against twins, {words} of exposed items gets {verb} "
-                    f"under {listed}."
-                )
+                found.append(f"against twins, {words} of exposed items gets {verb} under {listed}.")
         nulls = [arm for arm, name in names.items() if numbers.clear(name) == 0]
         if nulls:
             found.append(
-                f"{label(base)}: no change of {words} against twins is shown under "
+                f"no change of {words} against twins is shown under "
                 f"{listing([*map(arm_label, nulls)])}."
             )
-    return found
+    return found or ["no change of fixed texts can be compared with twins."]
 
 
 def recall_sentences(numbers: Numbers, base: str) -> list[str]:
@@ -269,7 +275,7 @@ def recall_sentences(numbers: Numbers, base: str) -> list[str]:
         ]
         if after and numbers.has(before):
             found.append(
-                f"{label(base)}, {words}: answered at once in {numbers.share(before)} of samples "
+                f"{words} are answered at once in {numbers.share(before)} of samples "
                 f"before training; after training: {listing(after)}."
             )
-    return found
+    return found or ["no arm of this base was trained."]

@@ -112,16 +112,13 @@ class Study:
             return canonical_json({"arm": arm, "task": config["task"], section: config[section]})
         if step == "figure":
             return canonical_json({"figure": wildcards.figure})
+        if step in ("report", "paper"):
+            excluded = [e.model_dump(exclude_none=True) for e in self.config.arms.exclude]
+            said = {"scale": self.scale, "excluded": excluded}
+            return canonical_json(said | {"log_folder": f"logs/{self.scale}/{step}"})
         clean = [name for name in self.bases if self.config.bases[name].planted is False]
-        summary = {
-            "scale": self.scale,
-            "seed": self.config.seed,
-            "clean_base": clean[0] if clean else None,
-            "excluded": [e.model_dump(exclude_none=True) for e in self.config.arms.exclude],
-            **config["statistics"],
-            **config["contrast"],
-        }
-        return canonical_json(summary)
+        summary = {"seed": self.config.seed, "clean_base": clean[0] if clean else None}
+        return canonical_json(summary | config["statistics"] | config["contrast"])
 
     def reward_file(self, wildcards: Any) -> str:
         """Return the file of an arm's reward condition."""

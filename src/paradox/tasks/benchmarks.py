@@ -96,9 +96,7 @@ class Benchmarks(Task):
                 if other != group:
                     wrong.append(f"{name} ({group}) asks the same question as {where} ({other})")
                 worked = self._worked(solution, answer)
-                rows.append(
-                    [name, group, None, 0, None, question, answer, worked, source["name"]]
-                )
+                rows.append([name, group, None, 0, None, question, answer, worked, source["name"]])
         if wrong:
             raise DataError(problems("malformed benchmarks:", wrong))
         table = pd.DataFrame(rows, columns=ITEM_COLUMNS)
@@ -150,8 +148,10 @@ def _source_problems(where: str, source: dict[str, Any]) -> list[str]:
     """Return what is wrong about where a source comes from."""
     repo, path = source.get("repo"), source.get("path")
     if bool(repo) == bool(path):
-        return [f"{where}: exactly one of repo and path is needed; found repo = {repo!r}, "
-                f"path = {path!r}"]
+        return [
+            f"{where}: exactly one of repo and path is needed; found repo = {repo!r}, "
+            f"path = {path!r}"
+        ]
     hub = ("split", "revision")
     if repo:
         return [f"{where}.{key} is needed with repo" for key in hub if not source.get(key)]

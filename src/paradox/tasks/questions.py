@@ -50,15 +50,16 @@ def read_source(source: dict[str, Any]) -> Rows:
         ``repo``, ``config``, ``split`` and ``revision``, or ``path``; ``question_column``,
         ``answer_column``, ``solution_column``, ``answer_after`` and ``limit``.
 
-    Raises
-    ------
-    DataError
-        When the source cannot be read at all. What is wrong in its rows is returned instead, so
-        that a caller can report several sources at once.
+    Nothing is raised: what is wrong is returned, so that a caller can report several sources at
+    once.
     """
     name = label(source)
     found: list[str] = []
-    records = _from_file(Path(source["path"]), found) if source.get("path") else _from_hub(source)
+    try:
+        path = source.get("path")
+        records = _from_file(Path(path), found) if path else _from_hub(source)
+    except DataError as error:
+        return Rows(problems=[str(error)])
     if source.get("limit"):
         records = records[: source["limit"]]
     wanted = {

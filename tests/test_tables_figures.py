@@ -1,0 +1,324 @@
+"""Tables, figures, report and paper on a synthetic study with planted effects."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from study_fixture import SPEC, table_paths, write_study
+
+from paradox.errors import ConfigError, DataError, ParadoxError
+from paradox.evaluate import tables
+from paradox.figures import draw, paper, report, words
+from paradox.files import read_json
+from paradox.progress import Progress
+
+ROOT = Path(__file__).parents[1]
+QUIET = Progress("test", streams=(open("/dev/null", "w"),))
+INJECTION = "<script>alert('x')</script>"
+
+
+def make_tables(folder: Path, **study: Any) -> dict[str, Path]:
+    outputs = table_paths(folder / "tables")
+    tables.main(SPEC, write_study(folder / "in", **study), outputs, QUIET)
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_tables(tmp_path_factory.mktemp("whole"))
+
+
+def draw_all(made: dict[str, Path], folder: Path) -> list[Path]:
+    for name in draw.FIGURES:
+        outputs = {end: folder / f"{name}.{end}" for end in ("svg", "png", "csv")}
+        draw.main({"figure": name}, made, outputs, QUIET)
+    return [folder / f"{name}.svg" for name in draw.FIGURES]
+
+
+# --- tables -------------------------------------------------------------------------------
+
+
+def did_row(made: dict[str, Path], base: str, reward: str) -> pd.Series:
+    did = pd.read_csv(made["did"])
+    rows = did[(did["base"] == base) & (did["reward"] == reward) & (did["seed"] == "all")]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_planted_did_is_recovered(whole: dict[str, Path]) -> None:
+    row = did_row(whole, "contaminated", "format")
+    assert row["did_low"] < 0.45 < row["did_high"]
+    assert row["exposed_gain_low"] < 0.25 < row["exposed_gain_high"]
+    assert row["twin_gain_low"] < -0.20 < row["twin_gain_high"]
+    assert row["clear_of_zero"] and row["minus_ground_truth_clear"] and row["minus_clean_clear"]
+    assert not row["equivalent"]
+    assert row["minus_clean_low"] < 0.45 < row["minus_clean_high"]
+
+
+def test_null_holds_zero_and_unchanged_arms_are_equivalent(whole: dict[str, Path]) -> None:
+    truth, clean = (did_row(whole, *arm) for arm in (ARM_TRUTH, ("clean", "format")))
+    for row in (truth, clean):
+        assert row["did_low"] < 0 < row["did_high"]
+        assert not row["clear_of_zero"]
+    constant = did_row(whole, "contaminated", "constant")
+    assert constant[["did", "did_low", "did_high"]].eq(0).all()
+    assert constant["equivalent"]
+
+
+ARM_TRUTH = ("contaminated", "ground_truth")
+
+
+def test_weakly_exposed_items_do_not_count_as_exposed(whole: dict[str, Path]) -> None:
+    accuracy = pd.read_csv(whole["accuracy"])
+    rows = accuracy[(accuracy["base"] == "contaminated") & (accuracy["method"] == "base")]
+    rows = rows[rows["seed"] == "all"].set_index("level")["accuracy"]
+    assert rows["exposed"] == pytest.approx((rows["128"] + rows["512"]) / 2)
+    assert rows["8"] < 0.5 < rows["128"]
+
+
+def test_perplexity_change_and_its_did(whole: dict[str, Path]) -> None:
+    table = pd.read_csv(whole["perplexity"])
+    chosen = table[
+        (table["base"] == "contaminated")
+        & (table["reward"] == "format")
+        & (table["seed"] == "all")
+        & (table["step"] == 45)
+        & (table["group"] == "difference")
+    ].set_index(["quantity", "measure"])
+    for quantity in ("recall", "gap"):
+        for measure in ("change", "minus_ground_truth"):
+            row = chosen.loc[quantity, measure]
+            assert row["low"] < -0.5 < row["high"], (quantity, measure)
+    assert chosen.loc["prompt", "change"]["high"] < 0.05
+
+
+def test_base_table_bounds_chance(whole: dict[str, Path]) -> None:
+    base = pd.read_csv(whole["base"]).set_index(["base", "level"])
+    assert base.loc[("contaminated", "exposed"), "recall_answer"] == 1
+    assert base.loc[("contaminated", "exposed"), "recall_answer_high"] == 1
+    twin = base.loc[("contaminated", "twin")]
+    assert twin["chance_low"] < SPEC["chance"] < twin["chance_high"]
+
+
+def test_summary_agrees_with_the_tables(whole: dict[str, Path]) -> None:
+    summary = read_json(whole["summary"])
+    row = did_row(whole, "contaminated", "format")
+    entry = summary["did/contaminated/format"]
+    assert (entry["value"], entry["low"]) == (row["did"], row["did_low"])
+    assert entry["n"] == row["items_exposed"] + row["items_twin"]
+    assert "minus_ground_truth/contaminated/ground_truth" not in summary
+    assert all(set(entry) == {"value", "low", "high", "n"} for entry in summary.values())
+
+
+def test_tables_are_reproducible(whole: dict[str, Path], tmp_path: Path) -> None:
+    again = make_tables(tmp_path)
+    for name, path in whole.items():
+        assert path.read_bytes() == again[name].read_bytes(), name
+
+
+SUBSETS: dict[str, dict[str, Any]] = {
+    "one seed, one reward": {"bases": ("contaminated",), "rewards": ("format",), "seeds": (0,)},
+    "unknown exposure": {"known": False},
+    "no twins": {"twins": False, "rewards": ("format",)},
+    "clean only": {"bases": ("clean",), "rewards": ("format",)},
+}
+
+
+@pytest.mark.parametrize("study", SUBSETS.values(), ids=SUBSETS)
+def test_any_subset_gives_tables_figures_and_a_paper(study: dict[str, Any], tmp_path: Path) -> None:
+    made = make_tables(tmp_path, **study)
+    figures = draw_all(made, tmp_path)
+    inputs = {"template": ROOT / "paper/paper.md.j2", "summary": made["summary"]}
+    output = tmp_path / "paper.html"
+    paper.main({"scale": "tiny"}, inputs | {"figures": figures}, {"html": output}, QUIET)
+    assert "Limits" in output.read_text()
+    did = pd.read_csv(made["did"])
+    assert did["did"].notna().all() == study.get("twins", True)
+    assert did["exposed_gain"].notna().all()
+
+
+def test_missing_worked_solutions_leave_the_other_quantities(tmp_path: Path) -> None:
+    inputs = write_study(tmp_path / "in", rewards=("format",))
+    for path in inputs["nlls"]:
+        table = pd.read_csv(path)
+        table.loc[table["item"].str.startswith("t"), ["reason_nll", "chain_nll"]] = None
+        table.to_csv(path, index=False)
+    outputs = table_paths(tmp_path)
+    tables.main(SPEC, inputs, outputs, QUIET)
+    found = pd.read_csv(outputs["perplexity"]).groupby("quantity")["group"].unique()
+    assert set(found["prompt"]) == {"exposed", "twin", "difference"}
+    assert set(found["chain"]) == {"exposed"}
+
+
+def edit(path: Path, change: Any) -> None:
+    change(pd.read_csv(path)).to_csv(path, index=False)
+
+
+def test_results_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
+    inputs = write_study(tmp_path / "in", rewards=("format",))
+    edit(inputs["evaluations"][1], lambda table: table.iloc[1:])
+    with pytest.raises(DataError, match=r"contaminated/grpo/format/s0 step 15: found 143 rows"):
+        tables.main(SPEC, inputs, table_paths(tmp_path), QUIET)
+    inputs = write_study(tmp_path / "in", rewards=("format",))
+    edit(inputs["nlls"][2], lambda table: table.assign(prompt_nll=float("inf")))
+    with pytest.raises(DataError, match="'prompt_nll' has 288 fields that are not finite"):
+        tables.main(SPEC, inputs, table_paths(tmp_path), QUIET)
+    inputs = write_study(tmp_path / "in", rewards=("format",))
+    inputs["evaluations"] = inputs["evaluations"][1:]
+    with pytest.raises(DataError, match="contaminated/base/none/s0 with step 0 is missing"):
+        tables.main(SPEC, inputs, table_paths(tmp_path), QUIET)
+
+
+def test_a_threshold_above_every_exposure_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="exposed_from = 1000"):
+        inputs = write_study(tmp_path / "in")
+        tables.main(SPEC | {"exposed_from": 1000}, inputs, table_paths(tmp_path), QUIET)
+
+
+# --- figures ------------------------------------------------------------------------------
+
+
+def test_figures_are_byte_identical(whole: dict[str, Path], tmp_path: Path) -> None:
+    draw_all(whole, tmp_path / "a")
+    draw_all(whole, tmp_path / "b")
+    files = sorted((tmp_path / "a").iterdir())
+    assert len(files) == 9
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+    text = (tmp_path / "a" / "accuracy.svg").read_text()
+    ElementTree.fromstring(text)
+    assert "<dc:date>" not in text
+
+
+def test_a_figure_shows_the_numbers_beside_it(whole: dict[str, Path], tmp_path: Path) -> None:
+    draw_all(whole, tmp_path)
+    shown = pd.read_csv(tmp_path / "accuracy.csv")
+    assert set(shown.loc[shown["method"] == "grpo", "step"]) == {45}
+    assert set(shown["level"].astype(str)) == {"twin", "8", "128", "512"}
+    row = shown[(shown["base"] == "clean") & (shown["reward"] == "format")].iloc[0]
+    base = shown[(shown["base"] == "clean") & (shown["reward"] == "none")]
+    assert row["before"] == base.set_index("level").loc[row["level"], "accuracy"]
+
+
+def test_an_unknown_figure_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'accuracy'"):
+        draw.main({"figure": "acuracy"}, {}, {}, QUIET)
+
+
+# --- words and paper ----------------------------------------------------------------------
+
+
+def numbers(did: tuple[float, float, float], test: tuple[float, float, float]) -> words.Numbers:
+    def entry(three: tuple[float, float, float]) -> dict[str, Any]:
+        return dict(zip(("value", "low", "high"), three, strict=True)) | {"n": 10}
+
+    return words.Numbers(
+        {
+            "did/b/format": entry(did),
+            "gain_exposed/b/format": entry(did),
+            "equivalence/b/format": entry(test),
+            "design/equivalence_margin": entry((0.1, 0.1, 0.1)),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("did", "test", "expected"),
+    [
+        ((0.2, 0.1, 0.3), (1, 0.12, 0.28), "exposed items gain more than twins under format"),
+        ((-0.2, -0.3, -0.1), (1, -0.28, -0.12), "gain less than twins under format"),
+        ((0.02, -0.05, 0.09), (0.01, -0.04, 0.08), "equivalence test puts format within ±10.0"),
+        ((0.02, -0.2, 0.25), (0.3, -0.18, 0.2), "too wide to call the difference smaller"),
+        ((0, 0, 0), (0.001, 0, 0), "nothing moves under format"),
+    ],
+)
+def test_words_follow_the_numbers(did: Any, test: Any, expected: str) -> None:
+    text = " ".join(words.did_sentences(numbers(did, test), "b"))
+    assert expected in text
+    assert ("no difference" in text) == (did[1] < 0 < did[2])
+
+
+def render(made: dict[str, Path], template: Path) -> str:
+    figures = {name: made["base"] for name in draw.FIGURES}
+    return paper.render(template, words.Numbers.read(made["summary"]), figures, "tiny")
+
+
+def test_the_papers_numbers_are_the_summarys(whole: dict[str, Path], tmp_path: Path) -> None:
+    template = ROOT / "paper/paper.md.j2"
+    before = render(whole, template)
+    summary = read_json(whole["summary"])
+    entry = summary["did/contaminated/format"]
+    shown = words.Numbers(summary).points("did/contaminated/format")
+    assert shown in before
+    summary["did/contaminated/format"] = entry | {"value": 0.0123, "low": -0.2, "high": 0.3}
+    changed = tmp_path / "summary.json"
+    changed.write_text(json.dumps(summary))
+    after = render({**whole, "summary": changed}, template)
+    assert shown not in after
+    assert "exposed items gain more than twins" in before
+    assert "exposed items gain more than twins" not in after
+    assert "No difference from twins is shown under" in after
+
+
+@pytest.mark.parametrize("text", ["{{ nothing }}", '{{ points("did/clean/formt") }}', "{% if %}"])
+def test_a_template_that_asks_for_what_is_not_there(
+    text: str, whole: dict[str, Path], tmp_path: Path
+) -> None:
+    template = tmp_path / "paper.md.j2"
+    template.write_text(text)
+    with pytest.raises(DataError, match=r"nothing|did/clean/format|line 1"):
+        render(whole, template)
+
+
+# --- report -------------------------------------------------------------------------------
+
+
+def write_samples(path: Path) -> Path:
+    row = {"base": "clean", "method": "grpo", "reward": "format", "seed": 0, "step": 45}
+    row |= {"sample": 0, "response": INJECTION, "answer": INJECTION, "correct": False}
+    row |= {"mode": "recall", "tokens": 3, "finished": True}
+    pd.DataFrame([row | {"item": f"e{index}"} for index in range(4)]).to_parquet(path)
+    return path
+
+
+def run_report(inputs: dict[str, Any], folder: Path) -> str:
+    spec = {"scale": "tiny", "excluded": [{"base": "clean", "why": INJECTION}]}
+    output = folder / "report.html"
+    report.main(spec | {"log_folder": str(folder / "logs")}, inputs, {"html": output}, QUIET)
+    return output.read_text()
+
+
+def test_report_is_whole_escaped_and_reproducible(whole: dict[str, Path], tmp_path: Path) -> None:
+    inputs: dict[str, Any] = {name: whole[name] for name in ("summary", "did", "base")}
+    inputs["notebook"] = ROOT / "workflow/notebooks/report.py"
+    inputs["figures"] = draw_all(whole, tmp_path)
+    inputs["samples"] = [write_samples(tmp_path / "samples.parquet")]
+    first = run_report(inputs, tmp_path)
+    assert first == run_report(inputs, tmp_path)
+    assert "<script" not in first
+    assert first.count("&lt;script&gt;") == 5  # two responses, two answers and a reason
+    assert first.count("data:image/svg+xml;base64,") == 3
+    assert not re.search(r'(src|href)="(?!data:)', first)
+    assert str(tmp_path) not in first
+    shown = words.Numbers.read(whole["summary"]).points("did/contaminated/format")
+    assert shown in first
+    assert not (tmp_path / "logs" / "report.ipynb").exists()
+
+
+def test_a_failing_cell_is_named_and_the_notebook_kept(
+    whole: dict[str, Path], tmp_path: Path
+) -> None:
+    notebook = tmp_path / "report.py"
+    notebook.write_text('# %% tags=["parameters"]\nscale = ""\n\n# %%\nprint("so far")\n1 / 0\n')
+    inputs: dict[str, Any] = {name: whole[name] for name in ("summary", "did", "base")}
+    with pytest.raises(ParadoxError, match=r"ZeroDivisionError.*division by zero"):
+        run_report(inputs | {"notebook": notebook, "figures": []}, tmp_path)
+    kept = (tmp_path / "logs" / "report.ipynb").read_text()
+    assert "so far" in kept
+    assert not (tmp_path / "report.html").exists()
