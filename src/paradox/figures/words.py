@@ -230,7 +230,7 @@ def against_sentences(numbers: Numbers, base: str) -> list[str]:
         "minus_ground_truth": "the ground-truth reward",
         "minus_clean": "the same reward on the clean base",
     }
-    verdicts = {1: "is larger than that", -1: "is smaller than that", 0: "is not told from that"}
+    verdicts = {1: "is larger than that", -1: "is smaller than that", 0: "cannot be told from that"}
     found = []
     for name, other in others.items():
         arms = [arm for arm in numbers.arms(base) if numbers.has(f"{name}/{base}/{arm}")]
