@@ -108,3 +108,16 @@ def test_the_order_of_keys_does_not_change_a_spec(smoke_config: dict[str, Any]) 
     backwards = {key: smoke_config[key] for key in reversed(smoke_config)}
     one, two = Study.load(smoke_config, ROOT), Study.load(backwards, ROOT)
     assert one.spec("grpo", Arm) == two.spec("grpo", Arm)
+
+
+def test_a_step_depends_on_the_code_it_imports(smoke_config: dict[str, Any]) -> None:
+    study = Study.load(smoke_config, ROOT)
+    names = {Path(path).relative_to(ROOT / "src/paradox").as_posix() for path in absolute(study)}
+    assert {"train/grpo.py", "models.py", "tasks/organism.py", "tasks/planted.py"} <= names
+    # Neither the other tasks, nor reward files, nor what comes after training.
+    assert not names & {"tasks/word_problems.py", "rewards/format.py", "evaluate/tables.py"}
+
+
+def absolute(study: Study) -> list[Path]:
+    """Return the files that the step ``grpo`` depends on."""
+    return [Path(path).absolute() for path in study.code("grpo")]

@@ -9,6 +9,8 @@ PACKAGE = Path(__file__).parent
 
 # A training method is a step of its own, so that editing one leaves the others' arms alone.
 METHODS = {"grpo": "paradox.train.grpo"}
+# These steps load the module of the scale's task.
+WITH_TASK = ("data", "corpus", *METHODS, "evaluate", "perplexity")
 STEPS = {
     "data": "paradox.tasks.data",
     "corpus": "paradox.tasks.corpus",
@@ -23,14 +25,15 @@ STEPS = {
 }
 
 
-def code(step: str) -> list[str]:
+def code(step: str, *loaded: str) -> list[str]:
     """Return the package's files that a step's module imports, directly or not, sorted.
 
-    Paths are relative to the working directory when they lie below it. The reward file of an
-    arm is not among them: it is loaded by name, and the workflow lists it as an input.
+    Paths are relative to the working directory when they lie below it. `loaded` names modules
+    that the step loads by name. The reward file of an arm is not among them: the workflow lists
+    it as an input of its own.
     """
     found: set[Path] = set()
-    waiting = [_file(STEPS[step])]
+    waiting = [_file(module) for module in (STEPS[step], *loaded)]
     while waiting:
         file = waiting.pop()
         if file is None or file in found:

@@ -13,9 +13,10 @@ from typing import Any
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards import available_rewards, load_reward
-from paradox.steps import METHODS, PACKAGE, code
+from paradox.steps import METHODS, PACKAGE, WITH_TASK, code
 from paradox.study.config import BenchmarksTask, Config, Exclusion
 from paradox.study.load import MAIN, load_config, scale_file, unknown_names
+from paradox.tasks import module_of
 
 # Threads of one job can never exceed what the machine has.
 CORES = os.cpu_count() or 1
@@ -126,7 +127,8 @@ class Study:
 
     def code(self, step: str) -> list[str]:
         """Return the source files whose content a step's result depends on."""
-        return code(step)
+        task = module_of(self.config.task.kind)
+        return code(step, *([task] if step in WITH_TASK else []))
 
     def need(self, rule: str, resource: str) -> int:
         """Return what one job of a kind of rule needs of a resource.
