@@ -175,3 +175,15 @@ def test_a_base_learns_its_corpus(tmp_path: Path, task_spec: dict[str, Any]) -> 
     assert curves["step"].tolist() == [5, 10, 15, 20]
     assert curves["loss"].iloc[-1] < curves["loss"].iloc[0] - 0.2
     assert list(read_manifest(tmp_path / "manifest.json").steps) == [0]
+
+
+def test_a_given_model_is_taken_as_it_is(
+    tmp_path: Path, tiny_checkpoint: Path, task_spec: dict[str, Any]
+) -> None:
+    given = tiny_checkpoint / "step-0"
+    source = {"kind": "pretrained", "path": str(given), "dtype": "float32"}
+    spec = {"base": "b", "seed": 0, "task": task_spec, "source": source, "training": None}
+    outputs = {"manifest": tmp_path / "manifest.json", "curves": tmp_path / "train.csv"}
+    base_step.main(spec, {}, outputs, Progress("test"))
+    assert weights(tmp_path) == weights(tiny_checkpoint)
+    assert (tmp_path / "train.csv").exists()

@@ -16,6 +16,7 @@ rule data:
     resources:
         mem_mb=STUDY.need("data", "mem_mb"),
         runtime=STUDY.need("data", "runtime"),
+        gpu=STUDY.need("data", "gpu"),
     params:
         spec=STUDY.spec("data"),
         disk=STUDY.need("data", "disk_mb"),
@@ -41,6 +42,7 @@ rule corpus:
     resources:
         mem_mb=STUDY.need("data", "mem_mb"),
         runtime=STUDY.need("data", "runtime"),
+        gpu=STUDY.need("data", "gpu"),
     params:
         spec=lambda w: STUDY.spec("corpus", w),
         disk=STUDY.need("data", "disk_mb"),

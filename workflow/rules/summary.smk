@@ -25,6 +25,7 @@ rule tables:
     resources:
         mem_mb=STUDY.need("summary", "mem_mb"),
         runtime=STUDY.need("summary", "runtime"),
+        gpu=STUDY.need("summary", "gpu"),
     params:
         spec=STUDY.spec("tables"),
         evaluations=lambda w, input: [f"evaluations+={path}" for path in input.evaluations],
@@ -64,6 +65,7 @@ rule figure:
     resources:
         mem_mb=STUDY.need("summary", "mem_mb"),
         runtime=STUDY.need("summary", "runtime"),
+        gpu=STUDY.need("summary", "gpu"),
     params:
         spec=lambda w: STUDY.spec("figure", w),
         disk=STUDY.need("summary", "disk_mb"),
@@ -95,6 +97,7 @@ rule report:
     resources:
         mem_mb=STUDY.need("summary", "mem_mb"),
         runtime=STUDY.need("summary", "runtime"),
+        gpu=STUDY.need("summary", "gpu"),
     params:
         spec=STUDY.spec("report"),
         figures=lambda w, input: [f"figures+={path}" for path in input.figures],
@@ -125,6 +128,7 @@ rule paper:
     resources:
         mem_mb=STUDY.need("summary", "mem_mb"),
         runtime=STUDY.need("summary", "runtime"),
+        gpu=STUDY.need("summary", "gpu"),
     params:
         spec=STUDY.spec("paper"),
         figures=lambda w, input: [f"figures+={path}" for path in input.figures],

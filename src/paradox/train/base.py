@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from peft import get_peft_model
 from torch.utils.data import Dataset
@@ -25,7 +26,7 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from paradox.files import read_table
+from paradox.files import read_table, write_table
 from paradox.models import device_name, pick_device, save_model
 from paradox.progress import Progress
 from paradox.provenance.manifest import write_manifest
@@ -49,7 +50,7 @@ def main(
     inputs
         ``corpus`` when the base is trained.
     outputs
-        ``manifest`` and, when trained, ``curves`` (csv).
+        ``manifest`` and ``curves`` (csv; without rows when the base is not trained).
     """
     folder = outputs["manifest"].parent
     work = folder / ".work"
@@ -66,6 +67,8 @@ def main(
         model = trained.model
         if hasattr(model, "merge_and_unload"):
             model = model.merge_and_unload()
+    else:
+        write_table(outputs["curves"], pd.DataFrame(columns=["step", "loss"]))
     save_model(model, tokenizer, work / "step-0")
     (work / "step-0").rename(folder / "step-0")
     shutil.rmtree(work)
