@@ -25,11 +25,12 @@ set -e
 echo "$*" >> "$CALLS"
 results="results/${4#scale=}"
 weights="$results/checkpoints/b/base/none/s0/model.safetensors"
-mkdir -p "$(dirname "$weights")/.work" "$results/data" "$results/figures"
+mkdir -p "$(dirname "$weights")/.work" "$results/data" "$results/runs" "$results/figures"
 [ -f "$weights" ] || head -c 200000 /dev/urandom > "$weights"
 echo '{}' > "$results/checkpoints/b/base/none/s0/manifest.json"
 touch "$results/checkpoints/.snakemake_timestamp" "$(dirname "$weights")/.work/half-written"
 echo 'item,group' > "$results/data/items.csv"
+echo "step,loss" > "$results/runs/train.csv"
 echo '<svg/>' > "$results/figures/f.svg"
 """
 
