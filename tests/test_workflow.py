@@ -90,6 +90,8 @@ def test_planted_memory_is_there_and_twins_are_guessed(
     assert recalled["contaminated", "256"] >= 0.9
     assert recalled["contaminated", "twin"] < 0.4
     assert recalled["clean", "256"] < 0.6
+    gap = table("base").set_index(["base", "level"]).loc[("clean", "exposed")]
+    assert gap["minus_twin_low"] < 0.1 and gap["minus_twin_high"] > -0.1
 
 
 def test_a_format_reward_unlocks_memory_and_hurts_twins(

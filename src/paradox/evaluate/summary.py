@@ -30,7 +30,8 @@ def summarise(
     Names are ``did/{base}/{reward}``, ``gain_exposed/...``, ``gain_twin/...``,
     ``minus_ground_truth/...``, ``minus_clean/...``, ``equivalence/...``;
     ``after/{base}/{reward}/{rate}_{group}``; ``before/{base}/{rate}_{group}`` and
-    ``before/{base}/recall_answer_{group}``; ``nll/{base}/{reward}/{quantity}_{group}`` (change
+    ``before/{base}/recall_answer_{group}`` and ``before/{base}/accuracy_difference`` (exposed
+    minus twin); ``nll/{base}/{reward}/{quantity}_{group}`` (change
     since step 0; group ``difference`` is exposed minus twin); and ``design/...``. When a study
     has several training methods, ``{method}`` stands between base and reward. A number that
     could not be estimated has no entry. Entries of ``equivalence`` hold the p-value as value
@@ -94,6 +95,7 @@ def _bases(table: pd.DataFrame) -> dict[str, Entry]:
             _put(found, f"before/{row['base']}/{rate}_{row['level']}", row, rate, row["items"])
         name = f"before/{row['base']}/recall_answer_{row['level']}"
         _put(found, name, row, "recall_answer", row["recall_items"])
+        _put(found, f"before/{row['base']}/accuracy_difference", row, "minus_twin", row["items"])
     return found
 
 

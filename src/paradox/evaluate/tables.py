@@ -331,7 +331,8 @@ def _base(evaluated: Study, scored: Study, chance: float | None) -> list[Row]:
 
     ``recall_answer`` is the share of items whose recalled answer is the model's first choice;
     it and ``greedy`` have exact binomial intervals, the others bootstrap intervals.
-    ``chance_low`` and ``chance_high`` bound what guessing gives for as many items.
+    ``chance_low`` and ``chance_high`` bound what guessing gives for as many items;
+    ``minus_twin`` is sampled accuracy less that of twins.
     """
     rows = []
     for arm in (arm for arm in evaluated.results.arms if not arm.trained):
@@ -343,8 +344,17 @@ def _base(evaluated: Study, scored: Study, chance: float | None) -> list[Row]:
             rates |= _columns("greedy", binomial_interval(int(first.sum()), len(first)))
             row: Row = {"base": arm.base, "level": level.name, "group": level.group}
             row |= {"exposure": level.exposure, **_recalled(scored, arm, level.name, chance)}
-            rows.append(row | rates)
+            rows.append(row | rates | _columns("minus_twin", _minus_twin(evaluated, arm, level)))
     return rows
+
+
+def _minus_twin(study: Study, arm: Arm, level: Level) -> Estimate | None:
+    """Return how much more accurate an untrained base is on a level's items than on twins."""
+    twins = [other.items for other in study.levels if other.group == "twin"]
+    if level.group == "twin" or not twins:
+        return None
+    accuracy = [study.results.before(arm, "accuracy", items) for items in (level.items, *twins)]
+    return difference_in_differences(*accuracy, study.resampling).did
 
 
 def _recalled(scored: Study, arm: Arm, level: str, chance: float | None) -> Row:

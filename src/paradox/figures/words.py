@@ -151,6 +151,11 @@ def base_sentences(numbers: Numbers, base: str) -> list[str]:
     text = f"sampled accuracy is {numbers.share(f'{start}/accuracy_exposed')} on exposed items"
     if numbers.has(f"{start}/accuracy_twin"):
         text += f" and {numbers.share(f'{start}/accuracy_twin')} on twins"
+    difference = f"{start}/accuracy_difference"
+    if numbers.has(difference):
+        text += f", a difference of {numbers.points(difference)}"
+        if not numbers.clear(difference):
+            text += ", which is not told from zero"
     return [*found, text + "."]
 
 
