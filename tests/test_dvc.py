@@ -119,7 +119,7 @@ def test_outputs_travel_through_a_remote(repository: Repository, tmp_path: Path)
     repository.dvc("remote", "add", "--local", "--default", "store", str(tmp_path / "store"))
     repository.dvc("push", TINY)
     before = repository.heavy()
-    assert len(before) == 3
+    assert len(before) == 4
     shutil.rmtree(repository.root / "results")
     shutil.rmtree(repository.root / ".dvc/cache")
     assert repository.changes() != []

@@ -59,10 +59,11 @@ def test_the_published_models_plan_without_a_network(repository: Path) -> None:
 
 def test_a_typo_stops_the_workflow_with_one_message(repository: Path) -> None:
     run = snakemake(repository, "--dry-run", "--config", 'arms={"rewards": ["fromat"]}')
+    shown = run.stdout + run.stderr
     assert run.returncode != 0
-    assert "arms.rewards[0] = 'fromat' is not a reward" in run.stderr
-    assert "Did you mean 'format'?" in run.stderr
-    assert "Traceback" not in run.stderr
+    assert "arms.rewards[0] = 'fromat' is not a reward" in shown
+    assert "Did you mean 'format'?" in shown
+    assert "Traceback" not in shown
 
 
 # --- a whole run ---------------------------------------------------------------------------
@@ -166,12 +167,15 @@ def test_a_corrupt_checkpoint_stops_its_arm_only(finished: Path) -> None:
     kept = finished / "results/smoke/runs/contaminated/grpo/format/s0/nll.csv"
     tables.unlink()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    target = ["--", str(tables.relative_to(finished))]
     try:
-        run = snakemake(finished, *SMOKE)
+        run = snakemake(finished, *SMOKE, *target)
         assert run.returncode != 0
-        assert f"{arm}/{weights.parent.name}/model.safetensors: corrupt" in run.stderr
+        shown = run.stdout + run.stderr
+        assert f"{arm}/{weights.parent.name}/model.safetensors: corrupt" in shown
         assert not tables.exists()
         assert kept.exists()
     finally:
         weights.write_bytes(whole)
-    assert snakemake(finished, *SMOKE).returncode == 0
+    assert snakemake(finished, *SMOKE, *target).returncode == 0
+    assert tables.exists()
