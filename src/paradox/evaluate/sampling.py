@@ -41,7 +41,7 @@ def main(
     for step, folder in checkpoints.steps.items():
         count = spec["evaluation"]["samples" if step == last else "samples_between"]
         rows = responses(spec, folder, task, items, step, count, progress)
-        counted.append(count_by_item(rows, items, task))
+        counted.append(count_by_item(rows, items))
     write_table(outputs["samples"], rows)
     write_table(outputs["items"], pd.concat(counted, ignore_index=True))
 
@@ -97,7 +97,7 @@ def _read(task: Task, truth: str, response: Response) -> tuple[Any, ...]:
     return response.text, found, correct, mode, response.tokens, response.finished
 
 
-def count_by_item(rows: pd.DataFrame, items: pd.DataFrame, task: Task) -> pd.DataFrame:
+def count_by_item(rows: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     """Return one row per item: how many samples were correct, recalled, finished and so on."""
     sampled, greedy = rows[rows["sample"] >= 0], rows[rows["sample"] < 0].set_index("item")
     flags = sampled.assign(
