@@ -25,7 +25,13 @@ from typing import Any
 import pandas as pd
 
 from paradox.files import read_table, write_table
-from paradox.models import load_model, load_tokenizer, score_segments
+from paradox.models import (
+    device_name,
+    load_model,
+    load_tokenizer,
+    pick_device,
+    score_segments,
+)
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
 from paradox.tasks import Task, load_task
@@ -52,6 +58,7 @@ def main(
     items = read_table(inputs["items"], ITEM_COLUMNS)
     task = load_task(spec["task"])
     tables = []
+    progress.say(f"scoring {len(items)} items on {device_name(pick_device())}")
     for done, (step, folder) in enumerate(checkpoints.steps.items(), start=1):
         tables.append(score_items(spec, folder, task, items, step))
         progress("checkpoints", done, len(checkpoints.steps))

@@ -89,10 +89,6 @@ class Organism(Planted):
         """See `Task.recall_scaffold`."""
         return " answer"
 
-    def answer_after_scaffold(self, answer: str) -> str:
-        """See `Task.answer_after_scaffold`."""
-        return f" {answer}"
-
     def answer(self, response: str) -> str | None:
         """Return the number after the last ``answer`` when it ends the response, else None."""
         words = response.split()

@@ -40,6 +40,10 @@ class Problem(Protocol):
 class Planted(Task):
     """A task with planted contamination; `spec` holds the sizes (a scale's section ``task``)."""
 
+    def answer_after_scaffold(self, answer: str) -> str:
+        """See `Task.answer_after_scaffold`."""
+        return f" {answer}"
+
     # --- what a task adds ----------------------------------------------------------------
 
     @abstractmethod

@@ -131,10 +131,6 @@ class WordProblems(Planted):
         """See `Task.recall_scaffold`."""
         return " The answer is"
 
-    def answer_after_scaffold(self, answer: str) -> str:
-        """See `Task.answer_after_scaffold`."""
-        return f" {answer}"
-
     def answer(self, response: str) -> str | None:
         """Return the value that the response states last, else None; here a value is a number."""
         found = stated_answer(response)
