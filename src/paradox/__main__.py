@@ -19,6 +19,12 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--spec", default="{}", help="the step's parameters, JSON")
     run.add_argument("--in", dest="inputs", action="extend", nargs="*", default=[])
     run.add_argument("--out", dest="outputs", action="extend", nargs="*", default=[])
+    run.add_argument("--record", type=Path, required=True, help="where this job's record goes")
+    run.add_argument(
+        "--producers", type=Path, nargs="*", default=[], help="records of what made the inputs"
+    )
+    run.add_argument("--code", type=Path, nargs="*", default=[], help="source files it depends on")
+    run.add_argument("--lock", type=Path, required=True, help="the environment's lock file")
     run.add_argument("--threads", type=int, default=1)
     run.add_argument("--disk-mb", type=float, default=0.0)
     run.add_argument("--log", type=Path, required=True)
@@ -38,19 +44,23 @@ def main(arguments: list[str] | None = None) -> int:
 
             record(chosen.scale, Path.cwd())
             return 0
-        from paradox.runner import parse_paths, parse_spec
-        from paradox.runner import run as run_step
+        from paradox import runner
 
-        return run_step(
-            chosen.step,
-            chosen.label or chosen.step,
-            parse_spec(chosen.spec),
-            parse_paths(chosen.inputs),
-            parse_paths(chosen.outputs),
-            chosen.threads,
-            chosen.disk_mb,
-            chosen.log,
+        job = runner.Job(
+            step=chosen.step,
+            label=chosen.label or chosen.step,
+            spec=runner.parse_spec(chosen.spec),
+            inputs=runner.parse_paths(chosen.inputs),
+            outputs=runner.parse_paths(chosen.outputs),
+            record=chosen.record,
+            log=chosen.log,
+            producers=chosen.producers,
+            code=chosen.code,
+            lock=chosen.lock,
+            threads=chosen.threads,
+            disk_mb=chosen.disk_mb,
         )
+        return runner.run(job)
     except ParadoxError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1

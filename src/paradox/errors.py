@@ -22,6 +22,10 @@ class CheckpointError(ParadoxError):
     """A checkpoint is missing, incomplete or not what its manifest says."""
 
 
+class ProvenanceError(ParadoxError):
+    """A file is not what its record says, or the record itself is missing or changed."""
+
+
 class TrainingError(ParadoxError):
     """A training cannot go on (for example, its loss is not finite)."""
 

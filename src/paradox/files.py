@@ -10,16 +10,23 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from paradox.errors import DataError, ResourceError, hint, problems
+
+if TYPE_CHECKING:
+    # Loaded where tables are read: commands that only hash files start at once without it.
+    import pandas as pd
 
 
 def canonical_json(value: Any) -> str:
     """Return JSON with sorted keys, so that equal values have equal text."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def text_sha256(text: str) -> str:
+    """Return the SHA-256 of a text's UTF-8 bytes, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:
@@ -120,6 +127,8 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
         When the file is missing, unreadable, empty or lacks a column. The message lists every
         missing column with the likely typo.
     """
+    import pandas as pd
+
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path}: no such file.")

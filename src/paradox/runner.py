@@ -1,8 +1,9 @@
 """Run one step: ``python -m paradox run STEP``; what every rule of the workflow calls.
 
-A step is a module with ``main(spec, inputs, outputs, progress)``. The runner checks the inputs
-and the disk, fixes threads and seeds, sends everything the libraries print to the log, shows
-progress and errors on the screen as well, and exits with 1 when the step failed.
+A step is a module with ``main(spec, inputs, outputs, progress)``. The runner checks the disk
+and that each input is what its producer recorded, fixes threads and seeds, sends everything the
+libraries print to the log, shows progress and errors on the screen as well, writes the record of
+what was made from what, and exits with 1 when the step failed.
 """
 
 from __future__ import annotations
@@ -11,37 +12,32 @@ import importlib
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from paradox.errors import DataError, ParadoxError, hint, problems
 from paradox.files import raise_if_disk_full, require_disk_space
 from paradox.progress import Progress
-from paradox.steps import STEPS
+from paradox.provenance.identity import VARIABLE
+from paradox.provenance.records import check_inputs, draft, write_record
+from paradox.steps import NUMERIC, STEPS
 
 Paths = dict[str, Any]
 # Only these steps may ask a model hub for something (pinned models and benchmarks).
 ONLINE = {"data", "base"}
-# These steps load PyTorch; the others start in a fraction of a second.
-NUMERIC = {"base", "grpo", "evaluate", "perplexity"}
 
 
-def run(
-    step: str,
-    label: str,
-    spec: dict[str, Any],
-    inputs: Paths,
-    outputs: Paths,
-    threads: int,
-    disk_mb: float,
-    log: Path,
-) -> int:
-    """Run `step`; return the process's exit code (0 or 1).
+@dataclass(frozen=True)
+class Job:
+    """One run of a step.
 
-    Parameters
+    Attributes
     ----------
     step
         A key of `paradox.steps.STEPS`.
@@ -51,48 +47,85 @@ def run(
         The step's resolved parameters, plain data.
     inputs, outputs
         Named paths; a list where a step takes many files under one name.
+    record
+        Where the record of this job goes.
+    log
+        Receives everything that is printed, tracebacks too.
+    producers
+        Records of the jobs that made the inputs.
+    code
+        Source files that the result depends on.
+    lock
+        The environment's lock file.
     threads
         Number of CPU threads, part of the result's identity on most machines.
     disk_mb
         Space that must be free before the step starts.
-    log
-        Receives everything that is printed, tracebacks too.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with _printing_to(log) as streams:
-        progress = Progress(label, streams=streams)
+
+    step: str
+    label: str
+    spec: dict[str, Any]
+    inputs: Paths
+    outputs: Paths
+    record: Path
+    log: Path
+    producers: list[Path]
+    code: list[Path]
+    lock: Path
+    threads: int = 1
+    disk_mb: float = 0.0
+
+
+def run(job: Job) -> int:
+    """Run a job; return the process's exit code (0 or 1)."""
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with _printing_to(job.log) as streams:
+        progress = Progress(job.label, streams=streams)
         try:
-            _check(step, inputs, outputs, disk_mb)
-            _environment(step, spec, threads)
-            module = importlib.import_module(STEPS[step])
-            try:
-                module.main(spec, inputs, outputs, progress)
-            except Exception as error:
-                raise_if_disk_full(error, next(iter(outputs.values())))
-                raise
+            _run(job, progress)
         except ParadoxError as error:
             traceback.print_exc()
             progress.say(f"ERROR: {error}")
             return 1
         except Exception as error:
             traceback.print_exc()
-            progress.say(f"ERROR: {type(error).__name__}: {error} (traceback in {log})")
+            progress.say(f"ERROR: {type(error).__name__}: {error} (traceback in {job.log})")
             return 1
         progress.say("done")
         return 0
 
 
-def _check(step: str, inputs: Paths, outputs: Paths, disk_mb: float) -> None:
-    if step not in STEPS:
-        raise DataError(f"{step!r} is not a step; {hint(step, STEPS)}")
+def _run(job: Job, progress: Progress) -> None:
+    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    _check(job)
+    inputs = check_inputs(job.inputs, job.producers)
+    _environment(job.step, job.spec, job.threads)
+    record = draft(job.step, job.spec, job.threads, job.record, inputs, job.code, job.lock)
+    os.environ[VARIABLE] = record["derivation"]
+    module = importlib.import_module(STEPS[job.step])
+    try:
+        module.main(job.spec, job.inputs, job.outputs, progress)
+        write_record(record, job.outputs, job.lock, started, time.monotonic() - clock)
+    except Exception as error:
+        raise_if_disk_full(error, next(iter(job.outputs.values())))
+        raise
+
+
+def _check(job: Job) -> None:
+    if job.step not in STEPS:
+        raise DataError(f"{job.step!r} is not a step; {hint(job.step, STEPS)}")
     given = [
-        p for value in inputs.values() for p in (value if isinstance(value, list) else [value])
+        *(p for v in job.inputs.values() for p in (v if isinstance(v, list) else [v])),
+        *job.producers,
+        *job.code,
+        job.lock,
     ]
     missing = [f"{path}: no such file" for path in given if not path.exists()]
     if missing:
-        raise DataError(problems(f"step {step}: missing inputs", missing))
-    for path in outputs.values():
-        require_disk_space(path.parent, disk_mb)
+        raise DataError(problems(f"step {job.step}: missing inputs", missing))
+    for path in job.outputs.values():
+        require_disk_space(path.parent, job.disk_mb)
 
 
 def _environment(step: str, spec: dict[str, Any], threads: int) -> None:

@@ -22,7 +22,21 @@ STEPS = {
     "figure": "paradox.figures.draw",
     "report": "paradox.figures.report",
     "paper": "paradox.figures.paper",
+    "lineage": "paradox.figures.lineage",
 }
+# These steps compute with PyTorch; the others start in a fraction of a second.
+NUMERIC = {"base", *METHODS, "evaluate", "perplexity"}
+
+
+def determinism(step: str, device: str) -> str:
+    """Return how far a step's result repeats on one device class.
+
+    ``bitwise``: equal bytes. ``tolerance``: equal up to rounding. ``statistical``: rounding
+    decides what is sampled, so only estimates agree.
+    """
+    if step not in NUMERIC or device.startswith("cpu"):
+        return "bitwise"
+    return "tolerance" if step == "perplexity" else "statistical"
 
 
 def code(step: str, *loaded: str) -> list[str]:

@@ -8,6 +8,7 @@ rule data:
     output:
         item_table="results/{scale}/data/items.csv",
         prompts="results/{scale}/data/prompts.csv",
+        record="results/{scale}/data/data.record.json",
     log:
         "logs/{scale}/data.log",
     conda:
@@ -23,6 +24,7 @@ rule data:
     shell:
         "python -m paradox run data --label data --spec {params.spec:q}"
         " --out items={output.item_table} prompts={output.prompts}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 
 
@@ -30,10 +32,12 @@ rule corpus:
     input:
         item_table="results/{scale}/data/items.csv",
         prompts="results/{scale}/data/prompts.csv",
+        records=["results/{scale}/data/data.record.json"],
         code=STUDY.code("corpus"),
         lock=LOCK,
     output:
         corpus="results/{scale}/data/corpus/{base}.parquet",
+        record="results/{scale}/data/corpus/{base}.record.json",
     log:
         "logs/{scale}/corpus/{base}.log",
     conda:
@@ -49,4 +53,6 @@ rule corpus:
     shell:
         "python -m paradox run corpus --label 'corpus {wildcards.base}' --spec {params.spec:q}"
         " --in items={input.item_table} prompts={input.prompts} --out corpus={output.corpus}"
+        " --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"

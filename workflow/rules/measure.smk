@@ -5,11 +5,16 @@ rule evaluate:
     input:
         manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
         item_table="results/{scale}/data/items.csv",
+        records=[
+            "results/{scale}/runs/{base}/{method}/{reward}/s{seed}/train.record.json",
+            "results/{scale}/data/data.record.json",
+        ],
         code=STUDY.code("evaluate"),
         lock=LOCK,
     output:
         item_table="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/items.csv",
         samples="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/samples.parquet",
+        record="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/evaluate.record.json",
     log:
         "logs/{scale}/evaluate/{base}/{method}/{reward}/s{seed}.log",
     conda:
@@ -27,6 +32,8 @@ rule evaluate:
         " --label 'evaluate {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
         " --in manifest={input.manifest} items={input.item_table}"
         " --out items={output.item_table} samples={output.samples}"
+        " --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 
 
@@ -34,10 +41,15 @@ rule perplexity:
     input:
         manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
         item_table="results/{scale}/data/items.csv",
+        records=[
+            "results/{scale}/runs/{base}/{method}/{reward}/s{seed}/train.record.json",
+            "results/{scale}/data/data.record.json",
+        ],
         code=STUDY.code("perplexity"),
         lock=LOCK,
     output:
         table="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/nll.csv",
+        record="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/perplexity.record.json",
     log:
         "logs/{scale}/perplexity/{base}/{method}/{reward}/s{seed}.log",
     conda:
@@ -54,4 +66,6 @@ rule perplexity:
         "python -m paradox run perplexity --spec {params.spec:q}"
         " --label 'perplexity {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
         " --in manifest={input.manifest} items={input.item_table} --out table={output.table}"
+        " --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"

@@ -8,6 +8,11 @@ rule tables:
         evaluations=STUDY.runs("items.csv"),
         nlls=STUDY.runs("nll.csv"),
         item_table=f"{STUDY.folder}/data/items.csv",
+        records=[
+            f"{STUDY.folder}/data/data.record.json",
+            *STUDY.runs("evaluate.record.json"),
+            *STUDY.runs("perplexity.record.json"),
+        ],
         code=STUDY.code("tables"),
         lock=LOCK,
     output:
@@ -17,6 +22,7 @@ rule tables:
         base=f"{STUDY.folder}/tables/base.csv",
         trajectory=f"{STUDY.folder}/tables/trajectory.csv",
         summary=f"{STUDY.folder}/tables/summary.json",
+        record=f"{STUDY.folder}/tables/tables.record.json",
     log:
         f"logs/{STUDY.scale}/tables.log",
     conda:
@@ -36,6 +42,8 @@ rule tables:
         " --in {params.evaluations} {params.nlls} items={input.item_table}"
         " --out accuracy={output.accuracy} did={output.did} perplexity={output.perplexity}"
         " base={output.base} trajectory={output.trajectory} summary={output.summary}"
+        " --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 
 
@@ -45,6 +53,7 @@ rule figure:
         perplexity=f"{STUDY.folder}/tables/perplexity.csv",
         base=f"{STUDY.folder}/tables/base.csv",
         trajectory=f"{STUDY.folder}/tables/trajectory.csv",
+        records=[f"{STUDY.folder}/tables/tables.record.json"],
         code=STUDY.code("figure"),
         lock=LOCK,
     output:
@@ -55,6 +64,7 @@ rule figure:
         ),
         png="results/{scale}/figures/{figure}.png",
         csv="results/{scale}/figures/{figure}.csv",
+        record="results/{scale}/figures/{figure}.record.json",
     log:
         "logs/{scale}/figures/{figure}.log",
     wildcard_constraints:
@@ -74,6 +84,8 @@ rule figure:
         " --in accuracy={input.accuracy} perplexity={input.perplexity}"
         " base={input.base} trajectory={input.trajectory}"
         " --out svg={output.svg} png={output.png} csv={output.csv}"
+        " --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 
 
@@ -85,10 +97,16 @@ rule report:
         base=f"{STUDY.folder}/tables/base.csv",
         figures=expand(f"{STUDY.folder}/figures/{{figure}}.svg", figure=FIGURES),
         samples=STUDY.runs("samples.parquet"),
+        records=[
+            f"{STUDY.folder}/tables/tables.record.json",
+            *expand(f"{STUDY.folder}/figures/{{figure}}.record.json", figure=FIGURES),
+            *STUDY.runs("evaluate.record.json"),
+        ],
         code=STUDY.code("report"),
         lock=LOCK,
     output:
         html=report(f"{STUDY.folder}/reports/report.html", category="Report"),
+        record=f"{STUDY.folder}/reports/report.record.json",
     log:
         f"logs/{STUDY.scale}/report.log",
     conda:
@@ -107,7 +125,8 @@ rule report:
         "python -m paradox run report --spec {params.spec:q}"
         " --in notebook={input.notebook} summary={input.summary} did={input.did}"
         " base={input.base} {params.figures} {params.samples}"
-        " --out html={output.html}"
+        " --out html={output.html} --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 
 
@@ -116,10 +135,15 @@ rule paper:
         template="paper/paper.md.j2",
         summary=f"{STUDY.folder}/tables/summary.json",
         figures=expand(f"{STUDY.folder}/figures/{{figure}}.svg", figure=FIGURES),
+        records=[
+            f"{STUDY.folder}/tables/tables.record.json",
+            *expand(f"{STUDY.folder}/figures/{{figure}}.record.json", figure=FIGURES),
+        ],
         code=STUDY.code("paper"),
         lock=LOCK,
     output:
         html=f"{STUDY.folder}/paper/paper.html",
+        record=f"{STUDY.folder}/paper/paper.record.json",
     log:
         f"logs/{STUDY.scale}/paper.log",
     conda:
@@ -136,5 +160,6 @@ rule paper:
     shell:
         "python -m paradox run paper --spec {params.spec:q}"
         " --in template={input.template} summary={input.summary} {params.figures}"
-        " --out html={output.html}"
+        " --out html={output.html} --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"

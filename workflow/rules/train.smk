@@ -6,11 +6,15 @@ rule base:
         corpus=lambda w: (
             [f"results/{w.scale}/data/corpus/{w.base}.parquet"] if STUDY.trains(w.base) else []
         ),
+        records=lambda w: (
+            [f"results/{w.scale}/data/corpus/{w.base}.record.json"] if STUDY.trains(w.base) else []
+        ),
         code=STUDY.code("base"),
         lock=LOCK,
     output:
         manifest="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
         curves="results/{scale}/runs/{base}/base/none/s0/train.csv",
+        record="results/{scale}/runs/{base}/base/none/s0/train.record.json",
     log:
         "logs/{scale}/base/{base}.log",
     # Bases come first: every arm waits for one.
@@ -29,6 +33,8 @@ rule base:
     shell:
         "python -m paradox run base --label 'base {wildcards.base}' --spec {params.spec:q}"
         " {params.corpus} --out manifest={output.manifest} curves={output.curves}"
+        " --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 
 
@@ -40,6 +46,10 @@ for _method in METHODS:
         input:
             base="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
             prompts="results/{scale}/data/prompts.csv",
+            records=[
+                "results/{scale}/runs/{base}/base/none/s0/train.record.json",
+                "results/{scale}/data/data.record.json",
+            ],
             # The only file that belongs to one reward condition alone.
             reward=STUDY.reward_file,
             code=STUDY.code(_method),
@@ -48,6 +58,7 @@ for _method in METHODS:
             manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
             curves="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/train.csv",
             arguments="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/arguments.json",
+            record="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/train.record.json",
         log:
             "logs/{scale}/train/{base}/{method}/{reward}/s{seed}.log",
         wildcard_constraints:
@@ -65,6 +76,8 @@ for _method in METHODS:
         shell:
             "python -m paradox run {wildcards.method} --spec {params.spec:q}"
             " --label 'train {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-            " --in base={input.base} prompts={input.prompts}"
+            " --in base={input.base} prompts={input.prompts} reward={input.reward}"
             " --out manifest={output.manifest} curves={output.curves} arguments={output.arguments}"
+            " --producers {input.records}"
+            " --code {input.code} --lock {input.lock} --record {output.record}"
             " --threads {threads} --disk-mb {params.disk} --log {log}"

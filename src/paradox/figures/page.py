@@ -13,6 +13,7 @@ import pandas as pd
 from paradox.errors import DataError
 from paradox.figures.style import label
 from paradox.files import read_table
+from paradox.provenance.identity import mark
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
@@ -32,11 +33,12 @@ SHOWN = ["arm", "item", "response", "answer", "correct", "mode"]
 
 
 def document(title: str, body: str) -> str:
-    """Return a whole HTML page around `body` (HTML)."""
+    """Return a whole HTML page around `body` (HTML), with the running step's derivation id."""
+    known = f'<meta name="identifier" content="{mark()}">\n' if mark() else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"{known}<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n{body.strip()}\n</body>\n</html>\n"
     )
 

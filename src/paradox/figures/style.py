@@ -22,6 +22,7 @@ from matplotlib.ticker import MaxNLocator
 
 from paradox.evaluate.arms import ALL_SEEDS
 from paradox.files import atomic_path, write_table
+from paradox.provenance.identity import mark
 
 # The base comes first, then the true reward, then spurious ones from weak to absent signal.
 LABELS = {
@@ -160,10 +161,12 @@ def step_axis(axis: Axes) -> None:
 def save(figure: Figure, table: pd.DataFrame, outputs: dict[str, Path]) -> None:
     """Write the figure as svg and png and the table it was drawn from as csv.
 
-    The files hold no date and no version, so equal tables give equal bytes.
+    The files hold no date and no version, so equal tables give equal bytes. They carry the
+    derivation id of the step that draws them, so that a copy can be traced.
     """
+    known = {"Identifier": mark()} if mark() else {}
     with atomic_path(outputs["svg"]) as path:
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None, **known})
     with atomic_path(outputs["png"]) as path:
-        figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+        figure.savefig(path, format="png", dpi=150, metadata={"Software": None, **known})
     write_table(outputs["csv"], table)

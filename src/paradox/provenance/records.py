@@ -1,0 +1,251 @@
+"""Records: what each step writes beside its outputs, so that results can be traced and checked.
+
+``NAME.record.json`` is deterministic: step, parameters, seeds, and content hashes of inputs,
+code, environment lock and outputs, with the hash of each input's own record. The records of a
+study therefore form a Merkle DAG from a figure down to reward code and data. Equal runs write
+equal records. What differs between equal runs (times, versions, commit) goes to
+``NAME.host.json``, which nothing depends on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from paradox.errors import DataError, ProvenanceError, problems
+from paradox.files import canonical_json, read_json, sha256, text_sha256, write_json
+from paradox.steps import NUMERIC, PACKAGE, determinism
+
+FORMAT = 1
+SUFFIX = ".record.json"
+HOST_SUFFIX = ".host.json"
+KEYS = ("code", "derivation", "determinism", "device", "environment", "format", "inputs")
+KEYS += ("outputs", "parameters", "path", "seeds", "step", "threads")
+Record = dict[str, Any]
+Paths = dict[str, Any]
+
+
+def read_record(path: Path) -> Record:
+    """Read a record and check that it agrees with itself.
+
+    Raises
+    ------
+    ProvenanceError
+        When it is missing, malformed, or its derivation id is not that of its content.
+    """
+    try:
+        record = read_json(path)
+    except DataError as error:
+        raise ProvenanceError(f"{error} A record says what made a result.") from None
+    if not isinstance(record, dict) or sorted(record) != sorted(KEYS):
+        found = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+        raise ProvenanceError(f"{path}: not a record (found {found}; wanted {', '.join(KEYS)}).")
+    if record["derivation"] != derivation_of(record):
+        raise ProvenanceError(
+            f"{path}: the record was edited: its derivation id {record['derivation'][:12]} is not "
+            "that of its parameters, inputs and code."
+        )
+    return record
+
+
+def derivation_of(record: Record) -> str:
+    """Return the hash of everything but the outputs: what the step was made from."""
+    made_from = {key: record[key] for key in KEYS if key not in ("outputs", "derivation")}
+    return text_sha256(canonical_json(made_from))
+
+
+def files_of(part: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a record's ``inputs`` or ``outputs``, in order."""
+    return [entry for name in sorted(part) for entry in part[name]]
+
+
+def relative(path: Path) -> str:
+    """Return a path as records name it: below the repository, never a machine's own folders."""
+    path, here = Path(path), Path.cwd()
+    if path.is_absolute() and path.is_relative_to(PACKAGE):
+        return f"src/{PACKAGE.name}/{path.relative_to(PACKAGE).as_posix()}"
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
+
+
+def _each(paths: Paths) -> dict[str, list[Path]]:
+    return {name: value if isinstance(value, list) else [value] for name, value in paths.items()}
+
+
+def device_class(step: str) -> str:
+    """Return what decides the last bits of a step's numbers: processor, or GPU.
+
+    Read from the processor's family, because numerical libraries choose their code by it. A
+    step that computes with PyTorch adds the instruction set that PyTorch uses.
+    """
+    found: dict[str, str] = {}
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
+        found = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    known = [found[key] for key in ("vendor_id", "cpu family", "model") if key in found]
+    name = "-".join([platform.machine(), *known])
+    if step not in NUMERIC:
+        return f"cpu {name}"
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda {torch.cuda.get_device_name()}"
+    return f"cpu {name} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def check_inputs(inputs: Paths, records: Iterable[Path]) -> dict[str, list[dict[str, Any]]]:
+    """Hash a step's inputs and compare those that steps made with their producers' records.
+
+    Parameters
+    ----------
+    inputs
+        Named paths, as the step gets them.
+    records
+        The records of the steps that made them. An input that is itself a record stands for
+        its producer; an input that no step made (a template, a reward file) has none.
+
+    Raises
+    ------
+    ProvenanceError
+        When inputs below ``results/`` have no record or differ from it. All are named.
+    """
+    made: dict[str, tuple[dict[str, Any], str, str]] = {}
+    for path in records:
+        link = (relative(path), sha256(path))
+        for entry in files_of(read_record(path)["outputs"]):
+            made[entry["path"]] = (entry, *link)
+    found: dict[str, list[dict[str, Any]]] = {}
+    wrong: list[str] = []
+    for name, paths in sorted(_each(inputs).items()):
+        found[name] = []
+        for path in paths:
+            entry: dict[str, Any] = {"path": relative(path), "sha256": sha256(path), "record": None}
+            if entry["path"].endswith(SUFFIX):
+                entry["record"] = {"path": entry["path"], "sha256": entry["sha256"]}
+            elif entry["path"] in made:
+                recorded, record, digest = made[entry["path"]]
+                entry["record"] = {"path": record, "sha256": digest}
+                if recorded["sha256"] != entry["sha256"]:
+                    wrong.append(
+                        f"{path}: changed since it was made: found sha256 {entry['sha256'][:12]}, "
+                        f"{record} says {recorded['sha256'][:12]}. Delete it and repeat the "
+                        "command to make it again."
+                    )
+            elif entry["path"].startswith("results/"):
+                wrong.append(f"{path}: no record says what made it.")
+            found[name].append(entry)
+    if wrong:
+        raise ProvenanceError(problems("Inputs that cannot be trusted:", wrong))
+    return found
+
+
+def draft(
+    step: str,
+    spec: dict[str, Any],
+    threads: int,
+    path: Path,
+    inputs: dict[str, list[dict[str, Any]]],
+    code: list[Path],
+    lock: Path,
+) -> Record:
+    """Return a step's record before it has run: everything but the outputs."""
+    device = device_class(step)
+    record: Record = {
+        "format": FORMAT,
+        "path": relative(path),
+        "step": step,
+        "parameters": spec,
+        "seeds": dict(sorted(_seeds(spec))),
+        "threads": threads,
+        "device": device,
+        "determinism": determinism(step, device),
+        "inputs": inputs,
+        "code": {relative(file): sha256(file) for file in sorted(code)},
+        "environment": {relative(lock): sha256(lock)},
+    }
+    return record | {"derivation": derivation_of(record)}
+
+
+def _seeds(value: Any, key: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        return [(key, value)] if key.split(".")[-1] == "seed" else []
+    return [
+        pair
+        for name, part in value.items()
+        for pair in _seeds(part, f"{key}.{name}" if key else str(name))
+    ]
+
+
+def write_record(record: Record, outputs: Paths, lock: Path, started: str, seconds: float) -> None:
+    """Hash the outputs and write the record, after the facts about this machine and run."""
+    path = Path(record["path"])
+    record["outputs"] = {
+        name: [
+            {"path": relative(file), "sha256": sha256(file), "bytes": file.stat().st_size}
+            for file in files
+        ]
+        for name, files in sorted(_each(outputs).items())
+    }
+    known = [*record["code"], *(entry["path"] for entry in files_of(record["inputs"]))]
+    facts = {"derivation": record["derivation"], "started": started, "seconds": round(seconds, 1)}
+    write_json(host_file(path), facts | _host_facts(lock, known))
+    write_json(path, record)
+
+
+def host_file(record: Path) -> Path:
+    """Return the file with the facts about the machine and run beside a record."""
+    return record.with_name(record.name.removesuffix(SUFFIX) + HOST_SUFFIX)
+
+
+def _host_facts(lock: Path, known: list[str]) -> dict[str, Any]:
+    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", lock.read_text(), re.MULTILINE))
+    other = {}
+    for name, version in sorted(locked.items()):
+        try:
+            found = importlib.metadata.version(name).split("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            found = None
+        if found != version:
+            other[name] = found
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes
+    changed = _git("status", "--porcelain")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted": None if changed is None else [line[3:] for line in changed.splitlines()],
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cores": os.cpu_count(),
+        "peak_memory_mb": peak // 1024,
+        "packages_not_as_locked": other,
+        # Modules that ran without being part of the code that the record hashes.
+        "modules_not_recorded": _unlisted(known),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    return done.stdout.rstrip() if done.returncode == 0 else None
+
+
+def _unlisted(known: list[str]) -> list[str]:
+    """Return the package's loaded files that are neither recorded nor the runner's own."""
+    own = {"__main__", "runner", "steps", "provenance.records", "provenance.identity"}
+    own |= {"provenance", "errors", "files", "progress", "seeds", "models"}
+    files = {
+        name: relative(Path(module.__file__))
+        for name, module in list(sys.modules.items())
+        if name.split(".")[0] == PACKAGE.name and getattr(module, "__file__", None)
+    }
+    return sorted(
+        file
+        for name, file in files.items()
+        if file not in known and name.removeprefix(f"{PACKAGE.name}.") not in {PACKAGE.name, *own}
+    )
