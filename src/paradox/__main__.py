@@ -1,18 +1,74 @@
-"""Command line: ``python -m paradox``."""
+"""Command line: ``paradox COMMAND`` or ``python -m paradox COMMAND``, in a repository's root."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from pathlib import Path
 
-from paradox.errors import ParadoxError
+from paradox.errors import ParadoxError, ProvenanceError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and do what it says; return the exit code."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return chosen.call(chosen)
+    except ParadoxError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python would complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paradox", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    trace = commands.add_parser("trace", help="show what a figure, table or checkpoint was made of")
+    trace.add_argument("target", help="a result, a copy of one, or a derivation id (6+ digits)")
+    trace.set_defaults(call=_trace)
+
+    verify = commands.add_parser("verify", help="hash results again and check every link")
+    verify.add_argument("path", nargs="?", type=Path, help="a result or results/SCALE; default all")
+    verify.set_defaults(call=_verify)
+
+    diff = commands.add_parser("diff", help="say which cause of a difference comes first")
+    diff.add_argument("a", type=Path, help="a result or a folder results/SCALE, reference/SCALE")
+    diff.add_argument("b", type=Path)
+    diff.set_defaults(call=_diff)
+
+    restore = commands.add_parser("restore", help="after dvc pull: verify, then mark as up to date")
+    restore.add_argument("scale")
+    _takes_config(restore)
+    restore.set_defaults(call=_restore)
+
+    replay = commands.add_parser("replay", help="rebuild a scale and compare with its reference")
+    replay.add_argument("scale")
+    replay.add_argument("--folder", type=Path, help="where to rebuild (kept); default: temporary")
+    replay.add_argument("--cores", default="all")
+    _takes_config(replay)
+    replay.set_defaults(call=_replay)
+
+    crate = commands.add_parser("crate", help="describe a scale's results as an RO-Crate")
+    crate.add_argument("scale")
+    crate.set_defaults(call=_crate)
+
+    reference = commands.add_parser("reference", help="record a finished run in reference/")
+    reference.add_argument("scale")
+    reference.add_argument(
+        "--repeat", type=Path, nargs="*", default=[], help="results/SCALE folders of repeated runs"
+    )
+    reference.set_defaults(call=_reference)
+
+    schema = commands.add_parser("schema", help="write the configuration's JSON Schema")
+    schema.add_argument("path", type=Path)
+    schema.set_defaults(call=_schema)
+
     run = commands.add_parser("run", help="run one step of the study (used by the workflow)")
     run.add_argument("step")
     run.add_argument("--label", default="", help="how the job calls itself in progress lines")
@@ -28,42 +84,133 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--threads", type=int, default=1)
     run.add_argument("--disk-mb", type=float, default=0.0)
     run.add_argument("--log", type=Path, required=True)
-    schema = commands.add_parser("schema", help="write the configuration's JSON Schema")
-    schema.add_argument("path", type=Path)
-    reference = commands.add_parser("reference", help="record a finished run in reference/")
-    reference.add_argument("scale")
-    chosen = parser.parse_args(arguments)
-    try:
-        if chosen.command == "schema":
-            from paradox.study.config import write_schema
+    run.set_defaults(call=_run)
+    return parser
 
-            write_schema(chosen.path)
-            return 0
-        if chosen.command == "reference":
-            from paradox.reference import record
 
-            record(chosen.scale, Path.cwd())
-            return 0
-        from paradox import runner
+def _takes_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        nargs="*",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="as snakemake --config, when the run had it",
+    )
 
-        job = runner.Job(
-            step=chosen.step,
-            label=chosen.label or chosen.step,
-            spec=runner.parse_spec(chosen.spec),
-            inputs=runner.parse_paths(chosen.inputs),
-            outputs=runner.parse_paths(chosen.outputs),
-            record=chosen.record,
-            log=chosen.log,
-            producers=chosen.producers,
-            code=chosen.code,
-            lock=chosen.lock,
-            threads=chosen.threads,
-            disk_mb=chosen.disk_mb,
-        )
-        return runner.run(job)
-    except ParadoxError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
-        return 1
+
+# Each command imports what it needs: tracing must not wait for numerical libraries.
+
+
+def _trace(chosen: argparse.Namespace) -> int:
+    from paradox.provenance.chain import locate
+    from paradox.provenance.trace import trace
+
+    print(trace(*locate(chosen.target, Path())))
+    return 0
+
+
+def _verify(chosen: argparse.Namespace) -> int:
+    from paradox.provenance.chain import beside_reference, chain_of, chains, locate, verify
+
+    record = None
+    if chosen.path is None:
+        wanted = [chain for chain in chains(Path()) if chain.whole]
+        if not wanted:
+            raise ProvenanceError("results/: no records; run the workflow first.")
+    elif chosen.path.is_dir() and (chain := chain_of(chosen.path)):
+        wanted = [chain]
+    else:
+        chain, record, _ = locate(str(chosen.path), Path())
+        wanted = [chain]
+    failed = False
+    for chain in wanted:
+        start = time.monotonic()
+        broken = verify(chain, record)
+        count = len(chain.upstream(record) if record else chain.records)
+        seconds = f"({time.monotonic() - start:.1f} s)"
+        if broken:
+            failed = True
+            print(f"{chain.name}: BROKEN, first: {broken[0]}")
+            for text in broken[1:]:
+                print(f"  also: {text}")
+        else:
+            print(f"{chain.name}: {count} records and their files are as recorded {seconds}")
+        print(beside_reference(chain, record))
+    return int(failed)
+
+
+def _diff(chosen: argparse.Namespace) -> int:
+    from paradox.provenance.chain import chain_of, locate
+    from paradox.provenance.compare import summary
+
+    if chosen.a.is_dir() and chosen.b.is_dir():
+        a, b = chain_of(chosen.a), chain_of(chosen.b)
+        if a is None or b is None:
+            raise ProvenanceError(f"{chosen.a}, {chosen.b}: name folders such as results/tiny.")
+        text = summary(a, b)
+    else:
+        a, first, _ = locate(str(chosen.a), Path())
+        b, second, _ = locate(str(chosen.b), Path())
+        text = summary(a, b, (first, second))
+    print(text or "no difference in data, code, parameters, environment or numbers")
+    return int(bool(text))
+
+
+def _restore(chosen: argparse.Namespace) -> int:
+    from paradox.provenance.restore import restore
+
+    restore(Path(), chosen.scale, chosen.config)
+    return 0
+
+
+def _replay(chosen: argparse.Namespace) -> int:
+    from paradox.reference import replay
+
+    return int(not replay(Path(), chosen.scale, chosen.folder, chosen.cores, chosen.config))
+
+
+def _crate(chosen: argparse.Namespace) -> int:
+    from paradox.provenance.chain import Chain
+    from paradox.provenance.crate import write_crate
+
+    chain = Chain.load(Path("results") / chosen.scale)
+    print(f"wrote {write_crate(Path(), chosen.scale, chain.records)}")
+    return 0
+
+
+def _reference(chosen: argparse.Namespace) -> int:
+    from paradox.reference import record
+
+    record(chosen.scale, Path(), chosen.repeat)
+    return 0
+
+
+def _schema(chosen: argparse.Namespace) -> int:
+    from paradox.study.config import write_schema
+
+    write_schema(chosen.path)
+    return 0
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    from paradox import runner
+
+    job = runner.Job(
+        step=chosen.step,
+        label=chosen.label or chosen.step,
+        spec=runner.parse_spec(chosen.spec),
+        inputs=runner.parse_paths(chosen.inputs),
+        outputs=runner.parse_paths(chosen.outputs),
+        record=chosen.record,
+        log=chosen.log,
+        producers=chosen.producers,
+        code=chosen.code,
+        lock=chosen.lock,
+        threads=chosen.threads,
+        disk_mb=chosen.disk_mb,
+    )
+    return runner.run(job)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,51 @@
-"""Record a run's tables and figures as the committed reference, and the README's numbers.
+"""The committed reference of a scale: record it, rebuild the scale and compare with it.
 
-`reference/<scale>/` holds what a finished run gave, so that texts can quote it and others can
-compare. It is recorded only from a clean tree: the commit then says what made the numbers.
+``reference/<scale>`` mirrors ``results/<scale>``: all records, the tables and the figures, and
+how far repeated runs were apart. It is recorded only from a clean tree: the commit then says
+what made the numbers.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
-from paradox.errors import DataError
+from paradox.errors import DataError, ProvenanceError, problems
 from paradox.figures.style import label
 from paradox.figures.words import Numbers
-from paradox.files import write_text
+from paradox.files import read_json, write_json, write_text
+from paradox.provenance.chain import HELD, Chain, verify
+from paradox.provenance.compare import held_tables, summary, table_gaps
+from paradox.provenance.identity import SUFFIXES, without_mark
+from paradox.provenance.records import Record, files_of, host_file
 
 BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
 END = "<!-- numbers: end -->"
+TOLERANCES = "tolerances.json"
+# Other machines round differently; a few repeated runs do not show the largest difference.
+FACTOR = 3
 
 
-def record(scale: str, root: Path) -> None:
-    """Copy tables and figures of ``results/<scale>`` and rewrite the README's numbers.
+def record(scale: str, root: Path, repeats: list[Path]) -> None:
+    """Copy records, tables and figures of ``results/<scale>`` and rewrite the README's numbers.
+
+    Parameters
+    ----------
+    repeats
+        ``results/<scale>`` folders of repeated runs of the same commit and configuration. Those
+        on another device class give the tolerance of each column: `FACTOR` times the largest
+        difference that was seen.
 
     Raises
     ------
-    DataError
-        When the run is not finished or the tree holds changes that are not committed.
+    ParadoxError
+        When the tree holds changes that are not committed, the run is not finished, a link of
+        its chain is broken, or a repeated run was made from something else.
     """
     changed = subprocess.run(
         ["git", "status", "--porcelain", "--", ".", ":!reference", ":!README.md"],
@@ -39,16 +59,190 @@ def record(scale: str, root: Path) -> None:
             "reference: only recorded from a clean tree, so that a commit says what made the "
             f"numbers; commit or drop these changes first:\n{changed.rstrip()}"
         )
-    results, target = root / "results" / scale, root / "reference" / scale
-    if not (results / "reports/report.html").exists():
-        raise DataError(f"{results}: no finished run; run the workflow first.")
+    chain, target = Chain.load(root / "results" / scale), root / "reference" / scale
+    last = chain.maker(f"results/{scale}/reports/lineage.html")
+    if last is None:
+        raise DataError(f"{chain.folder}: no finished run; run the workflow first.")
+    broken = verify(chain, last)
+    if broken:
+        raise ProvenanceError(problems(f"{chain.folder}: not recorded:", broken))
+    # Arms that the configuration no longer asks for may still lie beside the others.
+    chain.records = {entry["path"]: entry for entry in chain.upstream(last)}
+    found = tolerances(chain, [Chain.load(folder) for folder in repeats])
     shutil.rmtree(target, ignore_errors=True)
-    for folder in ("tables", "figures"):
-        shutil.copytree(results / folder, target / folder)
+    for path, entry in chain.records.items():
+        _copy(chain, path, target)
+        _copy(chain, host_file(Path(path)).as_posix(), target)
+        for output in files_of(entry["outputs"]):
+            if output["path"].split("/")[2] in HELD:
+                _copy(chain, output["path"], target)
+    write_json(target / TOLERANCES, found)
     if scale == "tiny":
         readme = root / "README.md"
         block = readme_block(Numbers.read(target / "tables/summary.json"))
         write_text(readme, with_block(readme.read_text(encoding="utf-8"), block))
+
+
+def _copy(chain: Chain, path: str, target: Path) -> None:
+    to = target / chain.where(path).relative_to(chain.folder)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(chain.where(path), to)
+
+
+def tolerances(chain: Chain, repeats: list[Chain]) -> dict[str, Any]:
+    """Measure how far repeated runs are apart.
+
+    Returns
+    -------
+    dict
+        ``steps``: determinism class of each step on the device class it ran on. ``repeats``: per
+        repeated run its device classes and in how many records all bytes are equal. ``columns``:
+        table -> column -> ``largest`` difference over the runs on other device classes and what
+        is ``allowed`` (null: texts or missing values differed, so the column is not compared).
+    """
+    columns: dict[str, dict[str, Any]] = {}
+    found = []
+    for other in repeats:
+        equal = [path for path in chain.records if not unequal(chain, other, path)]
+        devices = sorted(_devices(other))
+        found.append({"devices": devices, "records": len(chain.records), "equal": len(equal)})
+        if _devices(other) == _devices(chain):
+            continue
+        for path in held_tables(chain):
+            table = columns.setdefault(path.split("/", 2)[2], {})
+            for column, gap in table_gaps(chain.where(path), other.where(path)).items():
+                largest = max(gap, table.get(column, {}).get("largest") or 0.0)
+                known = largest != float("inf")
+                table[column] = {
+                    "largest": largest if known else None,
+                    "allowed": FACTOR * largest if known else None,
+                }
+    steps = {entry["step"]: entry["determinism"] for entry in chain.records.values()}
+    return {"factor": FACTOR, "steps": steps, "repeats": found, "columns": columns}
+
+
+def _devices(chain: Chain) -> set[str]:
+    return {entry["device"] for entry in chain.records.values()}
+
+
+def unequal(reference: Chain, other: Chain, path: str) -> list[str]:
+    """Return the outputs of a record that are not the same in another chain, byte by byte.
+
+    Figures are compared without their derivation id where both chains hold the file; pages are
+    left out when they were made from something else, because ids stand in them.
+    """
+    mine, its = reference.records[path], other.records.get(path)
+    if its is None:
+        return [f"{path}: not made"]
+    hashes = {entry["path"]: entry["sha256"] for entry in files_of(its["outputs"])}
+    return [
+        entry["path"]
+        for entry in files_of(mine["outputs"])
+        if hashes.get(entry["path"]) != entry["sha256"]
+        and not _same_drawing(reference, other, mine, entry["path"])
+    ]
+
+
+def _same_drawing(reference: Chain, other: Chain, record: Record, path: str) -> bool:
+    files = reference.where(path), other.where(path)
+    if files[0].suffix not in SUFFIXES or not all(file.exists() for file in files):
+        same_origin = other.records[record["path"]]["derivation"] == record["derivation"]
+        return files[0].suffix == ".html" and not same_origin
+    return without_mark(files[0]) == without_mark(files[1])
+
+
+def replay(root: Path, scale: str, folder: Path | None, cores: str, overrides: list[str]) -> bool:
+    """Rebuild a scale in a folder of its own and compare it with the reference.
+
+    On the reference's device class every output of a bitwise step must have equal bytes; on
+    another one, each column of each table must be within its measured tolerance.
+
+    Parameters
+    ----------
+    folder
+        Where to rebuild; it is kept, and an interrupted replay goes on there. By default a
+        temporary folder, kept only when the comparison fails.
+    cores, overrides
+        As for ``snakemake --cores`` and ``--config``.
+
+    Returns
+    -------
+    bool
+        Whether everything agrees. What was compared, and the first cause of a difference, is
+        printed.
+    """
+    kept = root / "reference" / scale
+    if not kept.is_dir():
+        raise ProvenanceError(f"{kept}: nothing recorded, so there is nothing to compare with.")
+    reference = Chain.load(kept)
+    scratch = (folder or Path(tempfile.mkdtemp(prefix=f"paradox-replay-{scale}-"))).resolve()
+    print(f"rebuilding {scale} in {scratch}", flush=True)
+    _rebuild(root, scratch, scale, cores, overrides)
+    again = Chain.load(scratch / "results" / scale)
+    wrong, said = compare(reference, again)
+    for text in said:
+        print(text)
+    if not wrong:
+        print(f"replay of {scale}: agrees with {reference.name}")
+        if folder is None:
+            shutil.rmtree(scratch)
+        return True
+    print(problems(f"replay of {scale}: FAILED", wrong[:20]))
+    if len(wrong) > 20:
+        print(f"  and {len(wrong) - 20} more")
+    print(summary(reference, again))
+    print(f"kept for a closer look: {scratch}")
+    return False
+
+
+def compare(reference: Chain, again: Chain) -> tuple[list[str], list[str]]:
+    """Compare a rebuilt chain with the reference.
+
+    Returns
+    -------
+    tuple
+        What is wrong, and sentences on what was compared.
+    """
+    if _devices(reference) == _devices(again):
+        bitwise = [p for p, r in reference.records.items() if r["determinism"] == "bitwise"]
+        wrong = [text for path in bitwise for text in unequal(reference, again, path)]
+        if len(bitwise) == len(reference.records):
+            return wrong, [f"same device class: {len(bitwise)} records compared byte by byte"]
+    else:
+        wrong = [f"{p}: not made" for p in reference.records if p not in again.records]
+    allowed = read_json(reference.folder / TOLERANCES)["columns"]
+    if not allowed:
+        return [*wrong, "no tolerance was measured for another device class"], []
+    compared = 0
+    for path in held_tables(reference):
+        if not again.where(path).exists():
+            continue
+        name = path.split("/", 2)[2]
+        for column, gap in table_gaps(reference.where(path), again.where(path)).items():
+            limit = allowed.get(name, {}).get(column, {}).get("allowed")
+            compared += limit is not None
+            if limit is not None and gap > limit:
+                wrong.append(f"{name}: {column} differs by {gap:.3g}, allowed {limit:.3g}")
+    return wrong, [f"another device class: {compared} columns compared by measured tolerances"]
+
+
+def _rebuild(root: Path, scratch: Path, scale: str, cores: str, overrides: list[str]) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (root / name).is_file():
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, scratch / name)
+    command = [sys.executable, "-m", "snakemake", "--cores", cores, "--config", f"scale={scale}"]
+    # The copy's package, not the installed one.
+    environment = os.environ | {"PYTHONPATH": str(scratch / "src")}
+    done = subprocess.run([*command, *overrides], cwd=scratch, env=environment)
+    if done.returncode:
+        raise ProvenanceError(f"{scratch}: the rebuild failed; its messages are above.")
 
 
 def with_block(text: str, block: str) -> str:

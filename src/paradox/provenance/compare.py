@@ -1,0 +1,206 @@
+"""What differs between two results, and which cause comes first.
+
+Two chains are walked together from the data to the figures. A record can differ in its data,
+code, parameters, environment or numbers; what differs first is the cause, the rest follows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paradox.provenance.chain import HELD, Chain
+from paradox.provenance.records import Record, files_of
+
+CAUSES = ("data", "code", "parameters", "environment", "numbers")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One cause, the records it was found in (upstream first) and what it is."""
+
+    cause: str
+    what: str
+    records: list[str]
+
+    def __str__(self) -> str:
+        """Return ``cause: what (records)``."""
+        more = f" and {len(self.records) - 1} more" if len(self.records) > 1 else ""
+        return f"{self.cause}: {self.what} ({self.records[0]}{more})"
+
+
+def differences(
+    a: Chain, b: Chain, targets: tuple[Record, Record] | None = None
+) -> list[Difference]:
+    """Compare two chains, or two records and what they were made from.
+
+    Returns
+    -------
+    list
+        The first cause first: upstream before downstream and, in one record, in the order of
+        `CAUSES`. Outputs that differ only because something above them does are left out.
+    """
+    pairs = _same_roles(a, b, *targets) if targets else _same_paths(a, b)
+    found: dict[tuple[str, str], list[str]] = {}
+    unlike: set[str] = set()
+    for record, other in pairs:
+        causes = list(_causes(record, other, same_place=targets is None))
+        above = any(entry["record"]["path"] in unlike for entry in _made(record))
+        if causes or above:
+            unlike.add(record["path"])
+        elif _hashes(record) != _hashes(other):
+            unlike.add(record["path"])
+            causes = [("numbers", "other outputs from the same inputs, code and parameters")]
+        for cause in causes:
+            found.setdefault(cause, []).append(record["path"])
+    if targets is None:
+        for here, there in ((a, b), (b, a)):
+            only = [path for path in here.records if path not in there.records]
+            if only:
+                found["data", f"only in {here.name}"] = only
+    return [Difference(*key, records) for key, records in found.items()]
+
+
+def _same_paths(a: Chain, b: Chain) -> Iterator[tuple[Record, Record]]:
+    for path, record in a.records.items():
+        if path in b.records:
+            yield record, b.records[path]
+
+
+def _same_roles(a: Chain, b: Chain, first: Record, second: Record) -> list[tuple[Record, Record]]:
+    """Pair the records that play the same role under two results, upstream first."""
+    partner: dict[str, str] = {}
+    waiting = [(first["path"], second["path"])]
+    while waiting:
+        mine, other = waiting.pop()
+        if mine in partner or mine not in a.records or other not in b.records:
+            continue
+        partner[mine] = other
+        for role, entries in a.records[mine]["inputs"].items():
+            others = b.records[other]["inputs"].get(role, [])
+            waiting += [
+                (x["record"]["path"], y["record"]["path"])
+                for x, y in zip(entries, others, strict=False)
+                if x["record"] and y["record"]
+            ]
+    return [(r, b.records[partner[p]]) for p, r in a.records.items() if p in partner]
+
+
+def _made(record: Record) -> list[dict[str, Any]]:
+    return [entry for entry in files_of(record["inputs"]) if entry["record"]]
+
+
+def _hashes(record: Record) -> list[str]:
+    return [entry["sha256"] for entry in files_of(record["outputs"])]
+
+
+def _causes(a: Record, b: Record, same_place: bool) -> Iterator[tuple[str, str]]:
+    """Yield what differs between two records by itself, not through what they were made from."""
+    sources = [
+        {entry["path"]: entry["sha256"] for entry in files_of(record["inputs"])}
+        for record in (a, b)
+    ]
+    made = {entry["path"] for record in (a, b) for entry in _made(record)}
+    data, code = [], list(_unequal(a["code"], b["code"]))
+    for path, x, y in _unequal(*sources):
+        if path not in made:
+            # A reward file is code, although the workflow lists it by itself.
+            (code if path.startswith("src/") else data).append((path, x, y))
+        elif same_place and not (x and y):
+            data.append((path, x, y))
+    for cause, changes in (("data", data), ("code", sorted(code))):
+        for path, x, y in changes:
+            what = "changed" if x and y else "only in the " + ("first" if x else "second")
+            yield cause, f"{path} {what}"
+    for key, x, y in _unequal(flat(a["parameters"]), flat(b["parameters"])):
+        yield "parameters", f"{key}: {x} -> {y}"
+    for path, x, y in _unequal(a["environment"], b["environment"]):
+        yield "environment", f"{path}: {x and x[:12]} -> {y and y[:12]}"
+    for key in ("device", "threads", "determinism"):
+        if a[key] != b[key]:
+            yield "environment", f"{key}: {a[key]} -> {b[key]}"
+
+
+def _unequal(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for key in dict.fromkeys([*a, *b]):
+        if a.get(key) != b.get(key):
+            yield key, a.get(key), b.get(key)
+
+
+def flat(value: Any, key: str = "") -> dict[str, str]:
+    """Return nested parameters as dotted keys with their values in JSON.
+
+    >>> flat({"grpo": {"beta": 0.0, "epochs": [1, 2]}})
+    {'grpo.beta': '0.0', 'grpo.epochs': '[1, 2]'}
+    """
+    if not isinstance(value, dict):
+        return {key: json.dumps(value, ensure_ascii=False)}
+    pairs = [flat(part, f"{key}.{name}" if key else str(name)) for name, part in value.items()]
+    return {name: text for part in pairs for name, text in part.items()}
+
+
+def table_gaps(a: Path, b: Path) -> dict[str, float]:
+    """Return the largest absolute difference per column of two tables.
+
+    Parameters
+    ----------
+    a, b
+        Two csv tables, compared row by row, or two json files that map names to entries of
+        numbers (one row each).
+
+    Returns
+    -------
+    dict
+        Column -> largest difference; infinite where a text differs, a number is on one side
+        only, or rows or columns do not match.
+    """
+    import pandas as pd
+
+    def read(path: Path) -> pd.DataFrame:
+        if path.suffix == ".csv":
+            return pd.read_csv(path)
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return pd.DataFrame.from_dict(entries, orient="index").rename_axis("name").reset_index()
+
+    first, second = read(a), read(b)
+    if list(first.columns) != list(second.columns) or len(first) != len(second):
+        return dict.fromkeys([*first.columns, *second.columns], float("inf"))
+    found = {}
+    for column in first.columns:
+        x, y = first[column], second[column]
+        if all(pd.api.types.is_numeric_dtype(part) for part in (x, y)):
+            gap = (x.astype(float) - y.astype(float)).abs()
+            same = x.isna().equals(y.isna())
+            found[column] = float(gap.fillna(0).max()) if same else float("inf")
+        else:
+            found[column] = 0.0 if x.astype(str).equals(y.astype(str)) else float("inf")
+    return found
+
+
+def held_tables(chain: Chain) -> list[str]:
+    """Return the recorded paths of the tables (and the tables behind figures) of a chain."""
+    paths = [entry["path"] for r in chain.records.values() for entry in files_of(r["outputs"])]
+    tables = [path for path in paths if path.split("/")[2] in HELD]
+    return [path for path in tables if path.endswith((".csv", ".json"))]
+
+
+def summary(a: Chain, b: Chain, targets: tuple[Record, Record] | None = None) -> str:
+    """Return the differences as text, the first cause first; empty when nothing differs."""
+    found = differences(a, b, targets)
+    if not found:
+        return ""
+    lines = [f"first difference: {found[0]}"]
+    lines += [f"also: {difference}" for difference in found[1:]]
+    held = set(held_tables(b)) if targets is None else set()
+    for path in held_tables(a):
+        files = a.where(path), b.where(path)
+        if path in held and all(file.exists() for file in files):
+            gaps = {name: gap for name, gap in table_gaps(*files).items() if gap}
+            if gaps:
+                name = max(gaps, key=lambda column: gaps[column])
+                where = path.split("/", 2)[2]
+                lines.append(f"{where}: {len(gaps)} columns differ, most {name}: {gaps[name]:.3g}")
+    return "\n".join(lines)
