@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,18 @@ import yaml
 from paradox.study.load import merge
 
 ROOT = Path(__file__).parents[1]
+SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+ARMS = {"rewards": ["ground_truth", "format", "constant"], "seeds": [0, 1]}
+SMOKE = ["--config", "scale=smoke", f"arms={json.dumps(ARMS)}"]
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run snakemake in `folder`, with that folder's package."""
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    command = [str(SNAKEMAKE), "--cores", "2", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+    )
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +83,13 @@ def copy_repository(folder: Path) -> Path:
 def repository(tmp_path: Path) -> Path:
     """A copy of the repository without results, to change and run in."""
     return copy_repository(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository in which the scale smoke has run; who changes it puts it back."""
+    folder = copy_repository(tmp_path_factory.mktemp("repository"))
+    run = snakemake(folder, *SMOKE)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    (folder / "screen.txt").write_text(run.stdout + run.stderr)
+    return folder

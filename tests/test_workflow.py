@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, copy_repository
-
-SNAKEMAKE = Path(sys.executable).parent / "snakemake"
-ARMS = {"rewards": ["ground_truth", "format", "constant"], "seeds": [0, 1]}
-SMOKE = ["--config", "scale=smoke", f"arms={json.dumps(ARMS)}"]
-
-
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run snakemake in `folder`, with that folder's package."""
-    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-    command = [str(SNAKEMAKE), "--cores", "2", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900
-    )
+import yaml
+from conftest import ARMS, ROOT, SMOKE, snakemake
 
 
 def planned(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
@@ -67,16 +54,6 @@ def test_a_typo_stops_the_workflow_with_one_message(repository: Path) -> None:
 
 
 # --- a whole run ---------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository in which the scale smoke has run."""
-    folder = copy_repository(tmp_path_factory.mktemp("repository"))
-    run = snakemake(folder, *SMOKE)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
-    (folder / "screen.txt").write_text(run.stdout + run.stderr)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +156,111 @@ def test_a_corrupt_checkpoint_stops_its_arm_only(finished: Path) -> None:
         weights.write_bytes(whole)
     assert snakemake(finished, *SMOKE, *target).returncode == 0
     assert tables.exists()
+
+
+# --- what reruns after a change ------------------------------------------------------------
+
+AFTER_TABLES = {"figure": 3, "report": 1, "paper": 1, "lineage": 1}
+ARMS_AND_BASES = 6 + 2 + 2  # three rewards on contaminated, one on clean, two seeds each; bases
+
+
+@contextmanager
+def changed(path: Path, text: str) -> Iterator[None]:
+    """Change a file while the block runs."""
+    before = path.read_bytes()
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+def jobs_after(finished: Path, path: str, change: Callable[[str], str]) -> dict[str, int]:
+    """Return the jobs planned after a change of a file, without the totals."""
+    text = (finished / path).read_text()
+    assert change(text) != text
+    with changed(finished / path, change(text)):
+        jobs = planned(snakemake(finished, "--dry-run", *SMOKE))
+    return {rule: count for rule, count in jobs.items() if rule not in ("all", "total", "job")}
+
+
+def commented(text: str) -> str:
+    return text + "# a comment\n"
+
+
+def test_editing_a_reward_reruns_its_arms(finished: Path) -> None:
+    jobs = jobs_after(finished, "src/paradox/rewards/format.py", commented)
+    measured = {"evaluate": 4, "perplexity": 4, "tables": 1}
+    assert jobs == {"train_grpo": 4} | measured | AFTER_TABLES
+
+
+def test_editing_a_mechanism_reruns_its_jobs(finished: Path) -> None:
+    jobs = jobs_after(finished, "src/paradox/mechanisms/perplexity.py", commented)
+    assert jobs == {"perplexity": ARMS_AND_BASES, "tables": 1} | AFTER_TABLES
+
+
+def test_changing_a_value_reruns_what_reads_it(finished: Path) -> None:
+    jobs = jobs_after(
+        finished,
+        "config/scales/smoke.yaml",
+        lambda text: text.replace("  samples: 16\n", "  samples: 8\n"),
+    )
+    assert jobs == {"evaluate": ARMS_AND_BASES, "tables": 1} | AFTER_TABLES
+
+
+def test_changing_the_statistics_reruns_the_tables(finished: Path) -> None:
+    jobs = jobs_after(
+        finished, "config/config.yaml", lambda text: text.replace("resamples: 2000", "resamples: 9")
+    )
+    assert jobs == {"tables": 1} | AFTER_TABLES
+
+
+def test_a_new_environment_reruns_everything(finished: Path) -> None:
+    jobs = jobs_after(finished, "envs/cpu.lock", commented)
+    assert jobs["data"] == 1 and jobs["train_grpo"] == 8
+
+
+@pytest.mark.parametrize("path", ["src/paradox/runner.py", "README.md", "config/README.md"])
+def test_what_no_result_depends_on_reruns_nothing(finished: Path, path: str) -> None:
+    (finished / path).touch()
+    assert jobs_after(finished, path, commented) == {}
+
+
+@pytest.mark.parametrize("path", ["config/config.yaml", "config/scales/smoke.yaml"])
+def test_the_order_of_keys_reruns_nothing(finished: Path, path: str) -> None:
+    def reordered(text: str) -> str:
+        def turned(value: object) -> object:
+            if not isinstance(value, dict):
+                return value
+            return {key: turned(part) for key, part in reversed(value.items())}
+
+        return yaml.safe_dump(turned(yaml.safe_load(text)), sort_keys=False)
+
+    assert jobs_after(finished, path, reordered) == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "src/paradox/rewards/format.py",
+        "src/paradox/train/grpo.py",
+        "envs/cpu.lock",
+        "results/smoke/data/items.csv",
+        "results/smoke/data/data.record.json",
+    ],
+)
+def test_touching_a_file_reruns_nothing(finished: Path, path: str) -> None:
+    (finished / path).touch()
+    assert planned(snakemake(finished, "--dry-run", *SMOKE)) == {}
+
+
+def test_no_rerun_trigger_is_switched_off() -> None:
+    settings = [*ROOT.glob("profiles/*/*.yaml"), ROOT / "Makefile", ROOT / "dvc.yaml"]
+    assert len(settings) >= 3
+    assert [path for path in settings if "rerun-trigger" in path.read_text()] == []
+
+
+def test_every_module_that_ran_is_recorded(finished: Path) -> None:
+    facts = [json.loads(file.read_text()) for file in finished.rglob("*.host.json")]
+    assert len(facts) == len(list(finished.rglob("*.record.json"))) > 30
+    assert {name for fact in facts for name in fact["modules_not_recorded"]} == set()

@@ -75,8 +75,9 @@ def _steps(chain: Chain, records: list[Record]) -> list[str]:
     lines = []
     for group in groups.values():
         first = group[0]
-        code = [f"{path} {digest[:12]}" for path, digest in first["code"].items()]
-        lock = [f"{path} {digest[:12]}" for path, digest in first["environment"].items()]
+        # A no-break space keeps a file and its hash on one line.
+        code = [f"{path}\xa0{digest[:12]}" for path, digest in first["code"].items()]
+        lock = [f"{path}\xa0{digest[:12]}" for path, digest in first["environment"].items()]
         ran = [*lock, first["device"], first["determinism"], *_host(chain, group)]
         count = f" ({len(group)} records)" if len(group) > 1 else ""
         lines += [first["step"] + count, *_wrapped("; ".join(ran)), *_wrapped(", ".join(code))]
@@ -84,7 +85,8 @@ def _steps(chain: Chain, records: list[Record]) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 100, initial_indent="   ", subsequent_indent="     ")
+    lines = textwrap.wrap(text, 100, initial_indent="   ", subsequent_indent="     ")
+    return [line.replace("\xa0", " ") for line in lines]
 
 
 def _host(chain: Chain, records: list[Record]) -> list[str]:
