@@ -49,7 +49,7 @@ def say_of_bases(sentences):
 def show(name, caption):
     """Show a figure, when this run has drawn it."""
     if name in drawn:
-        display(HTML(page.image(drawn[name], caption)))
+        display(HTML(page.image(drawn[name], caption, page.origin(drawn[name]))))
 
 
 display(HTML(f"<h1>Spurious rewards and remembered answers: scale {scale}</h1>"))

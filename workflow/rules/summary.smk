@@ -16,11 +16,36 @@ rule tables:
         code=STUDY.code("tables"),
         lock=LOCK,
     output:
-        accuracy=f"{STUDY.folder}/tables/accuracy.csv",
-        did=f"{STUDY.folder}/tables/did.csv",
-        perplexity=f"{STUDY.folder}/tables/perplexity.csv",
-        base=f"{STUDY.folder}/tables/base.csv",
-        trajectory=f"{STUDY.folder}/tables/trajectory.csv",
+        accuracy=report(
+            f"{STUDY.folder}/tables/accuracy.csv",
+            caption="../report/table_accuracy.rst",
+            category="Tables",
+            labels={"table": "accuracy", "scale": STUDY.scale},
+        ),
+        did=report(
+            f"{STUDY.folder}/tables/did.csv",
+            caption="../report/table_did.rst",
+            category="Tables",
+            labels={"table": "did", "scale": STUDY.scale},
+        ),
+        perplexity=report(
+            f"{STUDY.folder}/tables/perplexity.csv",
+            caption="../report/table_perplexity.rst",
+            category="Tables",
+            labels={"table": "perplexity", "scale": STUDY.scale},
+        ),
+        base=report(
+            f"{STUDY.folder}/tables/base.csv",
+            caption="../report/table_base.rst",
+            category="Tables",
+            labels={"table": "base", "scale": STUDY.scale},
+        ),
+        trajectory=report(
+            f"{STUDY.folder}/tables/trajectory.csv",
+            caption="../report/table_trajectory.rst",
+            category="Tables",
+            labels={"table": "trajectory", "scale": STUDY.scale},
+        ),
         summary=f"{STUDY.folder}/tables/summary.json",
         record=f"{STUDY.folder}/tables/tables.record.json",
     log:
@@ -59,8 +84,9 @@ rule figure:
     output:
         svg=report(
             "results/{scale}/figures/{figure}.svg",
+            caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{figure}"},
+            labels={"figure": "{figure}", "scale": "{scale}"},
         ),
         png="results/{scale}/figures/{figure}.png",
         csv="results/{scale}/figures/{figure}.csv",
@@ -105,7 +131,12 @@ rule report:
         code=STUDY.code("report"),
         lock=LOCK,
     output:
-        html=report(f"{STUDY.folder}/reports/report.html", category="Report"),
+        html=report(
+            f"{STUDY.folder}/reports/report.html",
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": "report", "scale": STUDY.scale},
+        ),
         record=f"{STUDY.folder}/reports/report.record.json",
     log:
         f"logs/{STUDY.scale}/report.log",
@@ -142,7 +173,12 @@ rule paper:
         code=STUDY.code("paper"),
         lock=LOCK,
     output:
-        html=f"{STUDY.folder}/paper/paper.html",
+        html=report(
+            f"{STUDY.folder}/paper/paper.html",
+            caption="../report/paper.rst",
+            category="Report",
+            labels={"page": "paper", "scale": STUDY.scale},
+        ),
         record=f"{STUDY.folder}/paper/paper.record.json",
     log:
         f"logs/{STUDY.scale}/paper.log",
@@ -160,6 +196,49 @@ rule paper:
     shell:
         "python -m paradox run paper --spec {params.spec:q}"
         " --in template={input.template} summary={input.summary} {params.figures}"
+        " --out html={output.html} --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule lineage:
+    input:
+        template="workflow/report/lineage.html",
+        figures=expand(f"{STUDY.folder}/figures/{{figure}}.svg", figure=FIGURES),
+        records=[
+            *STUDY.records(),
+            f"{STUDY.folder}/tables/tables.record.json",
+            *expand(f"{STUDY.folder}/figures/{{figure}}.record.json", figure=FIGURES),
+            f"{STUDY.folder}/reports/report.record.json",
+            f"{STUDY.folder}/paper/paper.record.json",
+        ],
+        code=STUDY.code("lineage"),
+        lock=LOCK,
+    output:
+        html=report(
+            f"{STUDY.folder}/reports/lineage.html",
+            caption="../report/lineage.rst",
+            category="Report",
+            labels={"page": "lineage", "scale": STUDY.scale},
+        ),
+        record=f"{STUDY.folder}/reports/lineage.record.json",
+    log:
+        f"logs/{STUDY.scale}/lineage.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
+        gpu=STUDY.need("summary", "gpu"),
+    params:
+        spec=STUDY.spec("lineage"),
+        figures=lambda w, input: [f"figures+={path}" for path in input.figures],
+        records=lambda w, input: [f"records+={path}" for path in input.records],
+        disk=STUDY.need("summary", "disk_mb"),
+    shell:
+        "python -m paradox run lineage --spec {params.spec:q}"
+        " --in template={input.template} {params.figures} {params.records}"
         " --out html={output.html} --producers {input.records}"
         " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from paradox.errors import DataError
 from paradox.figures.style import label
-from paradox.files import read_table
+from paradox.files import read_json, read_table
 from paradox.provenance.identity import mark
 
 STYLE = """
@@ -22,6 +22,7 @@ h1, h2 { line-height: 1.2; }
 img { max-width: 100%; height: auto; }
 figure { margin: 1.5rem 0; }
 figcaption { color: #444; font-size: .92rem; }
+figcaption code { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
@@ -34,12 +35,19 @@ SHOWN = ["arm", "item", "response", "answer", "correct", "mode"]
 
 def document(title: str, body: str) -> str:
     """Return a whole HTML page around `body` (HTML), with the running step's derivation id."""
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head(title)}\n</head>\n'
+        f"<body>\n{body.strip()}\n</body>\n</html>\n"
+    )
+
+
+def head(title: str) -> str:
+    """Return what stands in every page's head (HTML), the derivation id among it."""
     known = f'<meta name="identifier" content="{mark()}">\n' if mark() else ""
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"{known}<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n{body.strip()}\n</body>\n</html>\n"
+        f"{known}<title>{html.escape(title)}</title>\n<style>{STYLE}</style>"
     )
 
 
@@ -48,15 +56,39 @@ def paragraphs(sentences: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in sentences) + "</ul>"
 
 
-def image(path: Path, caption: str) -> str:
-    """Return an svg file as an embedded image with its caption (text)."""
+def image(path: Path, caption: str, below: str = "") -> str:
+    """Return an svg file as an embedded image with its caption (text), and HTML `below` it."""
+    text = html.escape(caption)
+    return f"<figure>{picture(path, caption)}<figcaption>{text}{below}</figcaption></figure>"
+
+
+def picture(path: Path, alt: str) -> str:
+    """Return an svg file as an embedded image; `alt` is its text for those who cannot see it."""
     try:
         data = base64.b64encode(Path(path).read_bytes()).decode("ascii")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
-    text = html.escape(caption)
-    source = f"data:image/svg+xml;base64,{data}"
-    return f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>'
+    return f'<img alt="{html.escape(alt)}" src="data:image/svg+xml;base64,{data}">'
+
+
+def origin(path: Path) -> str:
+    """Return the line under a figure that says what it was made from (HTML).
+
+    Empty when no record lies beside the figure: it was drawn outside the workflow.
+    """
+    source = Path(path).with_suffix(".record.json")
+    if not source.exists():
+        return ""
+    # Not checked here: the runner has compared the figure with this record.
+    record = read_json(source)
+    tables = sorted({e["path"].split("/")[-1] for part in record["inputs"].values() for e in part})
+    chain = f"lineage.html#figures/{Path(path).stem}"
+    return (
+        f'<br><small>Derivation <a href="{html.escape(chain)}">'
+        f"<code>{html.escape(record['derivation'][:12])}</code></a> "
+        f"from {html.escape(', '.join(tables))}; to trace it: "
+        f"<code>paradox trace {html.escape(record['outputs']['svg'][0]['path'])}</code></small>"
+    )
 
 
 def table(rows: pd.DataFrame, code: Sequence[str] = ()) -> str:

@@ -85,6 +85,15 @@ class Study:
         """Return a file of every arm's run folder."""
         return [f"{self.folder}/runs/{arm.key}/{file}" for arm in self.all_arms]
 
+    def records(self) -> list[str]:
+        """Return the records of all steps before the tables, in the order of the steps."""
+        data = f"{self.folder}/data"
+        found = [f"{data}/data.record.json"]
+        found += [f"{data}/corpus/{base}.record.json" for base in self.bases if self.trains(base)]
+        for step in ("train", "evaluate", "perplexity"):
+            found += self.runs(f"{step}.record.json")
+        return found
+
     def trains(self, base: str) -> bool:
         """Whether a base is trained on a corpus of its own."""
         return self.config.bases[base].training is not None
@@ -113,6 +122,8 @@ class Study:
             return canonical_json({"arm": arm, "task": config["task"], section: config[section]})
         if step == "figure":
             return canonical_json({"figure": wildcards.figure})
+        if step == "lineage":
+            return canonical_json({"scale": self.scale})
         if step in ("report", "paper"):
             excluded = [e.model_dump(exclude_none=True) for e in self.config.arms.exclude]
             said = {"scale": self.scale, "excluded": excluded}
