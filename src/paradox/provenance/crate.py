@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from paradox.errors import ProvenanceError, problems
+from paradox.errors import ProvenanceError
 from paradox.files import canonical_json, read_json, sha256, text_sha256, write_json
 from paradox.provenance.identity import PREFIX
 from paradox.provenance.records import Record, files_of, host_file
@@ -22,15 +22,13 @@ FILE = "ro-crate-metadata.json"
 WROC = "https://w3id.org/workflowhub/workflow-ro-crate"
 PROFILES = [f"https://w3id.org/ro/wfrun/{x}/0.5" for x in ("process", "workflow", "provenance")]
 PROFILES += [f"{WROC}/1.0"]
-BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
-REQUIREMENTS = "https://pip.pypa.io/en/stable/reference/requirements-file-format/"
+BIOSCHEMAS = {"@id": "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"}
+LOCK = {"@id": "https://pip.pypa.io/en/stable/reference/requirements-file-format/"}
 SNAKEMAKE = {"name": "Snakemake", "url": {"@id": "https://snakemake.readthedocs.io"}}
-# The second context has sha256, which the first lacks.
-CONTEXT = [
-    "https://w3id.org/ro/crate/1.1/context",
-    "https://w3id.org/ro/terms/workflow-run/context",
-]
+# RO-Crate's own terms; sha256; the lock files' role.
+CONTEXT = [f"https://w3id.org/ro/{x}/context" for x in ("crate/1.1", "terms/workflow-run")]
 CONTEXT += [{"buildInstructions": "https://codemeta.github.io/terms/buildInstructions"}]
+WORKFLOW = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]
 DONE = {"actionStatus": "http://schema.org/CompletedActionStatus"}
 ABOUT = "How spurious RLVR rewards unlock memorised benchmark answers: the results of one scale."
 WHOLE = "All steps; Snakemake may have been called several times for them."
@@ -39,6 +37,7 @@ FORMATS = {".csv": "text/csv", ".html": "text/html", ".json": "application/json"
 FORMATS |= {".md": "text/markdown", ".png": "image/png", ".svg": "image/svg+xml"}
 FORMATS |= {".parquet": "application/vnd.apache.parquet", ".py": "text/x-python"}
 FORMATS |= dict.fromkeys((".j2", ".lock", ".smk", ""), "text/plain")
+REMEDY = "Run snakemake again, which makes what is out of date."
 Entity = dict[str, Any]
 
 
@@ -47,7 +46,7 @@ class _Graph(dict[str, Entity]):
 
     def __init__(self, root: Path) -> None:
         super().__init__()
-        self.root, self.wrong = root, set[str]()
+        self.root = root
 
     def add(self, name: str, kind: str, /, **properties: Any) -> Entity:
         """Add an entity, or properties to it (lists grow), and return a reference to it."""
@@ -65,87 +64,70 @@ class _Graph(dict[str, Entity]):
 
     def file(self, path: str, digest: str | None = None, size: Any = None, **more: Any) -> Entity:
         """Add a file by its recorded hash; one that no record names, as it is now."""
-        here, name = self.root / path, quote(path)
+        here, known = self.root / path, self.get(quote(path), {})
         digest = digest or sha256(here)
-        if self.get(name, {}).get("sha256", digest) != digest:
-            self.wrong.add(f"{path}: recorded with two contents, or changed since.")
-        if size is None and here.exists():
+        if known.get("sha256", digest) != digest:
+            raise ProvenanceError(f"{path}: recorded with two contents. {REMEDY}")
+        if size is None and not known and here.exists() and sha256(here) == digest:
             size = here.stat().st_size
+        more |= {"contentSize": None if size is None else str(size), "sha256": digest}
         kind = FORMATS.get(here.suffix, "application/octet-stream")
-        facts = {"name": path, "sha256": digest, "encodingFormat": kind}
-        return self.add(
-            name, "File", contentSize=size if size is None else str(size), **facts, **more
-        )
+        return self.add(quote(path), "File", name=path, encodingFormat=kind, **more)
 
     def weights(self, manifest: Entity) -> list[Entity]:
         """Add the files that a checkpoint's manifest lists, as its parts."""
-        path, parts = self.root / manifest["path"], list[Entity]()
+        path, folder = self.root / manifest["path"], Path(manifest["path"]).parent
         if not path.exists() or sha256(path) != manifest["sha256"]:
-            self.wrong.add(f"{manifest['path']}: missing, or not what its record says.")
-            return []
-        for step in read_json(path)["checkpoints"]:
-            folder = (Path(manifest["path"]).parent / step["folder"]).as_posix()
-            files = [(f"{folder}/{x['path']}", x["sha256"], x["bytes"]) for x in step["files"]]
-            parts += [self.file(*file) for file in files]
+            raise ProvenanceError(f"{path}: missing, or not what its record says. {REMEDY}")
+        listed = [(x["folder"], y) for x in read_json(path)["checkpoints"] for y in x["files"]]
+        files = [((folder / x / y["path"]).as_posix(), y["sha256"], y["bytes"]) for x, y in listed]
+        parts = [self.file(*file) for file in files]
         self.add(quote(manifest["path"]), "File", hasPart=parts)
         return parts
 
 
 def write_crate(root: Path, scale: str, records: dict[str, Record]) -> Path:
-    """Write ``ro-crate-metadata.json`` in the repository `root` and return its path.
+    """Describe a scale's `records` in ``ro-crate-metadata.json`` and return its path.
 
     Parameters
     ----------
-    root
-        The repository.
-    scale
-        The scale whose results the crate describes.
+    root, scale
+        The repository, and the scale whose results are described.
     records
-        Maps a record's path to the record, upstream first. Equal records with equal host files
-        give equal bytes.
+        Maps a record's path to the record, upstream first.
 
     Raises
     ------
     ProvenanceError
-        When there is no record, none says when it was made, two records name different contents
-        of a file, or a checkpoint's manifest is not what its record says.
+        When no record says what was made and when, or one file has two recorded contents.
     """
-    graph, hosts = _Graph(root), list[Entity]()
-    for path, record in records.items():
-        file = host_file(root / path)
-        host = read_json(file) if file.exists() else {}
-        if host.get("derivation") != record["derivation"]:  # nothing is known of this run
-            host = {}
-        else:
-            end = datetime.fromisoformat(host["started"]) + timedelta(seconds=host["seconds"])
-            host["ended"] = end.isoformat(timespec="milliseconds")
-            hosts.append(host)
-        _add_run(graph, path, record, host)
+    graph = _Graph(root)
+    hosts = [*filter(None, (_add_run(graph, path, record) for path, record in records.items()))]
     if not hosts:
         raise ProvenanceError(f"results/{scale}: no record says what was made here, and when.")
-    if graph.wrong:
-        title = "A crate holds one content for each file. Run snakemake again, for:"
-        raise ProvenanceError(problems(title, sorted(graph.wrong)))
     _add_study(graph, scale, list(records.values()), hosts)
     for entity in graph.values():  # one value stands alone, as RO-Crate 1.1 recommends
-        lists = {k: v[0] for k, v in entity.items() if isinstance(v, list) and len(v) == 1}
-        entity |= lists
+        entity |= {k: v[0] for k, v in entity.items() if isinstance(v, list) and len(v) == 1}
     write_json(root / FILE, {"@context": CONTEXT, "@graph": list(graph.values())})
     return root / FILE
 
 
-def _add_run(graph: _Graph, path: str, record: Record, host: Entity) -> None:
-    """Add one run of a step with its tool, files and parameters."""
-    step, mark = record["step"], f"{PREFIX}{record['derivation']}"
+def _add_run(graph: _Graph, path: str, record: Record) -> Entity:
+    """Add one run of a step with its tool, files and parameters; return its times and commit."""
+    step, name, host = record["step"], f"paradox {record['step']}", {}
+    facts = read_json(file) if (file := host_file(graph.root / path)).exists() else {}
+    if facts.get("derivation") == record["derivation"]:  # otherwise it tells of another run
+        end = datetime.fromisoformat(facts["started"]) + timedelta(seconds=facts["seconds"])
+        host = {"startTime": facts["started"], "endTime": end.isoformat(timespec="milliseconds")}
     # The same step with other code or packages is another tool.
     version = text_sha256(canonical_json([record["code"], record["environment"]]))[:12]
-    tool, name = f"#{step}-{version}", f"paradox {step}"
+    tool = f"#{step}-{version}"
 
     def port(side: str, role: str, kind: str) -> Entity:
-        facts = {"name": role, "additionalType": kind}
-        formal = graph.add(f"{tool}/{side}/{role}", "FormalParameter", **facts)
-        graph.add(tool, "SoftwareApplication", **{side: [formal]})
-        return {"exampleOfWork": [formal]}
+        formal = f"{tool}/{side}/{role}"
+        ref = graph.add(formal, "FormalParameter", name=role, additionalType=kind)
+        graph.add(tool, "SoftwareApplication", **{side: [ref]})
+        return {"exampleOfWork": [ref]}
 
     used, made = (
         [
@@ -155,30 +137,27 @@ def _add_run(graph: _Graph, path: str, record: Record, host: Entity) -> None:
         ]
         for side in ("input", "output")
     )
-    for x in record["outputs"].get("manifest", []):
-        made += graph.weights(x)
-    for x in files_of(record["inputs"]):
-        if x["record"]:  # in the crate already: here a record that was edited is noticed
-            graph.file(x["record"]["path"], x["record"]["sha256"])
+    made += [x for entry in record["outputs"].get("manifest", []) for x in graph.weights(entry)]
+    for link in filter(None, (x["record"] for x in files_of(record["inputs"]))):
+        graph.file(link["path"], link["sha256"])  # here a record that was edited is noticed
     for key, value in _flat("", record["parameters"] | {"threads": record["threads"]}):
-        facts = {"name": key, "value": value} | port("input", key, "PropertyValue")
-        digest = text_sha256(canonical_json(value))[:12]
-        used.append(graph.add(f"{tool}/{key}/{digest}", "PropertyValue", **facts))
+        like = port("input", key, "PropertyValue")
+        value_id = f"{tool}/{key}/{text_sha256(canonical_json(value))[:12]}"
+        used.append(graph.add(value_id, "PropertyValue", name=key, value=value, **like))
     code = [graph.file(*x) for x in sorted(record["code"].items())]
-    lock = {"conformsTo": {"@id": REQUIREMENTS}}
-    locks = [graph.file(*x, **lock) for x in sorted(record["environment"].items())]
+    locks = [graph.file(*x, conformsTo=LOCK) for x in sorted(record["environment"].items())]
     url = {"@id": f"src/{STEPS[step].replace('.', '/')}.py"} if step in STEPS else None
-    facts = {"name": name, "softwareVersion": version, "url": url, "hasPart": code}
-    application = graph.add(tool, "SoftwareApplication", **facts)
-    facts = {"name": step, "workExample": application, "buildInstructions": locks}
-    plan = graph.add(f"#step-{tool[1:]}", "HowToStep", **facts)
-    text = f"{step} on {record['device']}; repeats: {record['determinism']}."
-    facts = {"name": f"{name}: {path}", "description": text, "identifier": mark} | DONE
-    facts |= {"instrument": application, "object": used, "result": made}
-    facts |= {"startTime": host.get("started"), "endTime": host.get("ended")}
-    run = graph.add(f"#run-{quote(path)}", "CreateAction", subjectOf=graph.file(path), **facts)
-    facts = {"name": f"Orchestration of {step}", "instrument": plan, "object": run}
-    graph.add(f"#control-{quote(path)}", "ControlAction", **facts)
+    about = {"name": name, "softwareVersion": version, "url": url, "hasPart": code}
+    application = graph.add(tool, "SoftwareApplication", **about)
+    about = {"name": step, "workExample": application, "buildInstructions": locks}
+    plan = graph.add(f"#step-{tool[1:]}", "HowToStep", **about)
+    text = f"On {record['device']}; how far it repeats: {record['determinism']}."
+    about = {"name": f"{name}: {path}", "description": text, "subjectOf": graph.file(path)}
+    about |= {"identifier": PREFIX + record["derivation"], "instrument": application} | DONE | host
+    run = graph.add(f"#run-{quote(path)}", "CreateAction", object=used, result=made, **about)
+    about = {"name": f"Orchestration of {step}", "instrument": plan, "object": run}
+    graph.add(f"#control-{quote(path)}", "ControlAction", **about)
+    return host and facts | host
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
@@ -191,50 +170,43 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
 
 def _add_study(graph: _Graph, scale: str, records: list[Record], hosts: list[Entity]) -> None:
     """Add the workflow, its engine, its run as a whole, and the crate's own description."""
-    root, add = graph.root, graph.add
-    times = {
-        "startTime": min(x["started"] for x in hosts),
-        "endTime": max(x["ended"] for x in hosts),
-    }
-    commits = {x["commit"] for x in hosts}
-    commit = (
-        commits.pop() if len(commits) == 1 and not any(x["uncommitted"] for x in hosts) else None
-    )
+    root, add, first = graph.root, graph.add, min(host["startTime"] for host in hosts)
+    last, commits = max(host["endTime"] for host in hosts), {x["commit"] for x in hosts}
+    if len(commits) > 1 or any(host["uncommitted"] for host in hosts):
+        commits = {None}  # no commit holds all the code
     runs, tools, steps = map(graph.of, ("CreateAction", "SoftwareApplication", "HowToStep"))
     inputs = [x for record in records for x in files_of(record["inputs"])]
+    outputs = [x for record in records for x in files_of(record["outputs"])]
     used = {x["path"] for x in inputs}
-    made = [x for record in records for x in files_of(record["outputs"]) if x["path"] not in used]
+    ends = [{"@id": quote(x["path"])} for x in outputs if x["path"] not in used]
 
     language = add(f"{WROC}#snakemake", "ComputerLanguage", **SNAKEMAKE)
-    rules = [*root.glob("workflow/Snakefile"), *root.glob("workflow/rules/*.smk")]
-    parts = [graph.file(path.relative_to(root).as_posix()) for path in sorted(rules)]
-    facts = {"version": commit, "hasPart": tools, "step": steps, "mentions": parts}
-    facts |= {"programmingLanguage": language, "conformsTo": {"@id": BIOSCHEMAS}}
-    workflow = graph.file("Snakefile", **facts)
-    kinds = ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"]
-    graph["Snakefile"]["@type"] = kinds
+    rules = sorted([*root.glob("workflow/Snakefile"), *root.glob("workflow/rules/*.smk")])
+    parts = [graph.file(path.relative_to(root).as_posix()) for path in rules]
+    facts = {"programmingLanguage": language, "conformsTo": BIOSCHEMAS, "version": commits.pop()}
+    workflow = graph.file("Snakefile", hasPart=tools, step=steps, mentions=parts, **facts)
+    graph["Snakefile"]["@type"] = WORKFLOW
 
-    facts = {"name": f"All steps of the scale {scale}", "description": WHOLE} | DONE | times
+    facts = {"name": f"All steps of the scale {scale}", "description": WHOLE, "result": ends} | DONE
     facts |= {"object": [{"@id": quote(x["path"])} for x in inputs if not x["record"]]}
-    facts |= {"result": [{"@id": quote(x["path"])} for x in made], "instrument": workflow}
-    whole = add("#run", "CreateAction", **facts)
-    lock = "".join((root / x).read_text() for r in records for x in r["environment"])
-    version = re.search(r"^snakemake==([^\s;]+)", lock, re.MULTILINE)
+    whole = add("#run", "CreateAction", instrument=workflow, startTime=first, endTime=last, **facts)
+    locks = {root / path: digest for x in records for path, digest in x["environment"].items()}
+    text = [path.read_text() for path in locks if path.exists() and sha256(path) == locks[path]]
+    version = re.search(r"^snakemake==([^\s;]+)", "\n".join(text), re.MULTILINE)
     facts = SNAKEMAKE | {"softwareVersion": version and version[1]}
-    engine = add("#snakemake", "SoftwareApplication", **facts)
-    facts = {"name": "The workflow engine's part", "instrument": engine, "result": whole}
-    engine_run = add("#engine", "OrganizeAction", object=graph.of("ControlAction"), **facts)
+    facts = {"instrument": add("#snakemake", "SoftwareApplication", **facts), "result": whole}
+    facts |= {"name": "Run of Snakemake", "object": graph.of("ControlAction")}
+    engine = add("#engine", "OrganizeAction", **facts)
 
-    granted = sorted(path.name for path in root.glob("LICEN[CS]E*"))
-    facts = {"name": "No licence yet", "description": NO_LICENCE}
-    licence = graph.file(granted[0]) if granted else add("#licence", "CreativeWork", **facts)
     if (root / "README.md").exists():
         graph.file("README.md", about={"@id": "./"})
-    names = [(x, {"name": x, "version": x.rsplit("/")[-1]}) for x in PROFILES]
-    facts = {"name": f"paradox, scale {scale}", "description": ABOUT, "license": licence}
-    facts |= {"datePublished": times["endTime"][:10], "mainEntity": workflow}
-    facts |= {"conformsTo": [add(x, "CreativeWork", **about) for x, about in names]}
-    facts |= {"hasPart": graph.of("File"), "mentions": [whole, *runs, engine_run]}
+    granted = [graph.file(path.name) for path in sorted(root.glob("LICEN[CS]E*"))]
+    facts = {"name": "No licence yet", "description": NO_LICENCE}
+    licence = granted or [add("#licence", "CreativeWork", **facts)]
+    named = {x: {"name": x, "version": x.rpartition("/")[2]} for x in PROFILES}
+    facts = {"conformsTo": [add(x, "CreativeWork", **about) for x, about in named.items()]}
+    facts |= {"name": f"paradox, scale {scale}", "description": ABOUT, "datePublished": last[:10]}
+    facts |= {"hasPart": graph.of("File"), "mentions": [whole, *runs, engine], "license": licence}
+    crate = add("./", "Dataset", mainEntity=workflow, **facts)
     conforms = [{"@id": "https://w3id.org/ro/crate/1.1"}, {"@id": PROFILES[-1]}]
-    about = add("./", "Dataset", **facts)
-    add(FILE, "CreativeWork", about=about, conformsTo=conforms)
+    add(FILE, "CreativeWork", about=crate, conformsTo=conforms)
