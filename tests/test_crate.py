@@ -233,6 +233,8 @@ def test_a_table_leads_back_to_the_data(chain: Path) -> None:
     )
     assert base["identifier"] == PREFIX + read_record(chain / BASE)["derivation"]
     assert ids(base["subjectOf"]) == [BASE]
+    steps = [x for x in entities.values() if x["@type"] == "HowToStep"]
+    assert [ids(x["buildInstructions"]) for x in steps] == [["envs/cpu.lock"]] * 3
 
     tool = entities[base["instrument"]["@id"]]
     assert ids(tool["hasPart"]) == ["src/paradox/a.py", "src/paradox/base.py"]
@@ -300,4 +302,10 @@ def test_an_edited_manifest(chain: Path) -> None:
     manifest = chain / "results/smoke/checkpoints/manifest.json"
     manifest.write_text(manifest.read_text().replace("model", "other"))
     with pytest.raises(ProvenanceError, match=r"manifest.json: missing, or not what its record"):
+        crate(chain)
+
+
+def test_a_record_edited_after_its_use(chain: Path) -> None:
+    write_json(chain / DATA, read_record(chain / DATA) | {"outputs": {}})
+    with pytest.raises(ProvenanceError, match=r"data.record.json: recorded with two contents"):
         crate(chain)
