@@ -44,9 +44,7 @@ Entity = dict[str, Any]
 class _Graph(dict[str, Entity]):
     """Entities by id; a property that is unknown (None or empty) is left out."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__()
-        self.root = root
+    root: Path
 
     def add(self, name: str, kind: str, /, **properties: Any) -> Entity:
         """Add an entity, or properties to it (lists grow), and return a reference to it."""
@@ -76,13 +74,14 @@ class _Graph(dict[str, Entity]):
 
     def weights(self, manifest: Entity) -> list[Entity]:
         """Add the files that a checkpoint's manifest lists, as its parts."""
-        path, folder = self.root / manifest["path"], Path(manifest["path"]).parent
+        name = manifest["path"]
+        path, folder = self.root / name, Path(name).parent
         if not path.exists() or sha256(path) != manifest["sha256"]:
-            raise ProvenanceError(f"{path}: missing, or not what its record says. {REMEDY}")
+            raise ProvenanceError(f"{name}: missing, or not what its record says. {REMEDY}")
         listed = [(x["folder"], y) for x in read_json(path)["checkpoints"] for y in x["files"]]
         files = [((folder / x / y["path"]).as_posix(), y["sha256"], y["bytes"]) for x, y in listed]
         parts = [self.file(*file) for file in files]
-        self.add(quote(manifest["path"]), "File", hasPart=parts)
+        self.add(quote(name), "File", hasPart=parts)
         return parts
 
 
@@ -101,7 +100,8 @@ def write_crate(root: Path, scale: str, records: dict[str, Record]) -> Path:
     ProvenanceError
         When no record says what was made and when, or one file has two recorded contents.
     """
-    graph = _Graph(root)
+    graph = _Graph()
+    graph.root = root
     hosts = [*filter(None, (_add_run(graph, path, record) for path, record in records.items()))]
     if not hosts:
         raise ProvenanceError(f"results/{scale}: no record says what was made here, and when.")
@@ -124,10 +124,10 @@ def _add_run(graph: _Graph, path: str, record: Record) -> Entity:
     tool = f"#{step}-{version}"
 
     def port(side: str, role: str, kind: str) -> Entity:
-        formal = f"{tool}/{side}/{role}"
-        ref = graph.add(formal, "FormalParameter", name=role, additionalType=kind)
-        graph.add(tool, "SoftwareApplication", **{side: [ref]})
-        return {"exampleOfWork": [ref]}
+        about = {"name": role, "additionalType": kind}
+        formal = [graph.add(f"{tool}/{side}/{role}", "FormalParameter", **about)]
+        graph.add(tool, "SoftwareApplication", **{side: formal})
+        return {"exampleOfWork": formal}
 
     used, made = (
         [
