@@ -20,9 +20,10 @@ from paradox.figures.style import label
 from paradox.figures.words import Numbers
 from paradox.files import read_json, write_json, write_text
 from paradox.provenance.chain import HELD, Chain, verify
-from paradox.provenance.compare import held_tables, summary, table_gaps
+from paradox.provenance.compare import held_tables, summary
 from paradox.provenance.identity import SUFFIXES, without_mark
 from paradox.provenance.records import Record, files_of, host_file
+from paradox.stats.gaps import table_gaps
 
 BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
 END = "<!-- numbers: end -->"

@@ -7,6 +7,7 @@ only the tables and figures; paths in records always say ``results/<scale>``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from paradox.errors import CheckpointError, ProvenanceError, hint
@@ -114,18 +115,11 @@ def producers(record: Record) -> list[str]:
 
 
 def _upstream_first(records: dict[str, Record]) -> dict[str, Record]:
-    ordered: dict[str, Record] = {}
-    waiting = [(path, False) for path in reversed(records)]
-    entered = set()
-    while waiting:
-        path, ready = waiting.pop()
-        if ready:
-            ordered[path] = records[path]
-        elif path in records and path not in entered:
-            entered.add(path)
-            waiting.append((path, True))
-            waiting += [(before, False) for before in reversed(producers(records[path]))]
-    return ordered
+    order = TopologicalSorter({path: producers(record) for path, record in records.items()})
+    try:
+        return {path: records[path] for path in order.static_order() if path in records}
+    except CycleError as error:
+        raise ProvenanceError(f"records made from each other: {', '.join(error.args[1])}") from None
 
 
 def chains(root: Path) -> list[Chain]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from paradox.provenance.chain import HELD, Chain
 from paradox.provenance.records import Record, files_of
+from paradox.stats.gaps import table_gaps
 
 CAUSES = ("data", "code", "parameters", "environment", "numbers")
 
@@ -140,44 +140,6 @@ def flat(value: Any, key: str = "") -> dict[str, str]:
         return {key: json.dumps(value, ensure_ascii=False)}
     pairs = [flat(part, f"{key}.{name}" if key else str(name)) for name, part in value.items()]
     return {name: text for part in pairs for name, text in part.items()}
-
-
-def table_gaps(a: Path, b: Path) -> dict[str, float]:
-    """Return the largest absolute difference per column of two tables.
-
-    Parameters
-    ----------
-    a, b
-        Two csv tables, compared row by row, or two json files that map names to entries of
-        numbers (one row each).
-
-    Returns
-    -------
-    dict
-        Column -> largest difference; infinite where a text differs, a number is on one side
-        only, or rows or columns do not match.
-    """
-    import pandas as pd
-
-    def read(path: Path) -> pd.DataFrame:
-        if path.suffix == ".csv":
-            return pd.read_csv(path)
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return pd.DataFrame.from_dict(entries, orient="index").rename_axis("name").reset_index()
-
-    first, second = read(a), read(b)
-    if list(first.columns) != list(second.columns) or len(first) != len(second):
-        return dict.fromkeys([*first.columns, *second.columns], float("inf"))
-    found = {}
-    for column in first.columns:
-        x, y = first[column], second[column]
-        if all(pd.api.types.is_numeric_dtype(part) for part in (x, y)):
-            gap = (x.astype(float) - y.astype(float)).abs()
-            same = x.isna().equals(y.isna())
-            found[column] = float(gap.fillna(0).max()) if same else float("inf")
-        else:
-            found[column] = 0.0 if x.astype(str).equals(y.astype(str)) else float("inf")
-    return found
 
 
 def held_tables(chain: Chain) -> list[str]:

@@ -9,12 +9,6 @@ equal records. What differs between equal runs (times, versions, commit) goes to
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
-import re
-import resource
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +16,8 @@ from typing import Any
 
 from paradox.errors import DataError, ProvenanceError, problems
 from paradox.files import canonical_json, read_json, sha256, text_sha256, write_json
-from paradox.steps import NUMERIC, PACKAGE, determinism
+from paradox.host import device_class, host_facts
+from paradox.steps import PACKAGE, determinism
 
 FORMAT = 1
 SUFFIX = ".record.json"
@@ -77,28 +72,6 @@ def relative(path: Path) -> str:
 
 def _each(paths: Paths) -> dict[str, list[Path]]:
     return {name: value if isinstance(value, list) else [value] for name, value in paths.items()}
-
-
-def device_class(step: str) -> str:
-    """Return what decides the last bits of a step's numbers: processor, or GPU.
-
-    Read from the processor's family, because numerical libraries choose their code by it. A
-    step that computes with PyTorch adds the instruction set that PyTorch uses.
-    """
-    found: dict[str, str] = {}
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
-        found = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
-    known = [found[key] for key in ("vendor_id", "cpu family", "model") if key in found]
-    name = "-".join([platform.machine(), *known])
-    if step not in NUMERIC:
-        return f"cpu {name}"
-    import torch
-
-    if torch.cuda.is_available():
-        return f"cuda {torch.cuda.get_device_name()}"
-    return f"cpu {name} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def check_inputs(inputs: Paths, records: Iterable[Path]) -> dict[str, list[dict[str, Any]]]:
@@ -196,7 +169,9 @@ def write_record(record: Record, outputs: Paths, lock: Path, started: str, secon
     }
     known = [*record["code"], *(entry["path"] for entry in files_of(record["inputs"]))]
     facts = {"derivation": record["derivation"], "started": started, "seconds": round(seconds, 1)}
-    write_json(host_file(path), facts | _host_facts(lock, known))
+    write_json(
+        host_file(path), facts | host_facts(lock) | {"modules_not_recorded": _unlisted(known)}
+    )
     write_json(path, record)
 
 
@@ -205,40 +180,13 @@ def host_file(record: Path) -> Path:
     return record.with_name(record.name.removesuffix(SUFFIX) + HOST_SUFFIX)
 
 
-def _host_facts(lock: Path, known: list[str]) -> dict[str, Any]:
-    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", lock.read_text(), re.MULTILINE))
-    other = {}
-    for name, version in sorted(locked.items()):
-        try:
-            found = importlib.metadata.version(name).split("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            found = None
-        if found != version:
-            other[name] = found
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes
-    changed = _git("status", "--porcelain")
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted": None if changed is None else [line[3:] for line in changed.splitlines()],
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()}",
-        "cores": os.cpu_count(),
-        "peak_memory_mb": peak // 1024,
-        "packages_not_as_locked": other,
-        # Modules that ran without being part of the code that the record hashes.
-        "modules_not_recorded": _unlisted(known),
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
-    return done.stdout.rstrip() if done.returncode == 0 else None
-
-
 def _unlisted(known: list[str]) -> list[str]:
-    """Return the package's loaded files that are neither recorded nor the runner's own."""
+    """Return the package's loaded files that are neither recorded nor the runner's own.
+
+    The code that a record hashes is found without running it; this is the check of that.
+    """
     own = {"__main__", "runner", "steps", "provenance.records", "provenance.identity"}
-    own |= {"provenance", "errors", "files", "progress", "seeds", "models"}
+    own |= {"provenance", "host", "errors", "files", "progress", "seeds", "models"}
     files = {
         name: relative(Path(module.__file__))
         for name, module in list(sys.modules.items())

@@ -1,0 +1,52 @@
+"""How far the numbers of two tables are apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Loaded when tables are compared: commands that may not need it start at once.
+    import pandas as pd
+
+
+def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    if path.suffix == ".csv":
+        return pd.read_csv(path)
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    return pd.DataFrame.from_dict(entries, orient="index").rename_axis("name").reset_index()
+
+
+def table_gaps(a: Path, b: Path) -> dict[str, float]:
+    """Return the largest absolute difference per column of two tables.
+
+    Parameters
+    ----------
+    a, b
+        Two csv tables, compared row by row, or two json files that map names to entries of
+        numbers (one row each).
+
+    Returns
+    -------
+    dict
+        Column -> largest difference; infinite where a text differs, a number is on one side
+        only, or rows or columns do not match.
+    """
+    import pandas as pd
+
+    first, second = _read(a), _read(b)
+    if list(first.columns) != list(second.columns) or len(first) != len(second):
+        return dict.fromkeys([*first.columns, *second.columns], float("inf"))
+    found = {}
+    for column in first.columns:
+        x, y = first[column], second[column]
+        if all(pd.api.types.is_numeric_dtype(part) for part in (x, y)):
+            gap = (x.astype(float) - y.astype(float)).abs()
+            same = x.isna().equals(y.isna())
+            found[column] = float(gap.fillna(0).max()) if same else float("inf")
+        else:
+            found[column] = 0.0 if x.astype(str).equals(y.astype(str)) else float("inf")
+    return found
