@@ -11,11 +11,11 @@ from paradox.errors import DataError, ProvenanceError, problems
 from paradox.figures import page
 from paradox.files import canonical_json, sha256, text_sha256, write_text
 from paradox.progress import Progress
-from paradox.provenance.records import SUFFIX, files_of, read_record, relative
+from paradox.provenance.records import SUFFIX, Record, files_of, read_record, relative
 from paradox.steps import STEPS
 
-# What a record's `paradox trace` is shown for, when it has several outputs.
-SHOWN_FIRST = ["svg", "html", "manifest", "summary"]
+# The output that `paradox trace` is shown for, when there are several.
+TRACED = ["svg", "html", "manifest", "summary"]
 COPIED = ["step", "seeds", "parameters", "threads", "device", "determinism", "derivation"]
 COPIED += ["environment", "outputs"]
 
@@ -60,35 +60,41 @@ def chains(paths: list[Path], folder: str) -> dict[str, Any]:
     """
     read = {relative(path): (read_record(path), sha256(path)) for path in paths}
     names = {path: path.removeprefix(folder).removesuffix(SUFFIX) for path in read}
-    closures: dict[str, dict[str, str]] = {}
+    closures = {_closure(record): record["code"] for record, _ in read.values()}
     records, wrong = [], []
     for path, (record, digest) in read.items():
-        closure = text_sha256(canonical_json(record["code"]))
-        closures[closure] = record["code"]
         made_from = []
-        for role, entries in sorted(record["inputs"].items()):
-            for entry in entries:
-                link = entry["record"]
-                if link and link["sha256"] != read.get(link["path"], (None, None))[1]:
-                    wrong.append(f"{path}: made with another {link['path']} than there is now")
-                source = names.get(link["path"]) if link else None
-                made_from.append(
-                    {"role": role, "path": entry["path"], "sha256": entry["sha256"]}
-                    | {"from": source}
-                )
-        _, *arm, _ = names[path].split("/") if names[path].startswith("runs/") else ("", "")
-        # A corpus and a base belong to the rows of their base's arms.
-        base = arm[0] if arm else names[path].split("/")[-1] if record["step"] == "corpus" else ""
-        first = next((r for r in SHOWN_FIRST if r in record["outputs"]), min(record["outputs"]))
-        records.append(
-            {key: record[key] for key in COPIED}
-            | {"id": names[path], "path": path, "sha256": digest, "code": closure}
-            | {"inputs": made_from, "arm": "/".join(arm), "base": base}
-            | {"trace": record["outputs"][first][0]["path"]}
-        )
+        for role, entry in ((r, e) for r in sorted(record["inputs"]) for e in record["inputs"][r]):
+            link = entry["record"] or {"path": "", "sha256": None}
+            if link["sha256"] != read.get(link["path"], (None, None))[1]:
+                wrong.append(f"{path}: made with another {link['path']} than there is now")
+            file = {"path": entry["path"], "sha256": entry["sha256"]}
+            made_from.append({"role": role, "from": names.get(link["path"]), **file})
+        about = {"id": names[path], "path": path, "sha256": digest, "inputs": made_from}
+        about |= _arm(names[path], record["step"]) | {"trace": _traced(record)}
+        records.append({key: record[key] for key in COPIED} | about | {"code": _closure(record)})
     if wrong:
         raise ProvenanceError(problems("The records do not fit together:", sorted(set(wrong))))
     return {"steps": list(STEPS), "records": records, "closures": closures}
+
+
+def _closure(record: Record) -> str:
+    return text_sha256(canonical_json(record["code"]))
+
+
+def _arm(name: str, step: str) -> dict[str, str]:
+    """Return the arm of a record, and the base whose arms it stands beside."""
+    parts = name.split("/")
+    if parts[0] == "runs":
+        return {"arm": "/".join(parts[1:-1]), "base": parts[1]}
+    return {"arm": "", "base": parts[-1] if step == "corpus" else ""}
+
+
+def _traced(record: Record) -> str:
+    """Return the output that a reader would trace."""
+    outputs = record["outputs"]
+    role = next((role for role in TRACED if role in outputs), min(outputs))
+    return outputs[role][0]["path"]
 
 
 def _targets(records: list[dict[str, Any]], figures: list[Path]) -> str:
