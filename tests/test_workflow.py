@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ def test_the_plan_of_the_default_run(repository: Path) -> None:
     assert jobs["base"] == jobs["corpus"] == bases
     assert jobs["figure"] == 3
     assert jobs["report"] == jobs["paper"] == jobs["tables"] == jobs["data"] == 1
+    assert jobs["lineage"] == 1
 
 
 def test_the_published_models_plan_without_a_network(repository: Path) -> None:
@@ -105,6 +107,30 @@ def test_everything_a_reader_needs_is_there(finished: Path) -> None:
     assert "<html" in (results / "reports/report.html").read_text()
     assert list((results / "runs/contaminated/grpo/format/s0/tensorboard").glob("events*"))
     assert not list(results.rglob(".work"))
+
+
+def test_the_pages_lead_from_each_figure_to_its_chain(finished: Path) -> None:
+    reports = finished / "results/smoke/reports"
+    report, lineage = ((reports / f"{name}.html").read_text() for name in ("report", "lineage"))
+    found = re.search(r'<script id="records".*?>(.*?)</script>', lineage, re.DOTALL)
+    assert found
+    records = {record["id"]: record for record in json.loads(found.group(1))["records"]}
+    written = set((finished / "results/smoke").rglob("*.record.json"))
+    assert len(records) == len(written) - 1  # all but the page's own
+    for name in ("accuracy", "perplexity", "recall"):
+        assert f'href="lineage.html#figures/{name}"' in report
+        assert f"paradox trace results/smoke/figures/{name}.svg" in report
+        assert f"<code>{records[f'figures/{name}']['derivation'][:12]}</code>" in report
+
+
+def test_snakemakes_report_holds_figures_pages_and_tables(finished: Path) -> None:
+    run = snakemake(finished, *SMOKE, "--report", "snakemake.zip")
+    assert run.returncode == 0, run.stderr
+    with zipfile.ZipFile(finished / "snakemake.zip") as archive:
+        names = {Path(name).name for name in archive.namelist()}
+        page = archive.read("snakemake/report.html").decode()
+    assert {"accuracy.svg", "recall.svg", "lineage.html", "paper.html", "did.csv"} <= names
+    assert page.count("paradox trace results/smoke/figures/") == 3
 
 
 def test_progress_is_shown(finished: Path) -> None:

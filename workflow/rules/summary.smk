@@ -134,7 +134,7 @@ rule report:
         html=report(
             f"{STUDY.folder}/reports/report.html",
             caption="../report/report.rst",
-            category="Report",
+            category="Pages",
             labels={"page": "report", "scale": STUDY.scale},
         ),
         record=f"{STUDY.folder}/reports/report.record.json",
@@ -176,7 +176,7 @@ rule paper:
         html=report(
             f"{STUDY.folder}/paper/paper.html",
             caption="../report/paper.rst",
-            category="Report",
+            category="Pages",
             labels={"page": "paper", "scale": STUDY.scale},
         ),
         record=f"{STUDY.folder}/paper/paper.record.json",
@@ -218,7 +218,7 @@ rule lineage:
         html=report(
             f"{STUDY.folder}/reports/lineage.html",
             caption="../report/lineage.rst",
-            category="Report",
+            category="Pages",
             labels={"page": "lineage", "scale": STUDY.scale},
         ),
         record=f"{STUDY.folder}/reports/lineage.record.json",

@@ -82,12 +82,12 @@ def origin(path: Path) -> str:
     # Not checked here: the runner has compared the figure with this record.
     record = read_json(source)
     tables = sorted({e["path"].split("/")[-1] for part in record["inputs"].values() for e in part})
+    drawn = record["outputs"]["svg"][0]["path"]
     chain = f"lineage.html#figures/{Path(path).stem}"
     return (
-        f'<br><small>Derivation <a href="{html.escape(chain)}">'
-        f"<code>{html.escape(record['derivation'][:12])}</code></a> "
-        f"from {html.escape(', '.join(tables))}; to trace it: "
-        f"<code>paradox trace {html.escape(record['outputs']['svg'][0]['path'])}</code></small>"
+        f"<br><small>Derivation <code>{html.escape(record['derivation'][:12])}</code>, made from "
+        f'{html.escape(", ".join(tables))} (<a href="{html.escape(chain)}">its whole chain</a>); '
+        f"to trace it: <code>paradox trace {html.escape(drawn)}</code></small>"
     )
 
 
