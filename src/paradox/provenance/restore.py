@@ -1,0 +1,125 @@
+"""After a clone and ``dvc pull``: check results, then let Snakemake take them as finished.
+
+A fresh clone has no Snakemake metadata, so jobs would run again. ``snakemake --touch`` writes
+that metadata without looking at any content, so all checks come first.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from paradox.errors import ConfigError, ProvenanceError, problems
+from paradox.files import canonical_json
+from paradox.provenance.chain import Chain, verify
+from paradox.provenance.records import SUFFIX, Record, files_of
+from paradox.study.load import MAIN
+from paradox.study.plan import Study
+
+
+def restore(root: Path, scale: str, overrides: list[str]) -> None:
+    """Verify ``results/<scale>``, compare it with the configuration, and mark it as finished.
+
+    Parameters
+    ----------
+    overrides
+        ``KEY=VALUE`` as the run was given with Snakemake's ``--config``.
+
+    Raises
+    ------
+    ConfigError, ProvenanceError
+        When the configuration is not valid, a file is not what its record says or was made with
+        other settings (nothing is marked then), or when jobs remain.
+    """
+    folder = root / "results" / scale
+    if not folder.is_dir():
+        raise ProvenanceError(f"{folder}: no such folder; `dvc pull study@{scale}` brings it.")
+    given = [*overrides, f"scale={scale}"]
+    study, chain = _study(root, given), Chain.load(folder)
+    if wrong := verify(chain):
+        raise ProvenanceError(problems(f"{folder}: not as recorded; nothing was marked:", wrong))
+    print(f"{folder}: {len(chain.records)} records and all their files are as recorded")
+    if other := _other_settings(study, chain):
+        title = f"{folder}: made with other settings than asked for now; nothing was marked:"
+        raise ProvenanceError(problems(title, other))
+    # Without --forceall, jobs that look finished by their files' times would get no metadata,
+    # and Snakemake would never see a change of their parameters.
+    _snakemake(root, given, "--touch", "--forceall")
+    plan = _snakemake(root, given, "--dry-run")
+    if "Nothing to be done" not in plan:
+        jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+        left = [f"{rule}: {count}" for rule, count in jobs.items() if rule not in ("all", "total")]
+        title = f"{folder}: what is there is marked as finished, but jobs remain:"
+        raise ProvenanceError(problems(title, left))
+    print(f"{folder}: marked as finished; Snakemake has nothing to do")
+
+
+def _study(root: Path, given: list[str]) -> Study:
+    # Snakemake's own readers, so that each value means here what it means there.
+    from snakemake.cli import parse_config
+    from snakemake.common.configfile import load_configfile
+    from snakemake.utils import update_config
+
+    config = load_configfile(str(root / MAIN))
+    try:
+        update_config(config, parse_config(given))
+    except ValueError as error:
+        raise ConfigError(f"--config: {error}") from None
+    return Study.load(config, root)
+
+
+def _other_settings(study: Study, chain: Chain) -> list[str]:
+    """Return each difference between records and configuration once, with its first record."""
+    users: dict[str, list[str]] = {}
+    for path, record in chain.records.items():
+        for line in [*_other_parameters(study, record), *_other_arms(study, record)]:
+            users.setdefault(line, []).append(path)
+    more = {line: f" and {len(paths) - 1} more" * (len(paths) > 1) for line, paths in users.items()}
+    return [f"{line} ({paths[0]}{more[line]})" for line, paths in users.items()]
+
+
+def _other_parameters(study: Study, record: Record) -> list[str]:
+    said, name = record["parameters"], Path(record["path"]).name.removesuffix(SUFFIX)
+    wildcards = {"base": said.get("base", name), "figure": name} | said.get("arm", {})
+    if record["step"] in ("corpus", "base") and wildcards["base"] not in study.config.bases:
+        return [f"bases.{wildcards['base']}: recorded, not configured"]
+    now = _flat(json.loads(study.spec(record["step"], SimpleNamespace(**wildcards))))
+    then = _flat(said)
+    return [
+        f"{key}: recorded {then.get(key, 'nothing')}, configured {now.get(key, 'nothing')}"
+        for key in sorted(then | now)
+        if then.get(key) != now.get(key)
+    ]
+
+
+def _other_arms(study: Study, record: Record) -> list[str]:
+    """Return the arms that a summary holds and should not, or does not hold and should.
+
+    Its parameters do not name them, and Snakemake takes any inputs of what it is told to mark.
+    """
+    runs = (Path(entry["path"]).parent for entry in files_of(record["inputs"]))
+    held = {run.as_posix() for run in runs if run.parts[2:3] == ("runs",)}
+    asked = {f"{study.folder}/runs/{arm.key}" for arm in study.all_arms} if held else set()
+    found = {"recorded, not asked for": held - asked, "asked for, not recorded": asked - held}
+    return [f"{what}: {', '.join(sorted(arms))}" for what, arms in found.items() if arms]
+
+
+def _flat(value: Any, key: str = "") -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {key: canonical_json(value)}
+    parts = [_flat(part, f"{key}.{name}".lstrip(".")) for name, part in value.items()]
+    return {name: text for part in parts for name, text in part.items()}
+
+
+def _snakemake(root: Path, given: list[str], *options: str) -> str:
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *options, "--config", *given]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-10:])
+        raise ProvenanceError(f"snakemake {options[0]} failed:\n{said}")
+    return done.stdout + done.stderr
