@@ -158,7 +158,7 @@ def _diff(chosen: argparse.Namespace) -> int:
 
 
 def _restore(chosen: argparse.Namespace) -> int:
-    from paradox.provenance.restore import restore
+    from paradox.restore import restore
 
     restore(Path(), chosen.scale, chosen.config)
     return 0

@@ -14,11 +14,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import yaml
+
 from paradox.errors import ConfigError, ProvenanceError, problems
-from paradox.files import canonical_json
 from paradox.provenance.chain import Chain, verify
+from paradox.provenance.compare import flat
 from paradox.provenance.records import SUFFIX, Record, files_of
-from paradox.study.load import MAIN
+from paradox.study.load import MAIN, merge
 from paradox.study.plan import Study
 
 
@@ -60,16 +62,12 @@ def restore(root: Path, scale: str, overrides: list[str]) -> None:
 
 
 def _study(root: Path, given: list[str]) -> Study:
-    # Snakemake's own readers, so that each value means here what it means there.
-    from snakemake.cli import parse_config
-    from snakemake.common.configfile import load_configfile
-    from snakemake.utils import update_config
-
-    config = load_configfile(str(root / MAIN))
-    try:
-        update_config(config, parse_config(given))
-    except ValueError as error:
-        raise ConfigError(f"--config: {error}") from None
+    config: dict[str, Any] = yaml.safe_load((root / MAIN).read_text(encoding="utf-8"))
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--config: {pair!r} is not KEY=VALUE.")
+        config = merge(config, {key: yaml.safe_load(value)})
     return Study.load(config, root)
 
 
@@ -88,8 +86,8 @@ def _other_parameters(study: Study, record: Record) -> list[str]:
     wildcards = {"base": said.get("base", name), "figure": name} | said.get("arm", {})
     if record["step"] in ("corpus", "base") and wildcards["base"] not in study.config.bases:
         return [f"bases.{wildcards['base']}: recorded, not configured"]
-    now = _flat(json.loads(study.spec(record["step"], SimpleNamespace(**wildcards))))
-    then = _flat(said)
+    now = flat(json.loads(study.spec(record["step"], SimpleNamespace(**wildcards))))
+    then = flat(said)
     return [
         f"{key}: recorded {then.get(key, 'nothing')}, configured {now.get(key, 'nothing')}"
         for key in sorted(then | now)
@@ -107,13 +105,6 @@ def _other_arms(study: Study, record: Record) -> list[str]:
     asked = {f"{study.folder}/runs/{arm.key}" for arm in study.all_arms} if held else set()
     found = {"recorded, not asked for": held - asked, "asked for, not recorded": asked - held}
     return [f"{what}: {', '.join(sorted(arms))}" for what, arms in found.items() if arms]
-
-
-def _flat(value: Any, key: str = "") -> dict[str, str]:
-    if not isinstance(value, dict):
-        return {key: canonical_json(value)}
-    parts = [_flat(part, f"{key}.{name}".lstrip(".")) for name, part in value.items()]
-    return {name: text for part in parts for name, text in part.items()}
 
 
 def _snakemake(root: Path, given: list[str], *options: str) -> str:
