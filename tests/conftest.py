@@ -93,3 +93,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     (folder / "screen.txt").write_text(run.stdout + run.stderr)
     return folder
+
+
+@pytest.fixture(scope="session")
+def recorded(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A committed copy of the finished run, recorded as the reference; not to be changed."""
+    from paradox.reference import record
+
+    root = tmp_path_factory.mktemp("recorded") / "study"
+    shutil.copytree(finished, root, ignore=shutil.ignore_patterns(".*", "screen.txt"))
+    shutil.copy(ROOT / ".gitignore", root)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "run"]):
+        subprocess.run([*git, *command], cwd=root, check=True)
+    record("smoke", root, [])
+    return root

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMOKE, snakemake
+from conftest import SMOKE, snakemake
 
 from paradox.files import sha256, write_json
 from paradox.provenance.chain import Chain, verify
 from paradox.provenance.identity import PREFIX, SUFFIXES
 from paradox.provenance.records import derivation_of, files_of
-from paradox.reference import record as record_reference
 
 RESULTS = "results/smoke"
 FORMAT = f"{RESULTS}/runs/contaminated/grpo/format"
@@ -27,34 +25,20 @@ REWARD = "src/paradox/rewards/format.py"
 
 
 @pytest.fixture(scope="module")
-def kept(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A committed copy of the finished run, with its results recorded as the reference."""
-    root = tmp_path_factory.mktemp("kept") / "study"
-    shutil.copytree(finished, root, ignore=shutil.ignore_patterns(".*", "screen.txt"))
-    shutil.copy(ROOT / ".gitignore", root)
-    (root / "README.md").write_text("")
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "run"]):
-        subprocess.run([*git, *command], cwd=root, check=True)
-    record_reference("smoke", root, [])
-    return root
-
-
-@pytest.fixture(scope="module")
-def copy(kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copy(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tampered") / "study"
-    return shutil.copytree(kept, root, ignore=shutil.ignore_patterns(".git"))
+    return shutil.copytree(recorded, root, ignore=shutil.ignore_patterns(".git"))
 
 
 @pytest.fixture()
-def study(kept: Path, copy: Path) -> Iterator[Path]:
+def study(recorded: Path, copy: Path) -> Iterator[Path]:
     """A copy of the run to tamper with; whatever differs afterwards is put back."""
     yield copy
     for file in copy.rglob("*"):
-        if file.is_file() and not (kept / file.relative_to(copy)).exists():
+        if file.is_file() and not (recorded / file.relative_to(copy)).exists():
             file.unlink()
-    for file in kept.rglob("*"):
-        place = copy / file.relative_to(kept)
+    for file in recorded.rglob("*"):
+        place = copy / file.relative_to(recorded)
         if file.is_file() and ".git" not in file.parts:
             # Times tell nothing here: some cases keep them.
             if not place.exists() or place.read_bytes() != file.read_bytes():
@@ -293,16 +277,16 @@ def test_the_rewritten_chain_agrees_with_itself(study: Path) -> None:
     assert broken(study) == []
 
 
-def test_clean_runs_raise_no_alarm(kept: Path, tmp_path: Path) -> None:
+def test_clean_runs_raise_no_alarm(recorded: Path, tmp_path: Path) -> None:
     """Fifty verifications: in place, of single results, of moved and of touched copies."""
     checks = 0
-    chain = Chain.load(kept / RESULTS)
+    chain = Chain.load(recorded / RESULTS)
     for record in chain.records.values():
         assert verify(chain, record) == []
         checks += 1
     for place in range(8):
         root = tmp_path / f"place {place}" / "study"
-        shutil.copytree(kept, root, ignore=shutil.ignore_patterns(".git"))
+        shutil.copytree(recorded, root, ignore=shutil.ignore_patterns(".git"))
         if place % 2:
             for file in root.rglob("*"):
                 os.utime(file)
