@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from paradox.__main__ import _parser
 from paradox.figures.words import Numbers
 from paradox.reference import readme_block, with_block
 
@@ -32,6 +33,14 @@ def test_make_targets_exist(path: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in re.findall(r"(?<!\w)make ([a-z][a-z-]+)(?:`|\n|$| )", path.read_text()):
         assert target in targets, f"{path.name} names make {target}"
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+def test_commands_exist(path: Path) -> None:
+    called = re.findall(r"(?:^|[`/] ?|^ +|-m )paradox ([a-z]+)", path.read_text(), re.MULTILINE)
+    known = set(re.findall(r"^    ([a-z]+)(?: |$)", _parser().format_help(), re.MULTILINE))
+    assert {"trace", "run"} <= known
+    assert set(called) <= known, f"{path.name} names another command"
 
 
 def test_the_readme_quotes_the_reference() -> None:

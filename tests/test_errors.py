@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pandas as pd
 import pytest
 
 from paradox.errors import CheckpointError, DataError, ResourceError
-from paradox.files import atomic_path, read_json, read_table, write_table
+from paradox.files import atomic_path, read_json, read_table, sha256, write_table
 from paradox.models import load_model
 from paradox.provenance.manifest import read_manifest
-from paradox.runner import run
+from paradox.provenance.records import read_record
+from paradox.runner import Job, run
 from paradox.tasks.api import ITEM_COLUMNS
 
 
@@ -119,12 +121,22 @@ def test_full_disk_while_writing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def job(folder: Path, step: str, inputs: dict, outputs: dict, **more: Any) -> Job:
+    """Return a job in `folder`; whatever it is about is given in `more`."""
+    lock = folder / "cpu.lock"
+    lock.write_text("")
+    given = {"spec": {}, "producers": [], "code": [], "lock": lock} | more
+    record, log = folder / f"{step}.record.json", folder / "log.txt"
+    return Job(
+        step=step, label=step, inputs=inputs, outputs=outputs, record=record, log=log, **given
+    )
+
+
 def test_full_disk_before_a_step(tmp_path: Path, task_spec: dict[str, Any]) -> None:
-    log = tmp_path / "log.txt"
     outputs = {"items": tmp_path / "items.csv", "prompts": tmp_path / "prompts.csv"}
-    code = run("data", "data", {"task": task_spec, "seed": 0}, {}, outputs, 1, 1e12, log)
-    assert code == 1
-    text = log.read_text()
+    spec = {"task": task_spec, "seed": 0}
+    assert run(job(tmp_path, "data", {}, outputs, spec=spec, disk_mb=1e12)) == 1
+    text = (tmp_path / "log.txt").read_text()
     assert "no disk space left: found" in text
     assert "resources.<rule>.disk_mb" in text
     assert not outputs["items"].exists()
@@ -135,9 +147,8 @@ def test_a_step_with_missing_inputs_names_all_of_them(
 ) -> None:
     inputs = {"manifest": tmp_path / "manifest.json", "items": tmp_path / "items.csv"}
     outputs = {"table": tmp_path / "nll.csv"}
-    code = run("perplexity", "p", {}, inputs, outputs, 1, 0, tmp_path / "log.txt")
+    assert run(job(tmp_path, "perplexity", inputs, outputs)) == 1
     shown = capfd.readouterr().err
-    assert code == 1
     assert "manifest.json: no such file" in shown and "items.csv: no such file" in shown
     assert "Traceback" not in shown
     assert "Traceback" in (tmp_path / "log.txt").read_text()
@@ -146,5 +157,77 @@ def test_a_step_with_missing_inputs_names_all_of_them(
 def test_unknown_step_names_the_likely_typo(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("evalute", "e", {}, {}, {}, 1, 0, tmp_path / "log.txt") == 1
+    assert run(job(tmp_path, "evalute", {}, {})) == 1
     assert "Did you mean 'evaluate'?" in capfd.readouterr().err
+
+
+# --- records -------------------------------------------------------------------------------
+
+
+@pytest.fixture()
+def made(tmp_path: Path, task_spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the step ``data`` has run, with its record."""
+    monkeypatch.chdir(tmp_path)
+    data = Path("results/smoke/data")
+    outputs = {"items": data / "items.csv", "prompts": data / "prompts.csv"}
+    record = data / "data.record.json"
+    given = job(Path(), "data", {}, outputs, spec={"task": task_spec, "seed": 0})
+    assert run(replace(given, record=record)) == 0
+    return record
+
+
+def corpus_of(record: Path, task_spec: dict[str, Any], **more: Any) -> Job:
+    inputs = {"items": record.with_name("items.csv"), "prompts": record.with_name("prompts.csv")}
+    spec = {"task": task_spec, "seed": 0, "planted": True}
+    outputs = {"corpus": Path("results/smoke/data/corpus/a.parquet")}
+    return job(Path(), "corpus", inputs, outputs, spec=spec, **({"producers": [record]} | more))
+
+
+def test_a_step_records_what_it_was_made_from(made: Path, task_spec: dict[str, Any]) -> None:
+    assert run(corpus_of(made, task_spec)) == 0
+    record = read_record(Path("corpus.record.json"))
+    items = record["inputs"]["items"][0]
+    assert items["record"] == {"path": str(made), "sha256": sha256(made)}
+    assert items["sha256"] == sha256(made.with_name("items.csv"))
+    assert record["seeds"] == {"seed": 0}
+    assert record["outputs"]["corpus"][0]["bytes"] > 0
+    first = Path("corpus.record.json").read_bytes()
+    assert run(corpus_of(made, task_spec)) == 0
+    assert Path("corpus.record.json").read_bytes() == first, "equal runs write equal records"
+
+
+def test_a_changed_input_is_refused(
+    made: Path, task_spec: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    items = made.with_name("items.csv")
+    items.write_text(items.read_text().replace("exposed", "twin", 1))
+    assert run(corpus_of(made, task_spec)) == 1
+    shown = capfd.readouterr().err
+    assert f"{items}: changed since it was made" in shown
+    assert "Delete it and repeat the command" in shown
+    assert not Path("results/smoke/data/corpus").exists() or not any(
+        Path("results/smoke/data/corpus").iterdir()
+    )
+
+
+def test_an_input_without_a_record_is_refused(
+    made: Path, task_spec: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(corpus_of(made, task_spec, producers=[])) == 1
+    shown = capfd.readouterr().err
+    assert "items.csv: no record says what made it" in shown
+    assert "prompts.csv: no record says what made it" in shown
+
+
+def test_an_edited_record_is_refused(
+    made: Path, task_spec: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    made.write_text(made.read_text().replace('"seed": 0', '"seed": 1', 1))
+    assert run(corpus_of(made, task_spec)) == 1
+    assert f"{made}: the record was edited" in capfd.readouterr().err
+
+
+def test_a_failed_step_leaves_no_record(made: Path, task_spec: dict[str, Any]) -> None:
+    broken = replace(corpus_of(made, task_spec), spec={"task": task_spec, "seed": 0})
+    assert run(broken) == 1
+    assert not Path("corpus.record.json").exists()
