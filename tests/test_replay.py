@@ -230,4 +230,4 @@ def test_a_replay_agrees_and_a_changed_value_is_named(
 def test_nothing_to_compare_with(study: Path) -> None:
     run = paradox(study, "replay", "elsewhere")
     assert run.returncode == 1
-    assert "nothing recorded" in run.stderr
+    assert "no recorded run" in run.stderr

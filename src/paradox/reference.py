@@ -173,8 +173,8 @@ def replay(root: Path, scale: str, folder: Path | None, cores: str, overrides: l
         printed.
     """
     kept = root / "reference" / scale
-    if not kept.is_dir():
-        raise ProvenanceError(f"{kept}: nothing recorded, so there is nothing to compare with.")
+    if not (kept / TOLERANCES).exists():
+        raise ProvenanceError(f"{kept}: no recorded run, so there is nothing to compare with.")
     reference = Chain.load(kept)
     scratch = (folder or Path(tempfile.mkdtemp(prefix=f"paradox-replay-{scale}-"))).resolve()
     print(f"rebuilding {scale} in {scratch}", flush=True)

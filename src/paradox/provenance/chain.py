@@ -125,7 +125,11 @@ def _upstream_first(records: dict[str, Record]) -> dict[str, Record]:
 def chains(root: Path) -> list[Chain]:
     """Return the chains of a repository: runs, then recorded references."""
     folders = [f for kind in ("results", "reference") for f in sorted((root / kind).glob("*"))]
-    return [Chain.load(folder) for folder in folders if next(folder.rglob(f"*{SUFFIX}"), None)]
+    return [Chain.load(folder) for folder in folders if _has_records(folder)]
+
+
+def _has_records(folder: Path) -> bool:
+    return next(folder.rglob(f"*{SUFFIX}"), None) is not None
 
 
 def chain_of(path: Path) -> Chain | None:
@@ -140,7 +144,7 @@ def chain_of(path: Path) -> Chain | None:
 def reference_of(chain: Chain) -> Chain | None:
     """Return the recorded reference of the same scale, if there is one."""
     folder = chain.folder.parents[1] / "reference" / chain.folder.name
-    return Chain.load(folder) if folder.is_dir() else None
+    return Chain.load(folder) if _has_records(folder) else None
 
 
 def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
