@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from conftest import ROOT
 from paradox.errors import ConfigError
 from paradox.study.config import schema_text
 from paradox.study.load import load_config, merge
-from paradox.study.plan import Study
+from paradox.study.plan import Study, environment_lock
 
 SCALES = sorted(path.stem for path in (ROOT / "config/scales").glob("*.yaml"))
 
@@ -121,3 +122,16 @@ def test_a_step_depends_on_the_code_it_imports(smoke_config: dict[str, Any]) -> 
 def absolute(study: Study) -> list[Path]:
     """Return the files that the step ``grpo`` depends on."""
     return [Path(path).absolute() for path in study.code("grpo")]
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_lock_is_the_environments(found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "triton" and not found:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert environment_lock() == ("envs/gpu.lock" if found else "envs/cpu.lock")
+    assert (ROOT / environment_lock()).exists()
+    assert ("triton==" in (ROOT / environment_lock()).read_text()) is found

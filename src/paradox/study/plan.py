@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import os
 import sys
@@ -153,6 +154,18 @@ class Study:
         if resource == "gpu":
             return value if GPU else 0
         return value
+
+
+def environment_lock() -> str:
+    """Return the lock that this environment was made from, as records name it.
+
+    Triton comes with PyTorch's CUDA wheel only, so it tells the two locks apart.
+    """
+    try:
+        importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
+        return "envs/cpu.lock"
+    return "envs/gpu.lock"
 
 
 def environment_of_jobs() -> None:
