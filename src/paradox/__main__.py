@@ -136,7 +136,8 @@ def _verify(chosen: argparse.Namespace) -> int:
                 print(f"  also: {text}")
         else:
             print(f"{chain.name}: {count} records and their files are as recorded {seconds}")
-        print(beside_reference(chain, record))
+        if note := beside_reference(chain, record):
+            print(f"  {note}")
     return int(failed)
 
 
