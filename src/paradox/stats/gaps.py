@@ -20,7 +20,13 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.DataFrame.from_dict(entries, orient="index").rename_axis("name").reset_index()
 
 
-def table_gaps(a: Path, b: Path) -> dict[str, float]:
+def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    if "seed" not in table or not (chosen := table["seed"].astype(str) == "all").any():
+        return table
+    return table[chosen].reset_index(drop=True)
+
+
+def table_gaps(a: Path, b: Path, single_seeds: bool = True) -> dict[str, float]:
     """Return the largest absolute difference per column of two tables.
 
     Parameters
@@ -28,6 +34,9 @@ def table_gaps(a: Path, b: Path) -> dict[str, float]:
     a, b
         Two csv tables, compared row by row, or two json files that map names to entries of
         numbers (one row each).
+    single_seeds
+        Whether to compare the rows of single training seeds, too, in a table that has rows over
+        all seeds.
 
     Returns
     -------
@@ -38,6 +47,8 @@ def table_gaps(a: Path, b: Path) -> dict[str, float]:
     import pandas as pd
 
     first, second = _read(a), _read(b)
+    if not single_seeds:
+        first, second = _over_seeds(first), _over_seeds(second)
     if list(first.columns) != list(second.columns) or len(first) != len(second):
         return dict.fromkeys([*first.columns, *second.columns], float("inf"))
     found = {}
