@@ -7,15 +7,15 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
-# A training method is a step of its own, so that editing one leaves the others' arms alone.
-METHODS = {"grpo": "paradox.train.grpo"}
+# A trainer is a step of its own, so that editing one leaves the others' arms alone.
+TRAINERS = {"grpo": "paradox.train.grpo"}
 # These steps load the module of the scale's task.
-WITH_TASK = ("data", "corpus", *METHODS, "evaluate", "perplexity")
+WITH_TASK = ("data", "corpus", *TRAINERS, "evaluate", "perplexity")
 STEPS = {
     "data": "paradox.tasks.data",
     "corpus": "paradox.tasks.corpus",
     "base": "paradox.train.base",
-    **METHODS,
+    **TRAINERS,
     "evaluate": "paradox.evaluate.sampling",
     "perplexity": "paradox.mechanisms.perplexity",
     "tables": "paradox.evaluate.tables",
@@ -25,7 +25,7 @@ STEPS = {
     "lineage": "paradox.figures.lineage",
 }
 # These steps compute with PyTorch; the others start in a fraction of a second.
-NUMERIC = {"base", *METHODS, "evaluate", "perplexity"}
+NUMERIC = {"base", *TRAINERS, "evaluate", "perplexity"}
 
 
 def determinism(step: str, device: str) -> str:

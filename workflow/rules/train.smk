@@ -38,11 +38,11 @@ rule base:
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 
 
-for _method in METHODS:
+for _trainer in TRAINERS:
 
     rule:
         name:
-            f"train_{_method}"
+            f"train_{_trainer}"
         input:
             base="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
             prompts="results/{scale}/data/prompts.csv",
@@ -52,7 +52,7 @@ for _method in METHODS:
             ],
             # The only file that belongs to one reward condition alone.
             reward=STUDY.reward_file,
-            code=STUDY.code(_method),
+            code=STUDY.code(_trainer),
             lock=LOCK,
         output:
             manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
@@ -62,7 +62,7 @@ for _method in METHODS:
         log:
             "logs/{scale}/train/{base}/{method}/{reward}/s{seed}.log",
         wildcard_constraints:
-            method=_method,
+            method="|".join(STUDY.methods_of(_trainer)) or "(?!)",
         conda:
             "../../envs/conda.yaml"
         threads: STUDY.need("train", "threads")
@@ -71,10 +71,11 @@ for _method in METHODS:
             runtime=STUDY.need("train", "runtime"),
             gpu=STUDY.need("train", "gpu"),
         params:
-            spec=lambda w: STUDY.spec(w.method, w),
+            trainer=_trainer,
+            spec=lambda w, trainer=_trainer: STUDY.spec(trainer, w),
             disk=STUDY.need("train", "disk_mb"),
         shell:
-            "python -m paradox run {wildcards.method} --spec {params.spec:q}"
+            "python -m paradox run {params.trainer} --spec {params.spec:q}"
             " --label 'train {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
             " --in base={input.base} prompts={input.prompts} reward={input.reward}"
             " --out manifest={output.manifest} curves={output.curves} arguments={output.arguments}"

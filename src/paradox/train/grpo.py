@@ -1,4 +1,4 @@
-"""Step ``train`` with the method ``grpo``: TRL's GRPOTrainer under one reward condition.
+"""Step ``grpo``: an arm trained by TRL's GRPOTrainer under one reward condition.
 
 Group-relative policy optimisation (2402.03300): the advantage of a completion is its reward
 minus its group's mean, over the group's standard deviation.
@@ -115,6 +115,8 @@ def grpo_arguments(how: dict[str, Any], seed: int, work: Path) -> GRPOConfig:
         importance_sampling_level="token",
         epsilon=how["epsilon"],
         beta=how["beta"],
+        use_bias_correction_kl=how["use_bias_correction_kl"],
+        off_policy_mask_threshold=how["off_policy_mask_threshold"],
         mask_truncated_completions=False,
         top_entropy_quantile=1.0,
         use_vllm=False,
