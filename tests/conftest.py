@@ -70,6 +70,18 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, task_spec: dict[st
     return folder
 
 
+@pytest.fixture(scope="session")
+def training_data(tmp_path_factory: pytest.TempPathFactory, task_spec: dict[str, Any]) -> Path:
+    """A folder with the training prompts of the very small task."""
+    from paradox.files import write_table
+    from paradox.tasks import load_task
+
+    task = load_task(task_spec)
+    folder = tmp_path_factory.mktemp("data")
+    write_table(folder / "prompts.csv", task.prompts(0, task.items(0)))
+    return folder
+
+
 def copy_repository(folder: Path) -> Path:
     """Copy everything the workflow reads to `folder`."""
     for name in ("Snakefile", "workflow", "config", "profiles", "src", "envs", "paper"):

@@ -8,7 +8,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 
 # A trainer is a step of its own, so that editing one leaves the others' arms alone.
-TRAINERS = {"grpo": "paradox.train.grpo"}
+TRAINERS = {
+    "grpo": "paradox.train.grpo",
+    "rloo": "paradox.train.rloo",
+}
 # These steps load the module of the scale's task.
 WITH_TASK = ("data", "corpus", *TRAINERS, "evaluate", "perplexity")
 STEPS = {
