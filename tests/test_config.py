@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from paradox.errors import ConfigError
+from paradox.steps import TRAINERS
 from paradox.study.config import TRAINER_SECTIONS, schema_text
 from paradox.study.load import load_config, merge
 from paradox.study.methods import resolved
@@ -176,6 +177,15 @@ def test_the_order_of_keys_does_not_change_a_spec(smoke_config: dict[str, Any]) 
     backwards = {key: smoke_config[key] for key in reversed(smoke_config)}
     one, two = Study.load(smoke_config, ROOT), Study.load(backwards, ROOT)
     assert one.spec("grpo", Arm) == two.spec("grpo", Arm)
+
+
+def test_a_trainer_depends_on_its_own_code(smoke_config: dict[str, Any]) -> None:
+    study = Study.load(smoke_config, ROOT)
+    files = {name: {Path(path).name for path in study.code(name)} for name in TRAINERS}
+    own = {f"{name}.py" for name in TRAINERS} - {"grpo.py"}
+    for name, found in files.items():
+        # The reward adapter of all trainers stands in grpo.py.
+        assert found & own == {f"{name}.py"} - {"grpo.py"}
 
 
 def test_a_step_depends_on_the_code_it_imports(smoke_config: dict[str, Any]) -> None:

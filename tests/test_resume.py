@@ -57,6 +57,11 @@ CONDITIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "kl": ("grpo", {"beta": 0.04, "use_bias_correction_kl": True}),
     "rloo": ("rloo", {}),
     "rloo-lora": ("rloo", {"lora_rank": 2}),
+    "dpo": ("dpo", {}),
+    "dpo-lora": ("dpo", {"lora_rank": 2}),
+    "sft": ("sft", {}),
+    "sft-lora": ("sft", {"lora_rank": 2}),
+    "distill": ("sft", {"target": "oracle"}),
 }
 
 

@@ -44,6 +44,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "off_policy_mask_threshold": None,
     },
     "rloo": ROLLOUTS | {"epsilon": 0.2, "beta": 0.05},
+    "ppo": ROLLOUTS
+    | {
+        "lam": 1.0,
+        "gamma": 1.0,
+        "kl_coef": 0.0,
+        "vf_coef": 0.1,
+        "cliprange": 0.2,
+        "cliprange_value": 0.2,
+    },
+    "dpo": COMMON | {"rows_per_update": 8, "beta": 0.1},
+    "sft": COMMON | {"rows_per_update": 8, "target": "rewarded"},
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards import available_rewards, load_reward
-from paradox.steps import PACKAGE, TRAINERS, WITH_TASK, code
+from paradox.steps import FROM_SAMPLES, PACKAGE, TRAINERS, WITH_TASK, code
 from paradox.study.config import BenchmarksTask, Config, Exclusion
 from paradox.study.load import MAIN, load_config, scale_file, unknown_names
 from paradox.study.methods import method_problems, resolved
@@ -91,13 +91,24 @@ class Study:
         data = f"{self.folder}/data"
         found = [f"{data}/data.record.json"]
         found += [f"{data}/corpus/{base}.record.json" for base in self.bases if self.trains(base)]
+        found += self.samples("record.json")
         for step in ("train", "evaluate", "perplexity"):
             found += self.runs(f"{step}.record.json")
         return found
 
+    def samples(self, file: str) -> list[str]:
+        """Return a file of the samples of each base and seed that an arm learns from."""
+        used = [arm for arm in self.arms if self.trainer(arm.method) in FROM_SAMPLES]
+        paths = [f"{self.folder}/data/samples/{arm.base}/s{arm.seed}.{file}" for arm in used]
+        return list(dict.fromkeys(paths))
+
     def trains(self, base: str) -> bool:
         """Whether a base is trained on a corpus of its own."""
         return self.config.bases[base].training is not None
+
+    def trainer(self, method: str) -> str:
+        """Return the trainer of a method."""
+        return self.config.methods[method].trainer
 
     def methods_of(self, trainer: str) -> list[str]:
         """Return the names of a trainer's methods."""
@@ -119,6 +130,13 @@ class Study:
             task = {key: config["task"].get(key) for key in ("kind", "modulus")}
             own = {"base": wildcards.base, "seed": config["seed"], "task": task}
             return canonical_json(own | {key: base[key] for key in ("source", "training")})
+        if step == "samples":
+            # The group and the limits are those of the methods that sample while they learn.
+            keys = ("num_generations", "temperature", "max_completion_tokens")
+            how = {key: config["grpo"][key] for key in keys}
+            how |= {key: config["evaluation"][key] for key in ("batch_size", "dtype")}
+            own = {"base": wildcards.base, "seed": int(wildcards.seed), "task": config["task"]}
+            return canonical_json(own | {"sampling": how})
         if step in (*TRAINERS, "evaluate", "perplexity"):
             arm = asdict(
                 Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))

@@ -16,14 +16,16 @@ from paradox.files import write_table
 from paradox.progress import Progress
 
 # Wall-clock figures differ between equal runs, so they are left to the logs.
-TIMES = {
-    "step_time",
-    "train_runtime",
-    "train_samples_per_second",
-    "train_steps_per_second",
-    "total_flos",
-    "train_loss",
-}
+TIMES = frozenset(
+    {
+        "step_time",
+        "train_runtime",
+        "train_samples_per_second",
+        "train_steps_per_second",
+        "total_flos",
+        "train_loss",
+    }
+)
 
 
 class Watch(TrainerCallback):
@@ -67,9 +69,9 @@ def tensorboard(folder: Path, anew: bool = True) -> None:
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder)
 
 
-def curves(log_history: list[dict[str, Any]], path: Path) -> None:
+def curves(log_history: list[dict[str, Any]], path: Path, without: frozenset[str] = TIMES) -> None:
     """Write the logged training curve as a table, one row per logged step."""
     rows = [row for row in log_history if "loss" in row or "reward" in row]
     # A log that went through a checkpoint comes back in another order.
-    names = sorted({name for row in rows for name in row} - TIMES - {"step"})
+    names = sorted({name for row in rows for name in row} - without - {"step"})
     write_table(path, pd.DataFrame(rows, columns=["step", *names]))

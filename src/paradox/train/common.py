@@ -33,10 +33,12 @@ from paradox.models import device_name, load_model, load_tokenizer, pick_device,
 from paradox.progress import Progress
 from paradox.provenance.identity import mark
 from paradox.provenance.manifest import read_manifest, write_manifest
-from paradox.train.callbacks import curves, tensorboard
+from paradox.train.callbacks import TIMES, curves, tensorboard
 
 # Where and when a run took place is not part of what was run.
 HOST_ARGUMENTS = {"output_dir", "logging_dir", "run_name", "local_rank"}
+# DPO and SFT count their tokens from zero when they go on from a checkpoint.
+COUNTED_ANEW = TIMES | {"num_tokens"}
 # Written last into a trainer's checkpoint: the size of each of its files.
 COMPLETE = "complete.json"
 STATE = "trainer_state.json"
@@ -70,6 +72,8 @@ def train_arm(
     how: dict[str, Any],
     build: Callable[[Start], Any],
     resumable: bool = True,
+    without: frozenset[str] = TIMES,
+    saver: type[SaveWeights] | None = None,
 ) -> None:
     """Train one arm, from its last checkpoint when there is one, and publish it with a manifest.
 
@@ -84,6 +88,10 @@ def train_arm(
         Makes the trainer. It is given a fresh start also when training goes on.
     resumable
         Whether the trainer can go on from a checkpoint; if not, a killed training starts again.
+    saver
+        Saves the weights, where the trainer's model is not the policy itself.
+    without
+        Logged values that equal runs do not share.
     """
     folder = outputs["manifest"].parent
     work = working_folder(folder, spec, inputs)
@@ -96,10 +104,10 @@ def train_arm(
     if last:
         progress.say(f"going on from step {done}")
     tensorboard(outputs["curves"].parent / "tensorboard", anew=not last)
-    saver = SaveWeights(work, how["checkpoint_every"], tokenizer)
-    trainer = build(Start(model, tokenizer, work, [saver]))
+    callback = (saver or SaveWeights)(work, how["checkpoint_every"], tokenizer)
+    trainer = build(Start(model, tokenizer, work, [callback]))
     trainer.remove_callback(PrinterCallback)
-    curves(_trained(trainer, last), outputs["curves"])
+    curves(_trained(trainer, last), outputs["curves"], without)
     resolved = json.loads(trainer.args.to_json_string())
     resolved = {key: value for key, value in resolved.items() if key not in HOST_ARGUMENTS}
     write_json(outputs["arguments"], resolved)
@@ -183,8 +191,11 @@ class SaveWeights(TrainerCallback):
         **_: Any,
     ) -> None:
         """Save when it is time."""
-        step = state.global_step
-        if step % self.every and step != state.max_steps:
+        self.save_when_due(state.global_step, state.max_steps, model)
+
+    def save_when_due(self, step: int, last: int, model: Any) -> None:
+        """Save `model` at every so many steps and at the last one."""
+        if step % self.every and step != last:
             return
         if hasattr(model, "merge_and_unload"):
             # Merging works in place, and training goes on with the adapter.
@@ -287,4 +298,17 @@ def rollout_arguments(how: dict[str, Any]) -> dict[str, Any]:
         "disable_dropout": True,
         # One row per rollout.
         "logging_steps": how["updates_per_rollout"],
+    }
+
+
+def row_arguments(how: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the trainers that learn from a table of texts."""
+    micro_batch = min(how["micro_batch"], how["rows_per_update"])
+    return {
+        "per_device_train_batch_size": micro_batch,
+        "gradient_accumulation_steps": how["rows_per_update"] // micro_batch,
+        # Texts are as short as the samples were: nothing is cut.
+        "max_length": None,
+        # A logged mean must not straddle a checkpoint.
+        "logging_steps": 1,
     }
