@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from conftest import ROOT
 from train_fixture import SETTINGS, train, weights
 
 from paradox.errors import DataError, TrainingError
 from paradox.models import load_model, load_tokenizer
 from paradox.provenance.manifest import read_manifest
+from paradox.steps import TRAINERS
+from paradox.study.load import load_config
 from paradox.tasks import load_task
-from paradox.train import selection
+from paradox.train import methods_page, selection
+from paradox.train.common import HOST_ARGUMENTS
 
 Arm = Callable[..., Path]
 
@@ -220,3 +228,45 @@ def test_prompt_and_completion_become_the_tokens_of_both(tiny_checkpoint: Path) 
             selection.check_tokens([prompt], [bad], tokenizer)
     with pytest.raises(Exception, match=r"not those of the prompt|unk_token|WordLevel"):
         selection.check_tokens([prompt], ["answer 3<eos>"], tokenizer)
+
+
+# --- nothing that TRL could change is left unsaid ------------------------------------------
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_every_argument_of_the_trainer_is_set_or_named(
+    trainer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(TRAINERS[trainer])
+    made = module.arguments(SETTINGS[trainer], 0, Path("work"))
+    known = {field.name for field in dataclasses.fields(made) if field.init}
+    passed: dict[str, Any] = {}
+    monkeypatch.setattr(module, type(made).__name__, lambda **given: passed.update(given))
+    module.arguments(SETTINGS[trainer], 0, Path("work"))
+    assert known - set(passed) - methods_page.left_at_default() == set()
+
+
+def test_no_name_is_left_over() -> None:
+    known: set[str] = set()
+    for trainer, module in TRAINERS.items():
+        made = importlib.import_module(module).arguments(SETTINGS[trainer], 0, Path("work"))
+        known |= {field.name for field in dataclasses.fields(made)}
+    assert methods_page.left_at_default() - known == set()
+
+
+def test_the_record_of_an_arm_holds_every_argument(arm: Arm) -> None:
+    recorded = json.loads((arm("sft", updates=2) / "arguments.json").read_text())
+    made = importlib.import_module(TRAINERS["sft"]).arguments(SETTINGS["sft"], 0, Path("work"))
+    known = {field.name for field in dataclasses.fields(made) if field.init}
+    assert known - set(recorded) == HOST_ARGUMENTS & known
+
+
+def test_the_page_of_methods_is_in_sync() -> None:
+    text = (ROOT / methods_page.PAGE).read_text()
+    assert methods_page.page(text, ROOT) == text, "run `python -m paradox.train.methods_page`"
+
+
+def test_the_page_describes_every_method() -> None:
+    config = load_config(yaml.safe_load((ROOT / "config/config.yaml").read_text()), ROOT)
+    text = (ROOT / methods_page.PAGE).read_text().split(methods_page.BEGIN)[0]
+    assert [name for name in config.methods if f"| `{name}` |" not in text] == []

@@ -55,6 +55,11 @@ def arguments(how: dict[str, Any], seed: int, work: Path) -> DPOConfig:
         loss_type=["sigmoid"],
         loss_weights=None,
         label_smoothing=0.0,
+        f_divergence_type="reverse_kl",
+        ld_alpha=None,
+        use_weighting=False,
+        padding_free=False,
+        sync_ref_model=False,
         # The base's log-likelihoods, once: a second model need not be kept.
         precompute_ref_log_probs=True,
         disable_dropout=True,

@@ -121,6 +121,8 @@ def arguments(how: dict[str, Any], seed: int, work: Path) -> PPOConfig:
         gamma=how["gamma"],
         lam=how["lam"],
         num_sample_generations=0,
+        # The trainer logs every rollout, whatever is said.
+        logging_steps=1,
     )
 
 
