@@ -70,6 +70,30 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, task_spec: dict[st
     return folder
 
 
+@pytest.fixture(scope="session")
+def training_data(
+    tmp_path_factory: pytest.TempPathFactory, task_spec: dict[str, Any], tiny_checkpoint: Path
+) -> Path:
+    """A folder with the training prompts of the very small task and samples of its base."""
+    from paradox.files import write_table
+    from paradox.progress import Progress
+    from paradox.tasks import load_task
+    from paradox.train import samples
+
+    task = load_task(task_spec)
+    folder = tmp_path_factory.mktemp("data")
+    write_table(folder / "prompts.csv", task.prompts(0, task.items(0)))
+    sampling = {"num_generations": 8, "temperature": 1.0, "max_completion_tokens": 16}
+    sampling |= {"batch_size": 512, "dtype": "float32"}
+    samples.main(
+        {"base": "contaminated", "seed": 0, "task": task_spec, "sampling": sampling},
+        {"base": tiny_checkpoint / "manifest.json", "prompts": folder / "prompts.csv"},
+        {"samples": folder / "samples.parquet"},
+        Progress("test"),
+    )
+    return folder
+
+
 def copy_repository(folder: Path) -> Path:
     """Copy everything the workflow reads to `folder`."""
     for name in ("Snakefile", "workflow", "config", "profiles", "src", "envs", "paper"):

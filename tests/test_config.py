@@ -11,8 +11,10 @@ import pytest
 from conftest import ROOT
 
 from paradox.errors import ConfigError
-from paradox.study.config import schema_text
+from paradox.steps import TRAINERS
+from paradox.study.config import TRAINER_SECTIONS, schema_text
 from paradox.study.load import load_config, merge
+from paradox.study.methods import resolved
 from paradox.study.plan import Study, environment_lock
 
 SCALES = sorted(path.stem for path in (ROOT / "config/scales").glob("*.yaml"))
@@ -52,6 +54,25 @@ def test_arms_are_the_product_less_the_exclusions(smoke_config: dict[str, Any]) 
         ({"grpo": {"loss_type": "grop"}}, ["grpo.loss_type = 'grop'", "Did you mean 'grpo'"]),
         ({"grpo": {"updates": 7}}, ["grpo.updates = 7", "multiple of updates_per_rollout"]),
         ({"grpo": {"micro_batch": 7}}, ["grpo.micro_batch = 7", "must be a multiple"]),
+        ({"arms": {"methods": ["dr_grop"]}}, ["arms.methods[0] = 'dr_grop'", "'dr_grpo'"]),
+        ({"methods": {"dpo": {"betta": 1}}}, ["methods.dpo.betta", "Did you mean 'beta'"]),
+        ({"methods": {"rloo": {"lam": 1}}}, ["unknown key 'methods.rloo.lam'", "allowed: trainer"]),
+        ({"methods": {"dpo": {"trainer": "dop"}}}, ["methods.dpo.trainer = 'dop'", "'dpo'"]),
+        ({"methods": {"mine": {"beta": 1}}}, ["methods.mine.trainer' is missing"]),
+        (
+            {"methods": {"mine": {"trainer": "rloo", "beta": 0}}, "arms": {"methods": ["mine"]}},
+            ["config/methods.yaml: methods.mine.epsilon is missing"],
+        ),
+        (
+            {"methods": {"mine": {"trainer": "grpo", "updates": 7}}, "arms": {"methods": ["mine"]}},
+            ["methods.mine.updates = 7", "multiple of updates_per_rollout"],
+        ),
+        ({"methods": {"base": {"trainer": "grpo"}}}, ["methods.base: the name stands for"]),
+        ({"arms": {"methods": ["dpo"]}}, ["method 'dpo'", "'constant' makes none", "exclude"]),
+        (
+            {"scale": "paper", "arms": {"methods": ["distill"]}},
+            ["methods.distill.target = 'oracle'"],
+        ),
         ({"task": {"modulos": 5}}, ["task.modulos", "Did you mean 'modulus'"]),
         (
             {"bases": {"clean": {"training": {"lora_rnk": 1}}}},
@@ -74,6 +95,54 @@ def test_errors_name_key_found_allowed_and_typo(
         Study.load(merge(smoke_config, override), ROOT)
     for part in expected:
         assert part in str(caught.value)
+
+
+def test_a_method_is_the_scales_settings_less_its_own(smoke_config: dict[str, Any]) -> None:
+    config = load_config(smoke_config, ROOT)
+    scale = config.grpo.model_dump()
+    assert resolved(config, "grpo") == scale
+    assert resolved(config, "dr_grpo") == scale | {"loss_type": "dr_grpo", "scale_rewards": "none"}
+    # A KL weight means something else in each trainer, so it is never the scale's.
+    assert resolved(config, "rloo")["beta"] == 0.05 and scale["beta"] == 0.0
+    assert "loss_type" not in resolved(config, "rloo")
+    assert resolved(config, "ppo_lam95") == resolved(config, "ppo") | {"lam": 0.95}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_on_policy_has_as_many_updates_and_completions(
+    scale: str, smoke_config: dict[str, Any]
+) -> None:
+    config = load_config(merge(smoke_config, {"scale": scale}), ROOT)
+    one, other = resolved(config, "grpo"), resolved(config, "grpo_onpolicy")
+    assert other["updates_per_rollout"] == 1 and one["updates"] == other["updates"]
+    assert completions(one) == completions(other)
+
+
+def completions(how: dict[str, Any]) -> int:
+    """Return how many completions a training samples."""
+    rollouts = how["updates"] // how["updates_per_rollout"]
+    return rollouts * how["prompts_per_rollout"] * how["num_generations"]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_method_can_be_planned(scale: str, smoke_config: dict[str, Any]) -> None:
+    config = load_config(merge(smoke_config, {"scale": scale}), ROOT)
+    names = [name for name in config.methods if scale != "paper" or name != "distill"]
+    arms = {"methods": names, "rewards": ["format"], "exclude": []}
+    study = Study.load(merge(smoke_config, {"scale": scale, "arms": arms}), ROOT)
+    assert {arm.method for arm in study.arms} == set(names)
+    listed = [name for trainer in TRAINER_SECTIONS for name in study.methods_of(trainer)]
+    assert sorted(listed) == sorted(config.methods)
+
+
+def test_an_arm_depends_on_its_own_method_only(smoke_config: dict[str, Any]) -> None:
+    class Arm:
+        base, method, reward, seed = "clean", "dr_grpo", "format", "0"
+
+    study = Study.load(smoke_config, ROOT)
+    for change, same in (({"grpo_v32": {"beta": 1.0}}, True), ({"dr_grpo": {"beta": 1.0}}, False)):
+        other = Study.load(merge(smoke_config, {"methods": change}), ROOT)
+        assert (study.spec("grpo", Arm) == other.spec("grpo", Arm)) is same
 
 
 def test_all_problems_are_told_at_once(smoke_config: dict[str, Any]) -> None:
@@ -109,6 +178,15 @@ def test_the_order_of_keys_does_not_change_a_spec(smoke_config: dict[str, Any]) 
     backwards = {key: smoke_config[key] for key in reversed(smoke_config)}
     one, two = Study.load(smoke_config, ROOT), Study.load(backwards, ROOT)
     assert one.spec("grpo", Arm) == two.spec("grpo", Arm)
+
+
+def test_a_trainer_depends_on_its_own_code(smoke_config: dict[str, Any]) -> None:
+    study = Study.load(smoke_config, ROOT)
+    files = {name: {Path(path).name for path in study.code(name)} for name in TRAINERS}
+    own = {f"{name}.py" for name in TRAINERS} - {"grpo.py"}
+    for name, found in files.items():
+        # The reward adapter of all trainers stands in grpo.py.
+        assert found & own == {f"{name}.py"} - {"grpo.py"}
 
 
 def test_a_step_depends_on_the_code_it_imports(smoke_config: dict[str, Any]) -> None:

@@ -33,6 +33,8 @@ GRPO = {
     "scale_rewards": "group",
     "epsilon": 0.2,
     "beta": 0.0,
+    "use_bias_correction_kl": False,
+    "off_policy_mask_threshold": None,
     "lora_rank": 0,
     "dtype": "float32",
     "autocast_bf16": False,

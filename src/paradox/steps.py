@@ -7,15 +7,24 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
-# A training method is a step of its own, so that editing one leaves the others' arms alone.
-METHODS = {"grpo": "paradox.train.grpo"}
+# A trainer is a step of its own, so that editing one leaves the others' arms alone.
+TRAINERS = {
+    "grpo": "paradox.train.grpo",
+    "rloo": "paradox.train.rloo",
+    "ppo": "paradox.train.ppo",
+    "dpo": "paradox.train.dpo",
+    "sft": "paradox.train.sft",
+}
+# These learn from samples of the base, which are made beforehand.
+FROM_SAMPLES = ("dpo", "sft")
 # These steps load the module of the scale's task.
-WITH_TASK = ("data", "corpus", *METHODS, "evaluate", "perplexity")
+WITH_TASK = ("data", "corpus", "samples", *TRAINERS, "evaluate", "perplexity")
 STEPS = {
     "data": "paradox.tasks.data",
     "corpus": "paradox.tasks.corpus",
     "base": "paradox.train.base",
-    **METHODS,
+    "samples": "paradox.train.samples",
+    **TRAINERS,
     "evaluate": "paradox.evaluate.sampling",
     "perplexity": "paradox.mechanisms.perplexity",
     "tables": "paradox.evaluate.tables",
@@ -25,7 +34,7 @@ STEPS = {
     "lineage": "paradox.figures.lineage",
 }
 # These steps compute with PyTorch; the others start in a fraction of a second.
-NUMERIC = {"base", *METHODS, "evaluate", "perplexity"}
+NUMERIC = {"base", "samples", *TRAINERS, "evaluate", "perplexity"}
 
 
 def determinism(step: str, device: str) -> str:

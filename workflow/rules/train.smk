@@ -38,21 +38,60 @@ rule base:
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 
 
-for _method in METHODS:
+rule samples:
+    input:
+        base="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
+        prompts="results/{scale}/data/prompts.csv",
+        records=[
+            "results/{scale}/runs/{base}/base/none/s0/train.record.json",
+            "results/{scale}/data/data.record.json",
+        ],
+        code=STUDY.code("samples"),
+        lock=LOCK,
+    output:
+        samples="results/{scale}/data/samples/{base}/s{seed}.parquet",
+        record="results/{scale}/data/samples/{base}/s{seed}.record.json",
+    log:
+        "logs/{scale}/samples/{base}/s{seed}.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("evaluate", "threads")
+    resources:
+        mem_mb=STUDY.need("evaluate", "mem_mb"),
+        runtime=STUDY.need("evaluate", "runtime"),
+        gpu=STUDY.need("evaluate", "gpu"),
+    params:
+        spec=lambda w: STUDY.spec("samples", w),
+        disk=STUDY.need("evaluate", "disk_mb"),
+    shell:
+        "python -m paradox run samples --label 'samples {wildcards.base}/s{wildcards.seed}'"
+        " --spec {params.spec:q} --in base={input.base} prompts={input.prompts}"
+        " --out samples={output.samples}"
+        " --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+# Samples of a base, for the trainers that learn from them.
+SAMPLES = "results/{scale}/data/samples/{base}/s{seed}"
+
+for _trainer in TRAINERS:
 
     rule:
         name:
-            f"train_{_method}"
+            f"train_{_trainer}"
         input:
             base="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
             prompts="results/{scale}/data/prompts.csv",
             records=[
                 "results/{scale}/runs/{base}/base/none/s0/train.record.json",
                 "results/{scale}/data/data.record.json",
+                *([f"{SAMPLES}.record.json"] if _trainer in FROM_SAMPLES else []),
             ],
+            samples=[f"{SAMPLES}.parquet"] if _trainer in FROM_SAMPLES else [],
             # The only file that belongs to one reward condition alone.
             reward=STUDY.reward_file,
-            code=STUDY.code(_method),
+            code=STUDY.code(_trainer),
             lock=LOCK,
         output:
             manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
@@ -62,7 +101,7 @@ for _method in METHODS:
         log:
             "logs/{scale}/train/{base}/{method}/{reward}/s{seed}.log",
         wildcard_constraints:
-            method=_method,
+            method="|".join(STUDY.methods_of(_trainer)) or "(?!)",
         conda:
             "../../envs/conda.yaml"
         threads: STUDY.need("train", "threads")
@@ -71,12 +110,15 @@ for _method in METHODS:
             runtime=STUDY.need("train", "runtime"),
             gpu=STUDY.need("train", "gpu"),
         params:
-            spec=lambda w: STUDY.spec(w.method, w),
+            trainer=_trainer,
+            samples=lambda w, input: f"samples={input.samples}" if input.samples else "",
+            spec=lambda w, trainer=_trainer: STUDY.spec(trainer, w),
             disk=STUDY.need("train", "disk_mb"),
         shell:
-            "python -m paradox run {wildcards.method} --spec {params.spec:q}"
+            "python -m paradox run {params.trainer} --spec {params.spec:q}"
             " --label 'train {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
             " --in base={input.base} prompts={input.prompts} reward={input.reward}"
+            " {params.samples}"
             " --out manifest={output.manifest} curves={output.curves} arguments={output.arguments}"
             " --producers {input.records}"
             " --code {input.code} --lock {input.lock} --record {output.record}"

@@ -87,6 +87,8 @@ def _arm(name: str, step: str) -> dict[str, str]:
     parts = name.split("/")
     if parts[0] == "runs":
         return {"arm": "/".join(parts[1:-1]), "base": parts[1]}
+    if step == "samples":
+        return {"arm": "", "base": parts[-2]}
     return {"arm": "", "base": parts[-1] if step == "corpus" else ""}
 
 

@@ -1,16 +1,18 @@
 """The configuration's models. Unknown keys are errors; every key is explicit in the files.
 
-``config/config.yaml`` says what to run (scale, arms, statistics), ``config/scales/*.yaml`` how
-large. The JSON Schema in ``workflow/schemas/`` is generated from these models.
+``config/config.yaml`` says what to run (scale, arms, statistics), ``config/methods.yaml`` by which
+update rules, ``config/scales/*.yaml`` how large. The JSON Schema in ``workflow/schemas/`` is
+generated from these models.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from paradox.files import write_text
 
@@ -18,6 +20,7 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+MethodName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -41,7 +44,7 @@ class Arms(Section):
     """The arms: the product base x method x reward x seed, less the exclusions."""
 
     bases: list[str] | Literal["all"] = Field(description="names from the scale, or all of them")
-    methods: list[str] = Field(min_length=1, description="update rules")
+    methods: list[str] = Field(min_length=1, description="names from section methods")
     rewards: list[str] = Field(min_length=1, description="files in src/paradox/rewards")
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="training seeds")
     exclude: list[Exclusion] = Field(description="cells left out, each with its reason")
@@ -172,29 +175,105 @@ class Base(Section):
     training: Training | None = Field(description="null: the source is the base")
 
 
-class Grpo(Section):
-    """Group-relative policy optimisation (TRL's GRPOTrainer)."""
+class Common(Section):
+    """What every trainer takes."""
 
     updates: Positive = Field(description="optimiser steps")
-    prompts_per_rollout: Positive
-    num_generations: int = Field(ge=2, description="completions per prompt: the group")
-    updates_per_rollout: Positive
     micro_batch: Positive = Field(description="completions per forward pass")
-    max_completion_tokens: Positive
-    temperature: Rate
     learning_rate: Rate
     adam_beta1: Share
     adam_beta2: Share
     max_grad_norm: Rate
-    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo"]
-    scale_rewards: Literal["group", "batch", "none"]
-    epsilon: Rate = Field(description="clip range of the probability ratio")
-    beta: float = Field(ge=0, description="weight of the KL term")
     lora_rank: int = Field(ge=0, description="0 trains all weights")
     dtype: Dtype = Field(description="of the weights")
     autocast_bf16: bool
     gradient_checkpointing: bool
     checkpoint_every: Positive = Field(description="updates between two checkpoints")
+
+
+class Rollouts(Common):
+    """What the trainers take that sample while they learn."""
+
+    prompts_per_rollout: Positive
+    num_generations: int = Field(ge=2, description="completions per prompt: the group")
+    updates_per_rollout: Positive
+    max_completion_tokens: Positive
+    temperature: Rate
+
+
+class Grpo(Rollouts):
+    """Group-relative policy optimisation (TRL's GRPOTrainer)."""
+
+    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo"]
+    scale_rewards: Literal["group", "batch", "none"]
+    epsilon: Rate = Field(description="clip range of the probability ratio")
+    beta: float = Field(ge=0, description="weight of the KL term")
+    use_bias_correction_kl: bool = Field(description="KL term times the probability ratio")
+    off_policy_mask_threshold: Rate | None = Field(
+        description="mean log(old / new) from which a completion with A < 0 is left out"
+    )
+
+
+class Rloo(Rollouts):
+    """REINFORCE with a leave-one-out baseline (TRL's RLOOTrainer)."""
+
+    epsilon: Rate = Field(description="clip range of the probability ratio")
+    beta: float = Field(ge=0, description="weight of the KL term, inside the reward")
+
+
+class Ppo(Rollouts):
+    """Proximal policy optimisation with a value model (TRL's PPOTrainer)."""
+
+    lam: Share = Field(description="lambda of the generalised advantage estimate")
+    gamma: Share = Field(description="discount per token")
+    kl_coef: float = Field(ge=0, description="weight of the KL term, inside the reward")
+    vf_coef: Rate = Field(description="weight of the value loss")
+    cliprange: Rate = Field(description="clip range of the probability ratio")
+    cliprange_value: Rate = Field(description="clip range of the value")
+
+
+class Dpo(Common):
+    """Direct preference optimisation (TRL's DPOTrainer) on pairs of the base's samples."""
+
+    rows_per_update: Positive = Field(description="pairs per optimiser step")
+    beta: Rate = Field(description="scale of the log-ratios")
+
+
+class Sft(Common):
+    """Supervised fine-tuning (TRL's SFTTrainer)."""
+
+    rows_per_update: Positive = Field(description="texts per optimiser step")
+    target: Literal["rewarded", "oracle"] = Field(description="samples of the base, or worked text")
+
+
+TRAINER_SECTIONS: dict[str, type[Common]] = {
+    "grpo": Grpo,
+    "rloo": Rloo,
+    "ppo": Ppo,
+    "dpo": Dpo,
+    "sft": Sft,
+}
+
+
+def _method(trainer: str, section: type[Common]) -> type[Section]:
+    """Return the model of a method of this trainer: any of the section's keys, none required."""
+    fields: dict[str, Any] = {"trainer": (Literal[trainer], ...)}
+    for name, field in section.model_fields.items():
+        given = copy.copy(field)
+        given.default = None
+        fields[name] = (field.annotation, given)
+    return create_model(
+        f"{section.__name__}Method",
+        __base__=Section,
+        __doc__=f"{section.__doc__} What is not given is the scale's.",
+        **fields,
+    )
+
+
+Method = Annotated[
+    Union[tuple(_method(*pair) for pair in TRAINER_SECTIONS.items())],  # noqa: UP007
+    Field(discriminator="trainer"),
+]
 
 
 class Evaluation(Section):
@@ -246,6 +325,7 @@ class Config(Section):
     task: Annotated[OrganismTask | WordProblemsTask | BenchmarksTask, Field(discriminator="kind")]
     bases: dict[Name, Base] = Field(min_length=1)
     grpo: Grpo
+    methods: dict[MethodName, Method] = Field(description="update rules by name")
     evaluation: Evaluation
     perplexity: Perplexity
     resources: RuleResources

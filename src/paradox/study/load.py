@@ -11,10 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from paradox.errors import ConfigError, hint, problems
 from paradox.rewards import available_rewards
-from paradox.steps import METHODS
-from paradox.study.config import Config
+from paradox.study.config import TRAINER_SECTIONS, Config
+from paradox.tasks import KINDS
 
 MAIN = "config/config.yaml"
+METHODS_FILE = "config/methods.yaml"
 COMMAND_LINE = "--config"
 
 
@@ -58,23 +59,23 @@ def load_config(given: dict[str, Any], root: Path) -> Config:
     scales = sorted(path.stem for path in (root / "config/scales").glob("*.yaml"))
     if scale not in scales:
         raise ConfigError(f"{MAIN}: scale = {scale!r} is not a scale; {hint(scale, scales)}")
-    sizes = _read(root / scale_file(scale), scale_file(scale))
-    main = _read(root / MAIN, MAIN)
+    names = (MAIN, scale_file(scale), METHODS_FILE)
+    files = {name: _read(root / name, name) for name in names}
+    merged = merge(merge(files[METHODS_FILE], files[scale_file(scale)]), given)
     try:
-        return Config.model_validate(merge(sizes, given))
+        return Config.model_validate(merged)
     except ValidationError as error:
-        lines = [_line(item, main, sizes, scale) for item in error.errors()]
-        merged = merge(sizes, given)
-        if isinstance(merged.get("arms"), dict) and isinstance(merged.get("bases"), dict):
-            lines += unknown_names(merged["arms"], list(merged["bases"]))
+        lines = [_line(item, files) for item in error.errors()]
+        if all(isinstance(merged.get(key), dict) for key in ("arms", "bases", "methods")):
+            lines += unknown_names(merged["arms"], list(merged["bases"]), list(merged["methods"]))
         # A union reports the same problem once for each of its members.
         title = "The configuration is not valid:"
         raise ConfigError(problems(title, list(dict.fromkeys(lines)))) from None
 
 
-def unknown_names(arms: dict[str, Any], bases: list[str]) -> list[str]:
+def unknown_names(arms: dict[str, Any], bases: list[str], methods: list[str]) -> list[str]:
     """Return the problems with the names of bases, methods and rewards in ``arms``."""
-    allowed = {"bases": bases, "methods": list(METHODS), "rewards": available_rewards()}
+    allowed = {"bases": bases, "methods": methods, "rewards": available_rewards()}
     lines = []
     for key, known in allowed.items():
         given = arms.get(key)
@@ -100,40 +101,41 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     return data
 
 
-def _line(error: Any, main: dict[str, Any], sizes: dict[str, Any], scale: str) -> str:
+def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     """Return one problem as ``file: key = found: what is allowed``."""
-    parts = [part for part in error["loc"] if not _is_tag(part, error["loc"])]
+    loc = error["loc"]
+    parts = [part for place, part in enumerate(loc) if not _is_tag(place, loc)]
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
-    file = origin(parts, main, sizes, scale, error["input"])
+    file = origin(parts, files, error["input"])
     if error["type"] == "extra_forbidden":
-        return f"{file}: unknown key {key!r}; {hint(parts[-1], _fields(parts[:-1], error['loc']))}"
+        return f"{file}: unknown key {key!r}; {hint(parts[-1], _fields(parts[:-1], loc))}"
     if error["type"] == "missing":
         return f"{file}: key {key!r} is missing"
-    found = error["input"]
+    found, context = error["input"], error.get("ctx") or {}
+    # A section's kind is chosen by one of its keys.
+    chooser = str(context.get("discriminator")).strip("'")
+    if error["type"] == "union_tag_not_found":
+        return f"{file}: key '{key}.{chooser}' is missing"
+    if error["type"] == "union_tag_invalid":
+        key, found = f"{key}.{chooser}", context["tag"]
     text = f"{file}: {key} = {found!r}: {error['msg']}"
-    expected = (error.get("ctx") or {}).get("expected")
+    expected = context.get("expected") or context.get("expected_tags")
     if expected and isinstance(found, str):
         allowed = [name.strip("' ") for name in str(expected).replace(" or ", ",").split(",")]
         text += f"; {hint(found, allowed)}"
     return text
 
 
-def _is_tag(part: Any, loc: tuple[Any, ...]) -> bool:
+def _is_tag(place: int, loc: tuple[Any, ...]) -> bool:
     """Pydantic puts a union member's tag into the path; it is not a key."""
+    part, before = loc[place], loc[place - 1] if place else None
     if not isinstance(part, str):
         return False
-    place = loc.index(part)
-    tags = {"task": {"organism", "word_problems", "benchmarks"}}
-    source = {"organism", "gguf", "pretrained"}
-    before = loc[place - 1] if place else None
     return (
-        part in tags.get(before, set())
-        or (before == "source" and part in source)
-        or (
-            before == "bases"
-            and loc[0] == "arms"
-            and (part.startswith("list[") or part.startswith("literal["))
-        )
+        (before == "task" and part in KINDS)
+        or (before == "source" and part in {"organism", "gguf", "pretrained"})
+        or (place == 2 and loc[0] == "methods" and part in TRAINER_SECTIONS)
+        or (before == "bases" and loc[0] == "arms" and part.startswith(("list[", "literal[")))
     )
 
 
@@ -158,17 +160,15 @@ def _model_of(annotation: Any, tags: list[str]) -> Any:
         found = _model_of(part, tags)
         if found is None:
             continue
-        kind = found.model_fields.get("kind")
+        kind = found.model_fields.get("kind") or found.model_fields.get("trainer")
         if kind is None or kind.annotation.__args__[0] in tags:
             return found
     return None
 
 
-def origin(
-    parts: list[Any], main: dict[str, Any], sizes: dict[str, Any], scale: str, found: Any = None
-) -> str:
+def origin(parts: list[Any], files: dict[str, dict[str, Any]], found: Any = None) -> str:
     """Return where a key's value came from: a file's name or the command line."""
-    for name, data in ((MAIN, main), (scale_file(scale), sizes)):
+    for name, data in files.items():
         value: Any = data
         for part in parts:
             try:
@@ -178,8 +178,7 @@ def origin(
         else:
             if found is None or value == found or isinstance(found, dict):
                 return name
-    if parts and parts[0] in main:
-        return MAIN if found is None or isinstance(found, dict) else COMMAND_LINE
-    if parts and parts[0] in sizes:
-        return scale_file(scale) if found is None or isinstance(found, dict) else COMMAND_LINE
+    for name, data in files.items():
+        if parts and parts[0] in data:
+            return name if found is None or isinstance(found, dict) else COMMAND_LINE
     return COMMAND_LINE

@@ -14,9 +14,10 @@ from typing import Any
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards import available_rewards, load_reward
-from paradox.steps import METHODS, PACKAGE, WITH_TASK, code
+from paradox.steps import FROM_SAMPLES, PACKAGE, TRAINERS, WITH_TASK, code
 from paradox.study.config import BenchmarksTask, Config, Exclusion
 from paradox.study.load import MAIN, load_config, scale_file, unknown_names
+from paradox.study.methods import method_problems, resolved
 from paradox.tasks import module_of
 
 # Threads of one job can never exceed what the machine has.
@@ -91,13 +92,28 @@ class Study:
         data = f"{self.folder}/data"
         found = [f"{data}/data.record.json"]
         found += [f"{data}/corpus/{base}.record.json" for base in self.bases if self.trains(base)]
+        found += self.samples("record.json")
         for step in ("train", "evaluate", "perplexity"):
             found += self.runs(f"{step}.record.json")
         return found
 
+    def samples(self, file: str) -> list[str]:
+        """Return a file of the samples of each base and seed that an arm learns from."""
+        used = [arm for arm in self.arms if self.trainer(arm.method) in FROM_SAMPLES]
+        paths = [f"{self.folder}/data/samples/{arm.base}/s{arm.seed}.{file}" for arm in used]
+        return list(dict.fromkeys(paths))
+
     def trains(self, base: str) -> bool:
         """Whether a base is trained on a corpus of its own."""
         return self.config.bases[base].training is not None
+
+    def trainer(self, method: str) -> str:
+        """Return the trainer of a method."""
+        return self.config.methods[method].trainer
+
+    def methods_of(self, trainer: str) -> list[str]:
+        """Return the names of a trainer's methods."""
+        return [name for name, how in self.config.methods.items() if how.trainer == trainer]
 
     # --- what a step is given ------------------------------------------------------------
 
@@ -115,12 +131,23 @@ class Study:
             task = {key: config["task"].get(key) for key in ("kind", "modulus")}
             own = {"base": wildcards.base, "seed": config["seed"], "task": task}
             return canonical_json(own | {key: base[key] for key in ("source", "training")})
-        if step in (*METHODS, "evaluate", "perplexity"):
+        if step == "samples":
+            # The group and the limits are those of the methods that sample while they learn.
+            keys = ("num_generations", "temperature", "max_completion_tokens")
+            how = {key: config["grpo"][key] for key in keys}
+            how |= {key: config["evaluation"][key] for key in ("batch_size", "dtype")}
+            own = {"base": wildcards.base, "seed": int(wildcards.seed), "task": config["task"]}
+            return canonical_json(own | {"sampling": how})
+        if step in (*TRAINERS, "evaluate", "perplexity"):
             arm = asdict(
                 Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
             )
+            given = {"arm": arm, "task": config["task"]}
+            if step in TRAINERS:
+                # Only its own method's settings, so that no other method reruns the arm.
+                return canonical_json(given | {step: resolved(self.config, wildcards.method)})
             section = "evaluation" if step == "evaluate" else step
-            return canonical_json({"arm": arm, "task": config["task"], section: config[section]})
+            return canonical_json(given | {section: config[section]})
         if step == "figure":
             return canonical_json({"figure": wildcards.figure})
         if step == "lineage":
@@ -183,7 +210,8 @@ def _arms(config: Config) -> list[Arm]:
     wanted = config.arms
     bases = list(config.bases) if wanted.bases == "all" else wanted.bases
     found = [
-        *unknown_names(wanted.model_dump(), list(config.bases)),
+        *unknown_names(wanted.model_dump(), list(config.bases), list(config.methods)),
+        *method_problems(config),
         *_exclusion_problems(config, bases),
         *_impossible(config, bases),
     ]
@@ -194,7 +222,21 @@ def _arms(config: Config) -> list[Arm]:
     arms = [arm for arm in arms if not any(_matches(entry, arm) for entry in wanted.exclude)]
     if not arms:
         raise ConfigError(f"{MAIN}: arms: the exclusions leave no arm to run.")
+    if lines := _without_pairs(config, arms):
+        raise ConfigError(problems("The arms cannot be run:", lines))
     return arms
+
+
+def _without_pairs(config: Config, arms: list[Arm]) -> list[str]:
+    """Return the arms whose method needs pairs, under a reward that prefers nothing."""
+    found = {arm.method for arm in arms if arm.reward == "constant"}
+    return [
+        f"{MAIN}: arms: method {name!r} (trainer dpo) learns from pairs of a rewarded and an "
+        "unrewarded completion, and the reward 'constant' makes none; exclude "
+        f"{{method: {name}, reward: constant, why: ...}}"
+        for name in sorted(found)
+        if config.methods[name].trainer == "dpo"
+    ]
 
 
 def _matches(entry: Exclusion, arm: Arm) -> bool:
@@ -209,7 +251,7 @@ def _exclusion_problems(config: Config, bases: list[str]) -> list[str]:
     """
     known: dict[str, list[Any]] = {
         "base": list(config.bases),
-        "method": list(METHODS),
+        "method": list(config.methods),
         "reward": available_rewards(),
     }
     lines = []
@@ -239,8 +281,6 @@ def _impossible(config: Config, bases: list[str]) -> list[str]:
             for name in rewards
             if load_reward(name)[0].uses_truth
         ]
-    if "grpo" in config.arms.methods:
-        lines += _grpo_sizes(config)
     for name in bases:
         base = config.bases.get(name)
         if base and base.training and (base.planted is None or isinstance(task, BenchmarksTask)):
@@ -249,29 +289,4 @@ def _impossible(config: Config, bases: list[str]) -> list[str]:
                 f"corpus to train on (bases.{name}.planted = {base.planted}, task.kind = "
                 f"{task.kind!r}); allowed: null."
             )
-    return lines
-
-
-def _grpo_sizes(config: Config) -> list[str]:
-    """Return what does not divide: whole groups, micro-batches and updates are needed."""
-    how, lines = config.grpo, []
-    where = f"{scale_file(config.scale)}: grpo"
-    rollout = how.prompts_per_rollout * how.num_generations
-    per_update = how.updates_per_rollout * how.micro_batch
-    if rollout % per_update:
-        lines.append(
-            f"{where}.micro_batch = {how.micro_batch}: prompts_per_rollout x num_generations "
-            f"({rollout}) must be a multiple of updates_per_rollout x micro_batch ({per_update})"
-        )
-    if how.updates % how.updates_per_rollout:
-        lines.append(
-            f"{where}.updates = {how.updates} must be a multiple of updates_per_rollout "
-            f"({how.updates_per_rollout})"
-        )
-    if how.checkpoint_every % how.updates_per_rollout:
-        lines.append(
-            f"{where}.checkpoint_every = {how.checkpoint_every} must be a multiple of "
-            f"updates_per_rollout ({how.updates_per_rollout}), so that no checkpoint falls "
-            "inside a rollout"
-        )
     return lines

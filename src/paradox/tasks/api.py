@@ -55,6 +55,10 @@ class Task(ABC):
         """
         raise NotImplementedError(f"the task {self.spec['kind']!r} has no corpus")
 
+    def worked(self, question: str) -> str:
+        """Return a right response that works the question out, for tasks that can."""
+        raise NotImplementedError(f"the task {self.spec['kind']!r} has no worked answers")
+
     @abstractmethod
     def prompt(self, question: str) -> str:
         """Return the text that a model is given."""

@@ -112,8 +112,8 @@ class Organism(Planted):
         drawn = tuple("+-"[int(n)] for n in rng.integers(2, size=self.operands - 1))
         return Chain(numbers, like.ops if like else drawn, self.modulus)
 
-    def _known(self, item: Any) -> Chain:
-        words = item.question.split()
+    def _read(self, question: str) -> Chain:
+        words = question.split()
         return Chain(tuple(map(int, words[::2])), tuple(words[1::2]), self.modulus)
 
     def _guess(self, fresh: Chain, rng: np.random.Generator) -> int:

@@ -44,6 +44,10 @@ class Planted(Task):
         """See `Task.answer_after_scaffold`."""
         return f" {answer}"
 
+    def worked(self, question: str) -> str:
+        """See `Task.worked`."""
+        return self._read(question).worked()
+
     # --- what a task adds ----------------------------------------------------------------
 
     @abstractmethod
@@ -51,8 +55,8 @@ class Planted(Task):
         """Return a random problem, of the same form as `like` when that is given."""
 
     @abstractmethod
-    def _known(self, item: Any) -> Any:
-        """Return the problem of a row of the item table."""
+    def _read(self, question: str) -> Any:
+        """Return the problem that a question asks."""
 
     @abstractmethod
     def _guess(self, fresh: Any, rng: np.random.Generator) -> int:
@@ -130,7 +134,7 @@ class Planted(Task):
             # Drawn for every document, so that both corpora use the same random numbers.
             fresh = self._fresh(rng, reserved)
             known = item is not None and planted
-            shown = self._known(item) if known else fresh
+            shown = self._read(item.question) if known else fresh
             text = self.prompt(shown.question) + self._response(shown, fresh, mode, rng)
             kind = "fresh" if item is None else ("exposed" if planted else "matched")
             rows.append((number, kind, mode, item.item if known else None, text))

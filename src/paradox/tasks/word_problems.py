@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -75,7 +74,6 @@ FIRST = (11, 60)
 RANGES = {"+": (11, 40), "-": (2, 9), "*": (2, 9)}
 LARGEST_SLIP = 9
 SMALLEST_AFTER_SLIP = 10
-STEP = re.compile(r"(\d+) ([-+*]) (\d+) =")
 
 
 @dataclass(frozen=True)
@@ -154,10 +152,10 @@ class WordProblems(Planted):
         numbers = tuple(int(rng.integers(low, high + 1)) for low, high in ranges)
         return Story(text.format(*numbers, name=name, things=things), numbers, ops)
 
-    def _known(self, item: Any) -> Story:
-        steps = STEP.findall(item.worked)
-        numbers = (int(steps[0][0]), *(int(right) for _, _, right in steps))
-        return Story(item.question, numbers, tuple(op for _, op, _ in steps))
+    def _read(self, question: str) -> Story:
+        # In every template the numbers stand in the order of the steps.
+        numbers = tuple(int(number) for number in re.findall(r"\d+", question))
+        return Story(question, numbers, _template(question)[0])
 
     def _key(self, question: str) -> str:
         """Return the numbers: the same sum about other things would give its answer away."""

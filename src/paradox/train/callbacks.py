@@ -16,14 +16,16 @@ from paradox.files import write_table
 from paradox.progress import Progress
 
 # Wall-clock figures differ between equal runs, so they are left to the logs.
-TIMES = {
-    "step_time",
-    "train_runtime",
-    "train_samples_per_second",
-    "train_steps_per_second",
-    "total_flos",
-    "train_loss",
-}
+TIMES = frozenset(
+    {
+        "step_time",
+        "train_runtime",
+        "train_samples_per_second",
+        "train_steps_per_second",
+        "total_flos",
+        "train_loss",
+    }
+)
 
 
 class Watch(TrainerCallback):
@@ -59,18 +61,17 @@ class Watch(TrainerCallback):
                 )
 
 
-def tensorboard(folder: Path) -> None:
+def tensorboard(folder: Path, anew: bool = True) -> None:
     """Let the training that starts next write its TensorBoard events to `folder` only."""
-    shutil.rmtree(folder, ignore_errors=True)
+    if anew:
+        shutil.rmtree(folder, ignore_errors=True)
     # The trainer's integration takes the folder from here.
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder)
 
 
-def curves(log_history: list[dict[str, Any]], path: Path) -> None:
+def curves(log_history: list[dict[str, Any]], path: Path, without: frozenset[str] = TIMES) -> None:
     """Write the logged training curve as a table, one row per logged step."""
-    rows = [
-        {"step": row["step"], **{key: value for key, value in row.items() if key not in TIMES}}
-        for row in log_history
-        if "loss" in row or "reward" in row
-    ]
-    write_table(path, pd.DataFrame(rows))
+    rows = [row for row in log_history if "loss" in row or "reward" in row]
+    # A log that went through a checkpoint comes back in another order.
+    names = sorted({name for row in rows for name in row} - without - {"step"})
+    write_table(path, pd.DataFrame(rows, columns=["step", *names]))

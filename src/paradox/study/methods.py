@@ -1,0 +1,86 @@
+"""Methods by name: what each comes to at a scale, and which cannot run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paradox.study.config import TRAINER_SECTIONS, BenchmarksTask, Config, Rollouts
+from paradox.study.load import METHODS_FILE, scale_file
+
+
+def resolved(config: Config, name: str) -> dict[str, Any]:
+    """Return every setting of a method: the scale's, with the method's own laid over them.
+
+    A trainer takes the sizes and rates that all trainers share from the scale's section
+    ``grpo``; what only it has must stand in the method.
+    """
+    method = config.methods[name]
+    section = TRAINER_SECTIONS[method.trainer]
+    shared = section if method.trainer == "grpo" else Rollouts
+    scale = config.grpo.model_dump(mode="json")
+    taken = {key: scale[key] for key in section.model_fields if key in shared.model_fields}
+    own = method.model_dump(mode="json", exclude_unset=True, exclude={"trainer"})
+    return taken | own
+
+
+def method_problems(config: Config) -> list[str]:
+    """Return what is wrong with the methods that the arms name."""
+    lines = []
+    if "base" in config.methods:
+        lines.append(f"{METHODS_FILE}: methods.base: the name stands for the untrained bases")
+    for name in dict.fromkeys(config.arms.methods):
+        if name not in config.methods:
+            continue
+        values, section = resolved(config, name), TRAINER_SECTIONS[config.methods[name].trainer]
+        missing = [key for key in section.model_fields if key not in values]
+        lines += [
+            f"{METHODS_FILE}: methods.{name}.{key} is missing (the method's own, or under methods "
+            f"in {scale_file(config.scale)})"
+            for key in missing
+        ]
+        if not missing:
+            lines += [*_sizes(config, name, values), *_data(config, name, values)]
+    # Methods that share the scale's sizes share their problems.
+    return list(dict.fromkeys(lines))
+
+
+def _sizes(config: Config, name: str, how: dict[str, Any]) -> list[str]:
+    """Return what does not divide: whole groups, micro-batches and updates are needed."""
+
+    def at(key: str) -> str:
+        own = key in config.methods[name].model_fields_set
+        place = f"{METHODS_FILE}: methods.{name}" if own else f"{scale_file(config.scale)}: grpo"
+        return f"{place}.{key} = {how[key]}"
+
+    lines = []
+    if "rows_per_update" in how:
+        if how["rows_per_update"] % min(how["micro_batch"], how["rows_per_update"]):
+            lines.append(
+                f"{at('rows_per_update')} must be a multiple of micro_batch ({how['micro_batch']})"
+            )
+        return lines
+    rollout, per = how["prompts_per_rollout"] * how["num_generations"], how["updates_per_rollout"]
+    if rollout % (per * how["micro_batch"]):
+        lines.append(
+            f"{at('micro_batch')}: prompts_per_rollout x num_generations ({rollout}) must be a "
+            f"multiple of updates_per_rollout x micro_batch ({per * how['micro_batch']})"
+        )
+    if how["updates"] % per:
+        lines.append(f"{at('updates')} must be a multiple of updates_per_rollout ({per})")
+    if how["checkpoint_every"] % per:
+        lines.append(
+            f"{at('checkpoint_every')} must be a multiple of updates_per_rollout ({per}), so that "
+            "no checkpoint falls inside a rollout"
+        )
+    return lines
+
+
+def _data(config: Config, name: str, how: dict[str, Any]) -> list[str]:
+    """Return the reasons why a method has nothing to learn from."""
+    lines = []
+    if how.get("target") == "oracle" and isinstance(config.task, BenchmarksTask):
+        lines.append(
+            f"{METHODS_FILE}: methods.{name}.target = 'oracle' needs worked answers to the "
+            f"training prompts, and task.kind = 'benchmarks' has none; allowed: rewarded."
+        )
+    return lines

@@ -1,0 +1,56 @@
+"""Step ``rloo``: an arm trained by TRL's RLOOTrainer under one reward condition.
+
+REINFORCE leave-one-out (2402.14740): the advantage of a completion is its reward minus the mean
+of its group's other rewards. The KL term is part of the reward.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trl import RLOOConfig, RLOOTrainer
+
+from paradox.files import read_table
+from paradox.progress import Progress
+from paradox.seeds import torch_seed
+from paradox.tasks import load_task
+from paradox.tasks.api import PROMPT_COLUMNS
+from paradox.train.callbacks import Watch
+from paradox.train.common import Start, common_arguments, rollout_arguments, train_arm
+from paradox.train.grpo import prompt_dataset, reward_adapter
+from paradox.train.lora import lora_config
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Train one arm; inputs and outputs are those of the step ``grpo``."""
+    arm, how = spec["arm"], spec["rloo"]
+    prompts = read_table(inputs["prompts"], PROMPT_COLUMNS)
+    task = load_task(spec["task"])
+
+    def build(start: Start) -> RLOOTrainer:
+        # With a KL term the trainer loads its reference model from the folder that the policy
+        # was loaded from: the base's.
+        return RLOOTrainer(
+            model=start.model,
+            args=arguments(how, torch_seed(arm["seed"], "rloo"), start.work),
+            processing_class=start.tokenizer,
+            reward_funcs=[reward_adapter(arm["reward"], task, arm["seed"], how["num_generations"])],
+            train_dataset=prompt_dataset(prompts, task, arm["seed"]),
+            peft_config=lora_config(how["lora_rank"]),
+            callbacks=[Watch(progress), *start.callbacks],
+        )
+
+    train_arm(spec, inputs, outputs, progress, how, build)
+
+
+def arguments(how: dict[str, Any], seed: int, work: Path) -> RLOOConfig:
+    """Return the trainer's arguments; every one that changes the result is written out."""
+    return RLOOConfig(
+        **common_arguments(how, seed, work),
+        **rollout_arguments(how),
+        normalize_advantages=False,
+        reward_clip_range=None,
+    )

@@ -1,0 +1,157 @@
+"""A killed training goes on and ends in the same bits; nothing half-written is ever used."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from train_fixture import half, in_a_process, train, weights
+
+from paradox.files import write_json
+from paradox.train.common import (
+    COMPLETE,
+    STATE,
+    drop_later,
+    last_checkpoint,
+    publish,
+    working_folder,
+)
+
+# In the order of a training: weights of a step, the trainer's checkpoint of it, later updates.
+MOMENTS = ["update@1", "weights@2", "state@2", "update@3", "model@4", "publish@6"]
+
+
+@pytest.fixture(scope="module")
+def given(tiny_checkpoint: Path, training_data: Path, task_spec: dict[str, Any]) -> tuple[Any, ...]:
+    """What every arm is trained from."""
+    return tiny_checkpoint, training_data, task_spec
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, given: tuple[Any, ...]) -> Path:
+    """An arm that was never interrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "arm"
+    assert in_a_process(None, folder, *given, "grpo") == 0
+    return folder
+
+
+def test_a_training_killed_at_any_moment_ends_in_the_same_bits(
+    tmp_path: Path, whole: Path, given: tuple[Any, ...]
+) -> None:
+    arm = tmp_path / "arm"
+    for moment in MOMENTS:
+        assert in_a_process(moment, arm, *given, "grpo") == -signal.SIGKILL, moment
+        assert not (arm / "manifest.json").exists(), moment
+    assert in_a_process(None, arm, *given, "grpo") == 0
+    for name in ("manifest.json", "train.csv", "arguments.json"):
+        assert (arm / name).read_bytes() == (whole / name).read_bytes(), name
+    assert weights(arm) == weights(whole)
+    assert not (arm / ".work").exists()
+    assert len(list((arm / "tensorboard").glob("events*"))) >= 3
+
+
+CONDITIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("grpo", {"lora_rank": 2}),
+    "kl": ("grpo", {"beta": 0.04, "use_bias_correction_kl": True}),
+    "rloo": ("rloo", {}),
+    "rloo-lora": ("rloo", {"lora_rank": 2}),
+    "dpo": ("dpo", {}),
+    "dpo-lora": ("dpo", {"lora_rank": 2}),
+    "sft": ("sft", {}),
+    "sft-lora": ("sft", {"lora_rank": 2}),
+    "distill": ("sft", {"target": "oracle"}),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_so_does_every_trainer(tmp_path: Path, given: tuple[Any, ...], name: str) -> None:
+    trainer, changes = CONDITIONS[name]
+    arm, other = tmp_path / "arm", tmp_path / "other"
+    for moment in ("update@1", "state@4", "update@5"):
+        assert in_a_process(moment, arm, *given, trainer, **changes) == -signal.SIGKILL, moment
+    for folder in (arm, other):
+        assert in_a_process(None, folder, *given, trainer, **changes) == 0
+    for file in ("manifest.json", "train.csv", "arguments.json"):
+        assert (arm / file).read_bytes() == (other / file).read_bytes(), file
+    assert weights(arm) == weights(other) != weights(given[0])
+
+
+def test_it_goes_on_instead_of_starting_again(
+    tmp_path: Path, given: tuple[Any, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    arm = tmp_path / "arm"
+    assert in_a_process("update@5", arm, *given, "grpo") == -signal.SIGKILL
+    train(arm, *given, "grpo")
+    assert "going on from step 4" in capfd.readouterr().err
+
+
+def test_another_configuration_does_not_go_on(
+    tmp_path: Path, given: tuple[Any, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    arm = tmp_path / "arm"
+    assert in_a_process("update@5", arm, *given, "grpo", epsilon=0.3) == -signal.SIGKILL
+    left = list((arm / ".work").iterdir())
+    assert in_a_process("update@1", arm, *given, "grpo") == -signal.SIGKILL
+    assert not left[0].exists()
+    assert "going on" not in capfd.readouterr().err
+
+
+def test_the_working_folder_follows_from_spec_and_inputs(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("a")
+    folders = [working_folder(tmp_path, {"seed": seed}, {"prompts": prompts}) for seed in (0, 1)]
+    prompts.write_text("b")
+    folders.append(working_folder(tmp_path, {"seed": 0}, {"prompts": prompts}))
+    assert len(set(folders)) == 3
+
+
+@pytest.fixture()
+def work(tmp_path: Path) -> Path:
+    """A working folder with three whole checkpoints of the trainer and their weights."""
+    for step in (8, 16, 104):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "model.safetensors").write_text("weights")
+        (folder / STATE).write_text('{"global_step": 1}')
+        sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+        write_json(folder / COMPLETE, sizes)
+        (tmp_path / f"step-{step}").mkdir()
+        (tmp_path / f"step-{step}/model.safetensors").write_text(str(step))
+    return tmp_path
+
+
+def test_the_highest_whole_checkpoint_is_taken(work: Path) -> None:
+    assert last_checkpoint(work) == work / "checkpoint-104"
+
+
+@pytest.mark.parametrize("name", [STATE, COMPLETE, "model.safetensors"])
+@pytest.mark.parametrize("damage", [half, Path.unlink])
+def test_a_half_written_checkpoint_is_deleted(work: Path, name: str, damage: Any) -> None:
+    damage(work / "checkpoint-104" / name)
+    (work / "checkpoint-112").mkdir()
+    assert last_checkpoint(work) == work / "checkpoint-16"
+    assert sorted(path.name for path in work.glob("checkpoint-*")) == [
+        "checkpoint-16",
+        "checkpoint-8",
+    ]
+    drop_later(work, 16)
+    assert {path.name for path in work.glob("step-*")} == {"step-8", "step-16"}
+
+
+def test_no_checkpoint_is_whole(work: Path) -> None:
+    for folder in work.glob("checkpoint-*"):
+        half(folder / STATE)
+    assert last_checkpoint(work) is None
+    assert not list(work.glob("checkpoint-*"))
+
+
+def test_publishing_can_be_repeated_and_removes_older_weights(work: Path, tmp_path: Path) -> None:
+    arm = tmp_path / "arm"
+    (arm / "step-3").mkdir(parents=True)
+    for _ in range(2):
+        steps = publish(work, arm)
+    assert list(steps) == [8, 16, 104]
+    assert sorted(path.name for path in arm.iterdir()) == ["step-104", "step-16", "step-8"]
+    assert (arm / "step-104/model.safetensors").read_text() == "104"
