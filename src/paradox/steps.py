@@ -10,11 +10,12 @@ PACKAGE = Path(__file__).parent
 # A training method is a step of its own, so that editing one leaves the others' arms alone.
 METHODS = {"grpo": "paradox.train.grpo"}
 # These steps load the module of the scale's task.
-WITH_TASK = ("data", "corpus", *METHODS, "evaluate", "perplexity")
+WITH_TASK = ("data", "corpus", "votes", *METHODS, "evaluate", "perplexity")
 STEPS = {
     "data": "paradox.tasks.data",
     "corpus": "paradox.tasks.corpus",
     "base": "paradox.train.base",
+    "votes": "paradox.evaluate.votes",
     **METHODS,
     "evaluate": "paradox.evaluate.sampling",
     "perplexity": "paradox.mechanisms.perplexity",
@@ -25,7 +26,7 @@ STEPS = {
     "lineage": "paradox.figures.lineage",
 }
 # These steps compute with PyTorch; the others start in a fraction of a second.
-NUMERIC = {"base", *METHODS, "evaluate", "perplexity"}
+NUMERIC = {"base", "votes", *METHODS, "evaluate", "perplexity"}
 
 
 def determinism(step: str, device: str) -> str:
@@ -43,8 +44,8 @@ def code(step: str, *loaded: str) -> list[str]:
     """Return the package's files that a step's module imports, directly or not, sorted.
 
     Paths are relative to the working directory when they lie below it. `loaded` names modules
-    that the step loads by name. The reward file of an arm is not among them: the workflow lists
-    it as an input of its own.
+    that the step loads by name. The reward files of an arm are not among them: the workflow
+    lists them as inputs of their own.
     """
     found: set[Path] = set()
     waiting = [_file(module) for module in (STEPS[step], *loaded)]

@@ -50,8 +50,10 @@ for _method in METHODS:
                 "results/{scale}/runs/{base}/base/none/s0/train.record.json",
                 "results/{scale}/data/data.record.json",
             ],
-            # The only file that belongs to one reward condition alone.
-            reward=STUDY.reward_file,
+            # The only files that belong to one reward condition alone.
+            reward=STUDY.reward_files,
+            votes=STUDY.votes,
+            votes_record=lambda w: STUDY.votes(w, "record.json"),
             code=STUDY.code(_method),
             lock=LOCK,
         output:
@@ -72,12 +74,15 @@ for _method in METHODS:
             gpu=STUDY.need("train", "gpu"),
         params:
             spec=lambda w: STUDY.spec(w.method, w),
+            reward=lambda w, input: [f"reward+={path}" for path in input.reward],
+            votes=lambda w, input: f"votes={input.votes}" if input.votes else "",
             disk=STUDY.need("train", "disk_mb"),
         shell:
             "python -m paradox run {wildcards.method} --spec {params.spec:q}"
             " --label 'train {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-            " --in base={input.base} prompts={input.prompts} reward={input.reward}"
+            " --in base={input.base} prompts={input.prompts}"
+            " {params.reward} {params.votes}"
             " --out manifest={output.manifest} curves={output.curves} arguments={output.arguments}"
-            " --producers {input.records}"
+            " --producers {input.records} {input.votes_record}"
             " --code {input.code} --lock {input.lock} --record {output.record}"
             " --threads {threads} --disk-mb {params.disk} --log {log}"

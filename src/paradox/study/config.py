@@ -18,6 +18,7 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+RewardName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -42,9 +43,20 @@ class Arms(Section):
 
     bases: list[str] | Literal["all"] = Field(description="names from the scale, or all of them")
     methods: list[str] = Field(min_length=1, description="update rules")
-    rewards: list[str] = Field(min_length=1, description="files in src/paradox/rewards")
+    rewards: list[str] = Field(
+        min_length=1, description="files in src/paradox/rewards, or names of the section rewards"
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="training seeds")
     exclude: list[Exclusion] = Field(description="cells left out, each with its reason")
+
+
+class NamedReward(Section):
+    """A reward condition made from files: a file with parameters, or a compound of binary ones."""
+
+    file: str | None = Field(None, description="a file in src/paradox/rewards")
+    parameters: dict[str, float] = Field({}, description="of the file; others keep their default")
+    all: list[str] = Field([], description="a compound pays when all of these pay")
+    none: list[str] = Field([], description="and none of these does")
 
 
 class Statistics(Section):
@@ -197,6 +209,16 @@ class Grpo(Section):
     checkpoint_every: Positive = Field(description="updates between two checkpoints")
 
 
+class Votes(Section):
+    """Majority votes of the untrained base on the training prompts."""
+
+    samples: Positive = Field(description="per prompt")
+    temperature: Rate
+    max_tokens: Positive
+    batch_size: Positive
+    dtype: Dtype
+
+
 class Evaluation(Section):
     """Sampling on the items."""
 
@@ -240,12 +262,14 @@ class Config(Section):
 
     scale: Name = Field(description="a file in config/scales")
     arms: Arms
+    rewards: dict[RewardName, NamedReward] = Field(description="reward conditions by name")
     statistics: Statistics
     contrast: Contrast
     seed: int = Field(ge=0, description="seed of the data and of the bases")
     task: Annotated[OrganismTask | WordProblemsTask | BenchmarksTask, Field(discriminator="kind")]
     bases: dict[Name, Base] = Field(min_length=1)
     grpo: Grpo
+    votes: Votes
     evaluation: Evaluation
     perplexity: Perplexity
     resources: RuleResources

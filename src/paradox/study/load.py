@@ -66,15 +66,20 @@ def load_config(given: dict[str, Any], root: Path) -> Config:
         lines = [_line(item, main, sizes, scale) for item in error.errors()]
         merged = merge(sizes, given)
         if isinstance(merged.get("arms"), dict) and isinstance(merged.get("bases"), dict):
-            lines += unknown_names(merged["arms"], list(merged["bases"]))
+            named = merged.get("rewards")
+            named = list(named) if isinstance(named, dict) else []
+            lines += unknown_names(merged["arms"], list(merged["bases"]), named)
         # A union reports the same problem once for each of its members.
         title = "The configuration is not valid:"
         raise ConfigError(problems(title, list(dict.fromkeys(lines)))) from None
 
 
-def unknown_names(arms: dict[str, Any], bases: list[str]) -> list[str]:
-    """Return the problems with the names of bases, methods and rewards in ``arms``."""
-    allowed = {"bases": bases, "methods": list(METHODS), "rewards": available_rewards()}
+def unknown_names(arms: dict[str, Any], bases: list[str], named: list[str]) -> list[str]:
+    """Return the problems with the names of bases, methods and rewards in ``arms``.
+
+    `named` are the names of the section ``rewards``.
+    """
+    allowed = {"bases": bases, "methods": list(METHODS), "rewards": [*available_rewards(), *named]}
     lines = []
     for key, known in allowed.items():
         given = arms.get(key)

@@ -12,10 +12,12 @@ from typing import Any
 
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
-from paradox.rewards import available_rewards, load_reward
+from paradox.rewards import RewardFile
+from paradox.rewards._score import Definition, files_of, loaded
 from paradox.steps import METHODS, PACKAGE, WITH_TASK, code
 from paradox.study.config import BenchmarksTask, Config, Exclusion
 from paradox.study.load import MAIN, load_config, scale_file, unknown_names
+from paradox.study.rewards import resolve, reward_names, reward_problems
 from paradox.tasks import module_of
 
 # Threads of one job can never exceed what the machine has.
@@ -63,6 +65,8 @@ class Study:
         self.scale = config.scale
         self.arms = _arms(config)
         self.bases = list(dict.fromkeys(arm.base for arm in self.arms))
+        names = dict.fromkeys(arm.reward for arm in self.arms)
+        self.definitions = {name: resolve(name, _named(config)) for name in names}
 
     @classmethod
     def load(cls, given: Mapping[str, Any], root: Path | None = None) -> Study:
@@ -90,6 +94,8 @@ class Study:
         data = f"{self.folder}/data"
         found = [f"{data}/data.record.json"]
         found += [f"{data}/corpus/{base}.record.json" for base in self.bases if self.trains(base)]
+        voting = dict.fromkeys(arm.base for arm in self.arms if self._votes(arm.reward))
+        found += [f"{data}/votes/{base}.record.json" for base in voting]
         for step in ("train", "evaluate", "perplexity"):
             found += self.runs(f"{step}.record.json")
         return found
@@ -114,12 +120,16 @@ class Study:
             task = {key: config["task"].get(key) for key in ("kind", "modulus")}
             own = {"base": wildcards.base, "seed": config["seed"], "task": task}
             return canonical_json(own | {key: base[key] for key in ("source", "training")})
+        if step == "votes":
+            return canonical_json(common | {"base": wildcards.base, "votes": config["votes"]})
         if step in (*METHODS, "evaluate", "perplexity"):
             arm = asdict(
                 Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
             )
             section = "evaluation" if step == "evaluate" else step
-            return canonical_json({"arm": arm, "task": config["task"], section: config[section]})
+            own = {"reward": self.definition(wildcards.reward)} if step in METHODS else {}
+            given = {"arm": arm, "task": config["task"], section: config[section]}
+            return canonical_json(given | own)
         if step == "figure":
             return canonical_json({"figure": wildcards.figure})
         if step == "lineage":
@@ -132,9 +142,23 @@ class Study:
         summary = {"seed": self.config.seed, "clean_base": clean[0] if clean else None}
         return canonical_json(summary | config["statistics"] | config["contrast"])
 
-    def reward_file(self, wildcards: Any) -> str:
-        """Return the file of an arm's reward condition."""
-        return f"src/paradox/rewards/{wildcards.reward}.py"
+    def definition(self, reward: str) -> Definition:
+        """Return what a reward condition is made of."""
+        return self.definitions[reward]
+
+    def reward_files(self, wildcards: Any) -> list[str]:
+        """Return the files that an arm's reward condition is made of."""
+        files = files_of(self.definition(wildcards.reward))
+        return [f"src/paradox/rewards/{file}.py" for file in files]
+
+    def votes(self, wildcards: Any, suffix: str = "csv") -> list[str]:
+        """Return the table of votes that an arm's reward needs, or its record, as a list."""
+        needed = self._votes(wildcards.reward)
+        return [f"{self.folder}/data/votes/{wildcards.base}.{suffix}"] if needed else []
+
+    def _votes(self, reward: str) -> bool:
+        files = loaded(self.definition(reward))
+        return any("votes" in file.condition.needs for file in files)
 
     def code(self, step: str) -> list[str]:
         """Return the source files whose content a step's result depends on."""
@@ -170,7 +194,8 @@ def _arms(config: Config) -> list[Arm]:
     wanted = config.arms
     bases = list(config.bases) if wanted.bases == "all" else wanted.bases
     found = [
-        *unknown_names(wanted.model_dump(), list(config.bases)),
+        *unknown_names(wanted.model_dump(), list(config.bases), list(config.rewards)),
+        *reward_problems(_named(config), f"{MAIN}: rewards"),
         *_exclusion_problems(config, bases),
         *_impossible(config, bases),
     ]
@@ -197,7 +222,7 @@ def _exclusion_problems(config: Config, bases: list[str]) -> list[str]:
     known: dict[str, list[Any]] = {
         "base": list(config.bases),
         "method": list(METHODS),
-        "reward": available_rewards(),
+        "reward": reward_names(_named(config)),
     }
     lines = []
     for index, entry in enumerate(config.arms.exclude):
@@ -212,20 +237,15 @@ def _exclusion_problems(config: Config, bases: list[str]) -> list[str]:
     return lines
 
 
+def _named(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the section ``rewards`` as plain data."""
+    return {name: given.model_dump() for name, given in config.rewards.items()}
+
+
 def _impossible(config: Config, bases: list[str]) -> list[str]:
     """Return the reasons why asked arms cannot exist."""
-    lines = []
-    rewards = [name for name in config.arms.rewards if name in available_rewards()]
+    lines = _impossible_rewards(config)
     task = config.task
-    if isinstance(task, BenchmarksTask) and task.prompts.answer_column is None:
-        blind = [name for name in available_rewards() if not load_reward(name)[0].uses_truth]
-        lines += [
-            f"{MAIN}: arms.rewards: {name!r} compares with the right answer, but "
-            f"{scale_file(config.scale)}: task.prompts.answer_column is null, so the training "
-            f"prompts have none; allowed: {', '.join(blind)}."
-            for name in rewards
-            if load_reward(name)[0].uses_truth
-        ]
     if "grpo" in config.arms.methods:
         lines += _grpo_sizes(config)
     for name in bases:
@@ -237,6 +257,47 @@ def _impossible(config: Config, bases: list[str]) -> list[str]:
                 f"{task.kind!r}); allowed: null."
             )
     return lines
+
+
+def _impossible_rewards(config: Config) -> list[str]:
+    """Return which rewards ask for what this scale's prompts or methods do not give."""
+    named, task = _named(config), config.task
+    if reward_problems(named, ""):
+        return []
+    known = {name: loaded(resolve(name, named)) for name in reward_names(named)}
+    asked = {name: known[name] for name in config.arms.rewards if name in known}
+    lines = []
+    if isinstance(task, BenchmarksTask):
+        if task.prompts.answer_column is None:
+            blind = [n for n, files in known.items() if not _some(files, "uses_truth")]
+            lines += [
+                f"{MAIN}: arms.rewards: {name!r} compares with the right answer, but "
+                f"{scale_file(config.scale)}: task.prompts.answer_column is null, so the training "
+                f"prompts have none; allowed: {', '.join(blind)}."
+                for name, files in asked.items()
+                if _some(files, "uses_truth")
+            ]
+        lines += [
+            f"{MAIN}: arms.rewards: {name!r} weighs prompts by their value, but the prompts of "
+            f"task.kind = {task.kind!r} ({scale_file(config.scale)}) have none."
+            for name, files in asked.items()
+            if any("value" in file.condition.needs for file in files)
+        ]
+    for method in config.arms.methods:
+        if getattr(getattr(config, method, None), "scale_rewards", None) == "group":
+            lines += [
+                f"{MAIN}: arms.rewards: {name!r} multiplies by a number of the prompt, but "
+                f"{scale_file(config.scale)}: {method}.scale_rewards = 'group' divides by each "
+                "prompt's standard deviation, which cancels that number exactly: the arm would "
+                "be ground_truth; allowed: batch, none."
+                for name, files in asked.items()
+                if _some(files, "scales_prompt")
+            ]
+    return lines
+
+
+def _some(files: list[RewardFile], attribute: str) -> bool:
+    return any(getattr(file.condition, attribute) for file in files)
 
 
 def _grpo_sizes(config: Config) -> list[str]:

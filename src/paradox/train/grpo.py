@@ -28,7 +28,7 @@ from paradox.files import read_table, sha256, write_json
 from paradox.models import device_name, load_model, load_tokenizer, pick_device, save_model
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest, write_manifest
-from paradox.rewards import Completion, Reward, load_reward
+from paradox.rewards._score import VOTE_COLUMNS, Scorer, prompt_facts, training_prompts
 from paradox.seeds import keyed_rng, torch_seed
 from paradox.tasks import Task, load_task
 from paradox.tasks.api import PROMPT_COLUMNS
@@ -47,9 +47,11 @@ def main(
     Parameters
     ----------
     spec
-        ``arm`` (base, method, reward, seed), ``grpo`` (sizes and rates), ``task``.
+        ``arm`` (base, method, reward, seed), ``grpo`` (sizes and rates), ``reward`` (its
+        definition), ``task``.
     inputs
-        ``base`` (the base's manifest) and ``prompts`` (csv).
+        ``base`` (the base's manifest), ``prompts`` (csv) and, for a reward that needs them,
+        ``votes`` (csv).
     outputs
         ``manifest``, ``curves`` (csv) and ``arguments`` (every trainer argument, json).
     """
@@ -61,7 +63,10 @@ def main(
     tokenizer, model = load_tokenizer(base), load_model(base, how["dtype"])
     progress.say(f"{model.num_parameters():,} parameters on {device_name(model.device)}")
     prompts = read_table(inputs["prompts"], PROMPT_COLUMNS)
-    task = load_task(spec["task"])
+    votes = read_table(inputs["votes"], VOTE_COLUMNS) if "votes" in inputs else None
+    task, facts = load_task(spec["task"]), prompt_facts(prompts, votes)
+    scorer = Scorer(spec["reward"], arm["seed"], task, facts)
+    prompts = training_prompts(spec["reward"], prompts, facts, how["prompts_per_rollout"])
     tensorboard(outputs["curves"].parent / "tensorboard")
     arguments = grpo_arguments(how, torch_seed(arm["seed"], "grpo"), work)
     saver = SaveWeights(work, how["checkpoint_every"], tokenizer)
@@ -69,7 +74,7 @@ def main(
         model=model,
         args=arguments,
         processing_class=tokenizer,
-        reward_funcs=[reward_adapter(arm["reward"], task, arm["seed"], how["num_generations"])],
+        reward_funcs=[reward_adapter(arm["reward"], scorer, how["num_generations"])],
         train_dataset=prompt_dataset(prompts, task, arm["seed"]),
         peft_config=lora_config(how["lora_rank"]),
         callbacks=[Watch(progress), saver],
@@ -151,38 +156,34 @@ def prompt_dataset(prompts: Any, task: Task, seed: int) -> Dataset:
         {
             "prompt": [task.prompt(question) for question in rows["question"]],
             "prompt_id": rows["prompt_id"].astype(str).tolist(),
-            "truth": [None if answer != answer else str(answer) for answer in rows["answer"]],
         }
     )
 
 
-def reward_adapter(name: str, task: Task, seed: int, group: int) -> Callable[..., list[float]]:
-    """Return the function that TRL calls for a whole rollout, from the one for a completion."""
-    _, reward = load_reward(name)
+def reward_adapter(name: str, scorer: Scorer, group: int) -> Callable[..., list[float]]:
+    """Return the function that TRL calls for a whole rollout.
+
+    It is the only one with a say in the advantages; shares of other kinds of completions are
+    logged as metrics, which the trainer never sees as rewards.
+    """
 
     def score(
         completions: list[str],
         prompt_id: list[str],
-        truth: list[str | None],
         trainer_state: TrainerState,
+        log_metric: Callable[[str, float], None],
         **_: Any,
     ) -> list[float]:
         # A group's rows are consecutive, also across processes.
         first = PartialState().process_index * len(completions)
-        rows = zip(completions, prompt_id, truth, strict=True)
-        return [
-            _one(reward, text, right, (seed, trainer_state.global_step, prompt, row % group), task)
-            for row, (text, prompt, right) in enumerate(rows, start=first)
-        ]
+        samples = [row % group for row in range(first, first + len(completions))]
+        read = scorer.completions(trainer_state.global_step, prompt_id, samples, completions)
+        for share, value in scorer.shares(read).items():
+            log_metric(share, value)
+        return scorer.rewards(read)
 
     score.__name__ = name
     return score
-
-
-def _one(
-    reward: Reward, text: str, truth: str | None, key: tuple[int, int, str, int], task: Task
-) -> float:
-    return reward(Completion(text=text, truth=truth, key=key, task=task))
 
 
 class SaveWeights(TrainerCallback):

@@ -1,0 +1,108 @@
+"""The section ``rewards`` of the configuration: named conditions made from reward files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from paradox.errors import hint
+from paradox.rewards import RewardFile, available_rewards, load_file
+from paradox.rewards._score import Definition
+
+# The untrained base stands in this place of every table.
+RESERVED = "none"
+Named = Mapping[str, Mapping[str, Any]]
+
+
+def reward_names(named: Named) -> list[str]:
+    """Return every name that ``arms.rewards`` may hold: files, then named conditions."""
+    return [*available_rewards(), *named]
+
+
+def resolve(name: str, named: Named) -> Definition:
+    """Return the definition of a file or of a named condition, with every parameter filled in.
+
+    It depends on nothing but that condition and the files it names.
+    """
+    given = named.get(name)
+    if given is None or given["file"]:
+        return {"all": [_entry(name, named)], "none": []}
+    return {part: [_entry(member, named) for member in given[part]] for part in ("all", "none")}
+
+
+def _entry(name: str, named: Named) -> dict[str, Any]:
+    given = named.get(name, {"file": name, "parameters": {}})
+    file = given["file"]
+    return {"file": file, "parameters": {**load_file(file).parameters, **given["parameters"]}}
+
+
+def reward_problems(named: Named, where: str) -> list[str]:
+    """Return everything that is wrong with the named conditions; `where` begins each line."""
+    files = {name: load_file(name) for name in available_rewards()}
+    lines = []
+    for name, given in named.items():
+        place = f"{where}.{name}"
+        if name in files:
+            lines.append(f"{place}: there is a reward file of this name; choose another")
+        if name == RESERVED:
+            lines.append(f"{place}: this name stands for the untrained base; choose another")
+        if given["file"] and (given["all"] or given["none"]):
+            lines.append(f"{place}: has both file and all/none; a compound names its files there")
+        elif given["file"]:
+            lines += _file_problems(place, given, files)
+        elif given["all"] or given["none"]:
+            lines += _compound_problems(place, given, named, files)
+        else:
+            lines.append(f"{place}: names nothing; needed: file, or all and none (lists of names)")
+    return lines
+
+
+def _file_problems(
+    place: str, given: Mapping[str, Any], files: Mapping[str, RewardFile]
+) -> list[str]:
+    name = given["file"]
+    if name not in files:
+        return [f"{place}.file = {name!r} is not a reward file; {hint(name, files)}"]
+    lines = []
+    for key, value in given["parameters"].items():
+        here = f"{place}.parameters.{key}"
+        if key not in files[name].parameters:
+            known = hint(key, files[name].parameters)
+            lines.append(f"{here}: {name} has no such parameter; {known}")
+            continue
+        low, high = files[name].limits[key]
+        if not low <= value <= high:
+            lines.append(f"{here} = {value}: allowed: {low:g} to {high:g}")
+    return lines
+
+
+def _compound_problems(
+    place: str, given: Mapping[str, Any], named: Named, files: Mapping[str, RewardFile]
+) -> list[str]:
+    lines = []
+    if given["parameters"]:
+        lines.append(
+            f"{place}.parameters: a compound has none; name the file with its parameters, and "
+            "that name in the compound"
+        )
+    members = [(part, index) for part in ("all", "none") for index in range(len(given[part]))]
+    simple = [*files, *(name for name, other in named.items() if other["file"])]
+    seen: set[str] = set()
+    for part, index in members:
+        member = given[part][index]
+        here = f"{place}.{part}[{index}] = {member!r}"
+        if member in seen:
+            lines.append(f"{here}: stands in this compound already")
+        seen.add(member)
+        if member in named and member not in simple:
+            lines.append(f"{here} is a compound itself; name the files it is made of")
+        elif member not in simple:
+            lines.append(f"{here} is not a reward; {hint(member, simple)}")
+        else:
+            file = files.get(named[member]["file"] if member in named else member)
+            if file and not file.condition.binary:
+                lines.append(
+                    f"{here} is not binary ({file.condition.formula}): AND and NOT are defined "
+                    "for rewards of 0 and 1 only"
+                )
+    return lines
