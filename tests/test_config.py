@@ -157,6 +157,18 @@ def test_an_arm_depends_on_its_own_definition_only(smoke_config: dict[str, Any])
     assert not [path for path in asked(smoke_config, names[:3], {}).records() if "votes" in path]
 
 
+def test_what_is_logged_belongs_to_every_arm(smoke_config: dict[str, Any]) -> None:
+    arm = SimpleNamespace(base="clean", method="grpo", reward="format", seed="0")
+    logged = {"arms": {"logged": ["majority_vote", "value_weighted", "random_30"]}}
+    study = Study.load(merge(smoke_config, logged), ROOT)
+    files = [Path(file).stem for file in study.reward_files(arm)]
+    assert files == ["format", "majority_vote", "value_weighted", "random"]
+    assert study.votes(arm) and len(json.loads(study.spec("grpo", arm))["logged"]) == 3
+    assert not Study.load(smoke_config, ROOT).votes(arm)
+    with pytest.raises(ConfigError, match=r"arms.logged\[0\] = 'fromat' is not a reward"):
+        Study.load(merge(smoke_config, {"arms": {"logged": ["fromat"]}}), ROOT)
+
+
 def test_a_scale_per_prompt_is_refused_where_it_cancels(smoke_config: dict[str, Any]) -> None:
     names = ["format", "value_weighted", "value_uniform"]
     with pytest.raises(ConfigError) as caught:

@@ -24,7 +24,7 @@ from paradox.rewards import (
     load_file,
     load_reward,
 )
-from paradox.rewards._score import Scorer, composed, loaded, prompt_facts, training_prompts
+from paradox.rewards._score import Scorer, composed, loaded, prompt_facts, shares, training_prompts
 from paradox.study.config import NamedReward
 from paradox.study.rewards import resolve
 from paradox.tasks import Task, load_task
@@ -174,7 +174,25 @@ def test_batch_form_equals_scalar_form(name: str, task: Task) -> None:
 
 def test_what_is_not_known_is_not_logged(task: Task) -> None:
     blind = completions(task, truth=None, label=None)
-    assert set(Scorer.shares(blind)) == {"share/parsable", "share/recall", "share/reason"}
+    assert set(shares(blind)) == {"parsable", "recall", "reason"}
+
+
+def test_logged_conditions_are_scored_where_they_apply(task: Task) -> None:
+    names = ["value_weighted", "majority_vote", "majority_incorrect", "random_70"]
+    logged = {name: resolve(name, NAMED) for name in names}
+    facts = {"f00001": Prompt("f00001", "5", "6", False, 0.05, 0.2, VALUES)}
+    facts["no vote"] = replace(facts["f00001"], label=None, label_correct=None)
+    facts["right"] = replace(facts["f00001"], label="5", label_correct=True)
+    scorer = Scorer(resolve("format", NAMED), 0, task, facts, logged)
+    n = len(TEXTS)
+    batch = [c for name in facts for c in scorer.completions(1, [name] * n, range(n), TEXTS)]
+    found = scorer.metrics(batch)
+    assert found["logged/value_weighted"] == pytest.approx(3 / n)
+    assert found["logged/majority_vote"] == pytest.approx(2 / n)
+    assert found["logged/majority_incorrect"] == pytest.approx(2 / n)
+    assert found["logged/random_70"] == np.mean(scored("random_70", batch))
+    nothing = [c for c in batch if c.key[2] == "no vote"]
+    assert "logged/majority_vote" not in scorer.metrics(nothing)
 
 
 def test_random_is_keyed_by_name_and_coins_of_one_completion_agree(task: Task) -> None:

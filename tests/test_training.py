@@ -61,6 +61,7 @@ def train(
     reward: str = "random",
     seed: int = 0,
     votes: Path | None = None,
+    logged: tuple[str, ...] = (),
     **changes: Any,
 ) -> Path:
     """Run the step ``grpo`` and return the arm's folder."""
@@ -75,7 +76,9 @@ def train(
     }
     folder.mkdir(parents=True, exist_ok=True)
     definition = resolve(reward, {})
-    spec = {"arm": arm, "grpo": GRPO | changes, "task": task, "reward": definition}
+    more = {name: resolve(name, {}) for name in logged}
+    spec = {"arm": arm, "grpo": GRPO | changes, "task": task}
+    spec |= {"reward": definition, "logged": more}
     inputs = {"base": base / "manifest.json", "prompts": prompts}
     if votes:
         inputs["votes"] = votes
@@ -137,12 +140,15 @@ def test_what_is_logged_changes_no_weight(
     task_spec: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    logged = train(tmp_path / "logged", tiny_checkpoint, prompts, task_spec)
-    monkeypatch.setattr(Scorer, "shares", staticmethod(lambda read: {}))
+    others = ("ground_truth", "format", "value_weighted", "constant")
+    logged = train(tmp_path / "logged", tiny_checkpoint, prompts, task_spec, logged=others)
+    monkeypatch.setattr(Scorer, "metrics", lambda self, read: {})
     silent = train(tmp_path / "silent", tiny_checkpoint, prompts, task_spec)
     curves = [pd.read_csv(arm / "train.csv") for arm in (logged, silent)]
     assert weights(logged) == weights(silent)
     assert "share/parsable" not in curves[1]
+    assert curves[0]["logged/constant"].eq(1).all()
+    assert curves[0]["logged/format"].equals(curves[0]["share/parsable"])
     assert curves[0][curves[1].columns].equals(curves[1])
 
 

@@ -117,8 +117,8 @@ def training_prompts(
     DataError
         When fewer than `at_least` (one rollout's prompts) are left.
     """
-    conditions = [file.trains_on for file in loaded(definition) if file.trains_on]
-    kept = [all(wanted(facts[str(name)]) for wanted in conditions) for name in prompts["prompt_id"]]
+    conditions = _conditions(definition)
+    kept = [_fits(facts[str(name)], conditions) for name in prompts["prompt_id"]]
     if sum(kept) < at_least:
         raise DataError(
             f"the reward ({' with '.join(files_of(definition))}) can be trained on {sum(kept)} of "
@@ -126,6 +126,14 @@ def training_prompts(
             "(key prompts_per_rollout): make that smaller, or task.prompts larger."
         )
     return prompts[kept]
+
+
+def _conditions(definition: Definition) -> list[Callable[[Prompt], bool]]:
+    return [file.trains_on for file in loaded(definition) if file.trains_on]
+
+
+def _fits(prompt: Prompt, conditions: Sequence[Callable[[Prompt], bool]]) -> bool:
+    return all(wanted(prompt) for wanted in conditions)
 
 
 # --- batches ------------------------------------------------------------------------------
@@ -144,13 +152,23 @@ class Scorer:
         Reads answers.
     facts
         What is known of each prompt (`prompt_facts`).
+    logged
+        Definitions by name whose means are logged beside the reward.
     """
 
     def __init__(
-        self, definition: Definition, seed: int, task: Task, facts: Mapping[str, Prompt]
+        self,
+        definition: Definition,
+        seed: int,
+        task: Task,
+        facts: Mapping[str, Prompt],
+        logged: Mapping[str, Definition] | None = None,
     ) -> None:
         self.reward = composed(definition)
         self.seed, self.task, self.facts = seed, task, facts
+        self.logged = {
+            name: (composed(other), _conditions(other)) for name, other in (logged or {}).items()
+        }
 
     def completions(
         self, step: int, prompt_ids: Sequence[str], samples: Sequence[int], texts: Sequence[str]
@@ -180,22 +198,33 @@ class Scorer:
         """Return the reward of each completion."""
         return [self.reward(completion) for completion in completions]
 
-    @staticmethod
-    def shares(completions: Sequence[Completion]) -> dict[str, float]:
-        """Return what is logged beside the reward and never trained on.
+    def metrics(self, completions: Sequence[Completion]) -> dict[str, float]:
+        """Return what is logged of a rollout beside the reward, and never trained on.
 
-        The shares of completions that are right, state an answer, recall, reason, and agree
-        with the majority vote; those about an answer or a vote that is not known are left out.
-        They are the values that the other binary rewards would have had on average.
+        A logged condition's mean is over the prompts that it could be trained on.
         """
-        flags: dict[str, list[bool]] = {
-            "parsable": [c.parsable for c in completions],
-            "recall": [c.mode == "recall" for c in completions],
-            "reason": [c.mode == "reason" for c in completions],
-        }
-        if all(c.truth is not None for c in completions):
-            flags["correct"] = [c.correct for c in completions]
-            flags["wrong"] = [c.parsable and not c.correct for c in completions]
-        if voted := [c for c in completions if c.label is not None]:
-            flags["agrees_with_vote"] = [c.agrees for c in voted]
-        return {f"share/{name}": float(np.mean(rows)) for name, rows in flags.items()}
+        found = {f"share/{name}": value for name, value in shares(completions).items()}
+        for name, (reward, conditions) in self.logged.items():
+            fit = [c for c in completions if _fits(self.facts[c.key[2]], conditions)]
+            if fit:
+                found[f"logged/{name}"] = float(np.mean([reward(c) for c in fit]))
+        return found
+
+
+def shares(completions: Sequence[Completion]) -> dict[str, float]:
+    """Return the shares of completions that are right, answer, recall, agree and so on.
+
+    Those about an answer or a vote that is not known are left out. They are the means of the
+    other binary rewards, read off the completions without the other rewards' files.
+    """
+    flags: dict[str, list[bool]] = {
+        "parsable": [c.parsable for c in completions],
+        "recall": [c.mode == "recall" for c in completions],
+        "reason": [c.mode == "reason" for c in completions],
+    }
+    if all(c.truth is not None for c in completions):
+        flags["correct"] = [c.correct for c in completions]
+        flags["wrong"] = [c.parsable and not c.correct for c in completions]
+    if voted := [c for c in completions if c.label is not None]:
+        flags["agrees_with_vote"] = [c.agrees for c in voted]
+    return {name: float(np.mean(rows)) for name, rows in flags.items()}

@@ -46,6 +46,9 @@ class Arms(Section):
     rewards: list[str] = Field(
         min_length=1, description="files in src/paradox/rewards, or names of the section rewards"
     )
+    logged: list[str] = Field(
+        description="conditions whose means every arm logs; their files are then every arm's"
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="training seeds")
     exclude: list[Exclusion] = Field(description="cells left out, each with its reason")
 

@@ -79,14 +79,16 @@ def unknown_names(arms: dict[str, Any], bases: list[str], named: list[str]) -> l
 
     `named` are the names of the section ``rewards``.
     """
-    allowed = {"bases": bases, "methods": list(METHODS), "rewards": [*available_rewards(), *named]}
+    rewards = [*available_rewards(), *named]
+    allowed = {"bases": bases, "methods": list(METHODS), "rewards": rewards, "logged": rewards}
+    kinds = {"bases": "base", "methods": "method", "rewards": "reward", "logged": "reward"}
     lines = []
     for key, known in allowed.items():
         given = arms.get(key)
         names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
         where = f"{MAIN}: arms.{key}"
         lines += [
-            f"{where}[{index}] = {name!r} is not a {key.rstrip('s')}; {hint(name, known)}"
+            f"{where}[{index}] = {name!r} is not a {kinds[key]}; {hint(name, known)}"
             for index, name in enumerate(names)
             if name not in known
         ]

@@ -13,7 +13,7 @@ from typing import Any
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards import RewardFile
-from paradox.rewards._score import Definition, files_of, loaded
+from paradox.rewards._score import files_of, loaded
 from paradox.steps import METHODS, PACKAGE, WITH_TASK, code
 from paradox.study.config import BenchmarksTask, Config, Exclusion
 from paradox.study.load import MAIN, load_config, scale_file, unknown_names
@@ -65,7 +65,7 @@ class Study:
         self.scale = config.scale
         self.arms = _arms(config)
         self.bases = list(dict.fromkeys(arm.base for arm in self.arms))
-        names = dict.fromkeys(arm.reward for arm in self.arms)
+        names = dict.fromkeys([*(arm.reward for arm in self.arms), *config.arms.logged])
         self.definitions = {name: resolve(name, _named(config)) for name in names}
 
     @classmethod
@@ -127,9 +127,11 @@ class Study:
                 Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
             )
             section = "evaluation" if step == "evaluate" else step
-            own = {"reward": self.definition(wildcards.reward)} if step in METHODS else {}
             given = {"arm": arm, "task": config["task"], section: config[section]}
-            return canonical_json(given | own)
+            if step in METHODS:
+                logged = {name: self.definitions[name] for name in self.config.arms.logged}
+                given |= {"reward": self.definitions[wildcards.reward], "logged": logged}
+            return canonical_json(given)
         if step == "figure":
             return canonical_json({"figure": wildcards.figure})
         if step == "lineage":
@@ -142,14 +144,11 @@ class Study:
         summary = {"seed": self.config.seed, "clean_base": clean[0] if clean else None}
         return canonical_json(summary | config["statistics"] | config["contrast"])
 
-    def definition(self, reward: str) -> Definition:
-        """Return what a reward condition is made of."""
-        return self.definitions[reward]
-
     def reward_files(self, wildcards: Any) -> list[str]:
-        """Return the files that an arm's reward condition is made of."""
-        files = files_of(self.definition(wildcards.reward))
-        return [f"src/paradox/rewards/{file}.py" for file in files]
+        """Return the files of an arm's reward condition, and of what it logs beside it."""
+        names = [wildcards.reward, *self.config.arms.logged]
+        files = [file for name in names for file in files_of(self.definitions[name])]
+        return [f"src/paradox/rewards/{file}.py" for file in dict.fromkeys(files)]
 
     def votes(self, wildcards: Any, suffix: str = "csv") -> list[str]:
         """Return the table of votes that an arm's reward needs, or its record, as a list."""
@@ -157,7 +156,8 @@ class Study:
         return [f"{self.folder}/data/votes/{wildcards.base}.{suffix}"] if needed else []
 
     def _votes(self, reward: str) -> bool:
-        files = loaded(self.definition(reward))
+        names = [reward, *self.config.arms.logged]
+        files = [file for name in names for file in loaded(self.definitions[name])]
         return any("votes" in file.condition.needs for file in files)
 
     def code(self, step: str) -> list[str]:
@@ -265,7 +265,8 @@ def _impossible_rewards(config: Config) -> list[str]:
     if reward_problems(named, ""):
         return []
     known = {name: loaded(resolve(name, named)) for name in reward_names(named)}
-    asked = {name: known[name] for name in config.arms.rewards if name in known}
+    trained = {name: known[name] for name in config.arms.rewards if name in known}
+    asked = trained | {name: known[name] for name in config.arms.logged if name in known}
     lines = []
     if isinstance(task, BenchmarksTask):
         if task.prompts.answer_column is None:
@@ -290,7 +291,7 @@ def _impossible_rewards(config: Config) -> list[str]:
                 f"{scale_file(config.scale)}: {method}.scale_rewards = 'group' divides by each "
                 "prompt's standard deviation, which cancels that number exactly: the arm would "
                 "be ground_truth; allowed: batch, none."
-                for name, files in asked.items()
+                for name, files in trained.items()
                 if _some(files, "scales_prompt")
             ]
     return lines

@@ -47,8 +47,8 @@ def main(
     Parameters
     ----------
     spec
-        ``arm`` (base, method, reward, seed), ``grpo`` (sizes and rates), ``reward`` (its
-        definition), ``task``.
+        ``arm`` (base, method, reward, seed), ``grpo`` (sizes and rates), ``reward`` and
+        ``logged`` (definitions), ``task``.
     inputs
         ``base`` (the base's manifest), ``prompts`` (csv) and, for a reward that needs them,
         ``votes`` (csv).
@@ -65,7 +65,7 @@ def main(
     prompts = read_table(inputs["prompts"], PROMPT_COLUMNS)
     votes = read_table(inputs["votes"], VOTE_COLUMNS) if "votes" in inputs else None
     task, facts = load_task(spec["task"]), prompt_facts(prompts, votes)
-    scorer = Scorer(spec["reward"], arm["seed"], task, facts)
+    scorer = Scorer(spec["reward"], arm["seed"], task, facts, spec["logged"])
     prompts = training_prompts(spec["reward"], prompts, facts, how["prompts_per_rollout"])
     tensorboard(outputs["curves"].parent / "tensorboard")
     arguments = grpo_arguments(how, torch_seed(arm["seed"], "grpo"), work)
@@ -163,8 +163,8 @@ def prompt_dataset(prompts: Any, task: Task, seed: int) -> Dataset:
 def reward_adapter(name: str, scorer: Scorer, group: int) -> Callable[..., list[float]]:
     """Return the function that TRL calls for a whole rollout.
 
-    It is the only one with a say in the advantages; shares of other kinds of completions are
-    logged as metrics, which the trainer never sees as rewards.
+    It is the only one with a say in the advantages; everything else is logged as metrics, which
+    the trainer never sees as rewards.
     """
 
     def score(
@@ -178,8 +178,8 @@ def reward_adapter(name: str, scorer: Scorer, group: int) -> Callable[..., list[
         first = PartialState().process_index * len(completions)
         samples = [row % group for row in range(first, first + len(completions))]
         read = scorer.completions(trainer_state.global_step, prompt_id, samples, completions)
-        for share, value in scorer.shares(read).items():
-            log_metric(share, value)
+        for metric, value in scorer.metrics(read).items():
+            log_metric(metric, value)
         return scorer.rewards(read)
 
     score.__name__ = name
