@@ -167,6 +167,15 @@ def test_what_is_logged_belongs_to_every_arm(smoke_config: dict[str, Any]) -> No
     assert not Study.load(smoke_config, ROOT).votes(arm)
     with pytest.raises(ConfigError, match=r"arms.logged\[0\] = 'fromat' is not a reward"):
         Study.load(merge(smoke_config, {"arms": {"logged": ["fromat"]}}), ROOT)
+    paper = {"scale": "paper", "arms": {"logged": ["value_weighted"]}}
+    with pytest.raises(ConfigError, match=r"arms.logged: 'value_weighted' weighs prompts"):
+        Study.load(merge(smoke_config, paper), ROOT)
+
+
+def test_an_arm_that_is_not_asked_for_has_a_spec(smoke_config: dict[str, Any]) -> None:
+    study = asked(smoke_config, ["format"], {})
+    arm = SimpleNamespace(base="clean", method="grpo", reward="random_30", seed="0")
+    assert json.loads(study.spec("grpo", arm))["reward"]["all"][0]["file"] == "random"
 
 
 def test_a_scale_per_prompt_is_refused_where_it_cancels(smoke_config: dict[str, Any]) -> None:

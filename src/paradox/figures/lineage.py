@@ -87,7 +87,7 @@ def _arm(name: str, step: str) -> dict[str, str]:
     parts = name.split("/")
     if parts[0] == "runs":
         return {"arm": "/".join(parts[1:-1]), "base": parts[1]}
-    return {"arm": "", "base": parts[-1] if step == "corpus" else ""}
+    return {"arm": "", "base": parts[-1] if step in ("corpus", "votes") else ""}
 
 
 def _traced(record: Record) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards import RewardFile
-from paradox.rewards._score import files_of, loaded
+from paradox.rewards._score import Definition, files_of, loaded
 from paradox.steps import METHODS, PACKAGE, WITH_TASK, code
 from paradox.study.config import BenchmarksTask, Config, Exclusion
 from paradox.study.load import MAIN, load_config, scale_file, unknown_names
@@ -65,8 +65,6 @@ class Study:
         self.scale = config.scale
         self.arms = _arms(config)
         self.bases = list(dict.fromkeys(arm.base for arm in self.arms))
-        names = dict.fromkeys([*(arm.reward for arm in self.arms), *config.arms.logged])
-        self.definitions = {name: resolve(name, _named(config)) for name in names}
 
     @classmethod
     def load(cls, given: Mapping[str, Any], root: Path | None = None) -> Study:
@@ -129,8 +127,8 @@ class Study:
             section = "evaluation" if step == "evaluate" else step
             given = {"arm": arm, "task": config["task"], section: config[section]}
             if step in METHODS:
-                logged = {name: self.definitions[name] for name in self.config.arms.logged}
-                given |= {"reward": self.definitions[wildcards.reward], "logged": logged}
+                logged = {name: self.definition(name) for name in self.config.arms.logged}
+                given |= {"reward": self.definition(wildcards.reward), "logged": logged}
             return canonical_json(given)
         if step == "figure":
             return canonical_json({"figure": wildcards.figure})
@@ -144,10 +142,14 @@ class Study:
         summary = {"seed": self.config.seed, "clean_base": clean[0] if clean else None}
         return canonical_json(summary | config["statistics"] | config["contrast"])
 
+    def definition(self, reward: str) -> Definition:
+        """Return what a reward condition is made of."""
+        return resolve(reward, _named(self.config))
+
     def reward_files(self, wildcards: Any) -> list[str]:
         """Return the files of an arm's reward condition, and of what it logs beside it."""
         names = [wildcards.reward, *self.config.arms.logged]
-        files = [file for name in names for file in files_of(self.definitions[name])]
+        files = [file for name in names for file in files_of(self.definition(name))]
         return [f"src/paradox/rewards/{file}.py" for file in dict.fromkeys(files)]
 
     def votes(self, wildcards: Any, suffix: str = "csv") -> list[str]:
@@ -157,7 +159,7 @@ class Study:
 
     def _votes(self, reward: str) -> bool:
         names = [reward, *self.config.arms.logged]
-        files = [file for name in names for file in loaded(self.definitions[name])]
+        files = [file for name in names for file in loaded(self.definition(name))]
         return any("votes" in file.condition.needs for file in files)
 
     def code(self, step: str) -> list[str]:
@@ -266,22 +268,24 @@ def _impossible_rewards(config: Config) -> list[str]:
         return []
     known = {name: loaded(resolve(name, named)) for name in reward_names(named)}
     trained = {name: known[name] for name in config.arms.rewards if name in known}
-    asked = trained | {name: known[name] for name in config.arms.logged if name in known}
+    logged = {name: known[name] for name in config.arms.logged if name in known}
+    asked = [(f"arms.rewards: {name!r}", files) for name, files in trained.items()]
+    asked += [(f"arms.logged: {name!r}", files) for name, files in logged.items()]
     lines = []
     if isinstance(task, BenchmarksTask):
         if task.prompts.answer_column is None:
             blind = [n for n, files in known.items() if not _some(files, "uses_truth")]
             lines += [
-                f"{MAIN}: arms.rewards: {name!r} compares with the right answer, but "
+                f"{MAIN}: {place} compares with the right answer, but "
                 f"{scale_file(config.scale)}: task.prompts.answer_column is null, so the training "
                 f"prompts have none; allowed: {', '.join(blind)}."
-                for name, files in asked.items()
+                for place, files in asked
                 if _some(files, "uses_truth")
             ]
         lines += [
-            f"{MAIN}: arms.rewards: {name!r} weighs prompts by their value, but the prompts of "
+            f"{MAIN}: {place} weighs prompts by their value, but the prompts of "
             f"task.kind = {task.kind!r} ({scale_file(config.scale)}) have none."
-            for name, files in asked.items()
+            for place, files in asked
             if any("value" in file.condition.needs for file in files)
         ]
     for method in config.arms.methods:
