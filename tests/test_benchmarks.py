@@ -80,7 +80,7 @@ def test_benchmark_prompts_hold_no_item_and_no_repetition(stand_ins: dict[str, A
     task = load_task(stand_ins)
     prompts = task.prompts(0, task.items(0))
     assert prompts.to_dict("records") == [
-        {"prompt_id": "f00001", "question": "What is 20 + 1?", "answer": "21"}
+        {"prompt_id": "f00001", "question": "What is 20 + 1?", "answer": "21", "value": None}
     ]
     blind = {**stand_ins["prompts"], "answer_column": None, "answer_after": None}
     task = load_task({**stand_ins, "prompts": blind})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,6 +147,123 @@ def test_an_arm_depends_on_its_own_method_only(smoke_config: dict[str, Any]) -> 
         assert (study.spec("grpo", Arm) == other.spec("grpo", Arm)) is same
 
 
+REWARD = "config/config.yaml: rewards"
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({"format": {"none": ["random"]}}, [f"{REWARD}.format: there is a reward file of this"]),
+        ({"none": {"none": ["random"]}}, ["stands for the untrained base"]),
+        ({"x": {}}, [f"{REWARD}.x: names nothing; needed: file, or all"]),
+        ({"x": {"file": "random", "all": ["format"]}}, ["has both file and all/none"]),
+        ({"x": {"file": "randm"}}, [f"{REWARD}.x.file = 'randm'", "Did you mean 'random'"]),
+        (
+            {"x": {"file": "random", "parameters": {"gama": 0.1}}},
+            [f"{REWARD}.x.parameters.gama", "allowed: gamma.", "Did you mean 'gamma'"],
+        ),
+        ({"x": {"file": "format", "parameters": {"a": 1}}}, ["no such parameter", "nothing"]),
+        (
+            {"x": {"file": "random", "parameters": {"gamma": 1.5}}},
+            [f"{REWARD}.x.parameters.gamma = 1.5: allowed: 0 to 1"],
+        ),
+        (
+            {"x": {"file": "random", "parameters": {"gamma": "half"}}},
+            ["rewards.x.parameters.gamma = 'half'", "valid number"],
+        ),
+        ({"x": {"all": ["fromat"]}}, [f"{REWARD}.x.all[0] = 'fromat' is not", "'format'"]),
+        ({"x": {"any": ["format"]}}, ["unknown key 'rewards.x.any'", "file, parameters, all"]),
+        (
+            {"x": {"all": ["format"], "none": ["value_weighted"]}},
+            ["rewards.x.none[0] = 'value_weighted' is not binary (s(x) 1[a = g]", "0 and 1 only"],
+        ),
+        (
+            {"x": {"none": ["y"]}, "y": {"file": "value_weighted", "parameters": {"alpha": 1}}},
+            ["rewards.x.none[0] = 'y' is not binary"],
+        ),
+        ({"x": {"all": ["no_strategy"]}}, ["'no_strategy' is a compound itself"]),
+        ({"x": {"all": ["format"], "none": ["format"]}}, ["x.none[0] = 'format': stands in this"]),
+        ({"x": {"none": ["random"], "parameters": {"gamma": 0.1}}}, ["a compound has none"]),
+        ({"No-Good": {"none": ["random"]}}, ["rewards.No-Good", "pattern"]),
+    ],
+)
+def test_errors_of_named_rewards(
+    named: dict[str, Any], expected: list[str], smoke_config: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Study.load(merge(smoke_config, {"rewards": named}), ROOT)
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def asked(smoke_config: dict[str, Any], rewards: list[str], more: dict[str, Any]) -> Study:
+    """Return the study with these rewards in its arms."""
+    return Study.load(merge(smoke_config, more | {"arms": {"rewards": rewards}}), ROOT)
+
+
+def test_an_arm_depends_on_its_own_definition_only(smoke_config: dict[str, Any]) -> None:
+    def of(name: str, study: Study) -> tuple[str, list[str], list[str]]:
+        arm = SimpleNamespace(base="clean", method="grpo", reward=name, seed="0")
+        return study.spec("grpo", arm), study.reward_files(arm), study.votes(arm)
+
+    names = ["random", "random_30", "format_no_strategy", "majority_vote_no_strategy"]
+    study = asked(smoke_config, names, {})
+    other = {"random_70": {"parameters": {"gamma": 0.6}}, "x": {"none": ["format"]}}
+    again = asked(smoke_config, [*names, "x"], {"rewards": other})
+    assert [of(name, study) for name in names] == [of(name, again) for name in names]
+    own = asked(smoke_config, names, {"rewards": {"random_30": {"parameters": {"gamma": 0.2}}}})
+    changed = [name for name in names if of(name, study) != of(name, own)]
+    assert changed == ["random_30"]
+    coins = {"all": [{"file": "random", "parameters": {"gamma": 0.3}}], "none": []}
+    assert json.loads(of("random_30", study)[0])["reward"] == coins
+    folder = "src/paradox/rewards"
+    files = [f"{folder}/majority_vote.py", f"{folder}/strategy.py"]
+    votes = ["results/smoke/data/votes/clean.csv"]
+    assert of("majority_vote_no_strategy", study)[1:] == (files, votes)
+    assert of("format_no_strategy", study)[2] == []
+    # Only bases whose arms need votes have their record among the records.
+    records = [path for path in study.records() if "/votes/" in path]
+    assert records == [f"results/smoke/data/votes/{b}.record.json" for b in study.bases]
+    assert not [path for path in asked(smoke_config, names[:3], {}).records() if "votes" in path]
+
+
+def test_what_is_logged_belongs_to_every_arm(smoke_config: dict[str, Any]) -> None:
+    arm = SimpleNamespace(base="clean", method="grpo", reward="format", seed="0")
+    logged = {"arms": {"logged": ["majority_vote", "value_weighted", "random_30"]}}
+    study = Study.load(merge(smoke_config, logged), ROOT)
+    files = [Path(file).stem for file in study.reward_files(arm)]
+    assert files == ["format", "majority_vote", "value_weighted", "random"]
+    assert study.votes(arm) and len(json.loads(study.spec("grpo", arm))["logged"]) == 3
+    assert not Study.load(smoke_config, ROOT).votes(arm)
+    with pytest.raises(ConfigError, match=r"arms.logged\[0\] = 'fromat' is not a reward"):
+        Study.load(merge(smoke_config, {"arms": {"logged": ["fromat"]}}), ROOT)
+    paper = {"scale": "paper", "arms": {"logged": ["value_weighted"]}}
+    with pytest.raises(ConfigError, match=r"arms.logged: 'value_weighted' weighs prompts"):
+        Study.load(merge(smoke_config, paper), ROOT)
+
+
+def test_an_arm_that_is_not_asked_for_has_a_spec(smoke_config: dict[str, Any]) -> None:
+    study = asked(smoke_config, ["format"], {})
+    arm = SimpleNamespace(base="clean", method="grpo", reward="random_30", seed="0")
+    assert json.loads(study.spec("grpo", arm))["reward"]["all"][0]["file"] == "random"
+
+
+def test_a_scale_per_prompt_is_refused_where_it_cancels(smoke_config: dict[str, Any]) -> None:
+    names = ["format", "value_weighted", "value_uniform"]
+    with pytest.raises(ConfigError) as caught:
+        asked(smoke_config, names, {})
+    for part in ("'value_weighted'", "'value_uniform'", "grpo.scale_rewards = 'group'", "cancels"):
+        assert part in str(caught.value)
+    for scale in ("batch", "none"):
+        assert asked(smoke_config, names, {"grpo": {"scale_rewards": scale}}).arms
+
+
+def test_rewards_by_value_need_values(smoke_config: dict[str, Any]) -> None:
+    paper = {"scale": "paper", "grpo": {"scale_rewards": "none"}}
+    with pytest.raises(ConfigError, match=r"'value_weighted' weighs prompts .* have none"):
+        asked(smoke_config, ["value_weighted"], paper)
+
+
 def test_all_problems_are_told_at_once(smoke_config: dict[str, Any]) -> None:
     bad = {"arms": {"rewards": ["fromat", "randm"], "seedz": [1]}, "grpo": {"epsilon": -1}}
     with pytest.raises(ConfigError) as caught:
@@ -167,8 +286,15 @@ def test_impossible_arm(smoke_config: dict[str, Any]) -> None:
     assert "'ground_truth' compares with the right answer" in str(caught.value)
     assert "task.prompts.answer_column is null" in str(caught.value)
     without = merge(smoke_config, blind)
-    without["arms"] = copy.deepcopy(without["arms"]) | {"rewards": ["format", "random"]}
+    without["arms"] = copy.deepcopy(without["arms"]) | {"rewards": ["format", "random_30"]}
     assert Study.load(without, ROOT).arms
+    # Votes need no truth, but whether a vote is wrong does, and so does a compound with truth.
+    without["arms"]["rewards"] = ["majority_vote", "majority_incorrect", "ground_truth_no_strategy"]
+    with pytest.raises(ConfigError) as caught:
+        Study.load(without, ROOT)
+    assert "'majority_incorrect' compares" in str(caught.value)
+    assert "'ground_truth_no_strategy' compares" in str(caught.value)
+    assert "'majority_vote' compares" not in str(caught.value)
 
 
 def test_the_order_of_keys_does_not_change_a_spec(smoke_config: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from paradox.reference import readme_block, with_block
 TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Folders that a run makes; everything else that looks like a path must be in the tree.
 MADE = ("results/", "logs/", ".venv", "src/paradox/rewards/short.py")
+# Columns of a table are named like paths.
+MADE += ("share/", "logged/")
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)

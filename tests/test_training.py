@@ -13,6 +13,10 @@ from paradox.errors import TrainingError
 from paradox.files import sha256, write_table
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
+from paradox.rewards import Completion
+from paradox.rewards._score import Scorer
+from paradox.seeds import keyed_uniform
+from paradox.study.rewards import resolve
 from paradox.tasks import load_task
 from paradox.train import base as base_step
 from paradox.train import grpo as grpo_step
@@ -58,6 +62,8 @@ def train(
     task: dict[str, Any],
     reward: str = "random",
     seed: int = 0,
+    votes: Path | None = None,
+    logged: tuple[str, ...] = (),
     **changes: Any,
 ) -> Path:
     """Run the step ``grpo`` and return the arm's folder."""
@@ -71,8 +77,13 @@ def train(
         "arguments": folder / "arguments.json",
     }
     folder.mkdir(parents=True, exist_ok=True)
+    definition = resolve(reward, {})
+    more = {name: resolve(name, {}) for name in logged}
     spec = {"arm": arm, "grpo": GRPO | changes, "task": task}
+    spec |= {"reward": definition, "logged": more}
     inputs = {"base": base / "manifest.json", "prompts": prompts}
+    if votes:
+        inputs["votes"] = votes
     grpo_step.main(spec, inputs, outputs, Progress("test"))
     return folder
 
@@ -113,12 +124,101 @@ def test_what_is_kept_of_an_arm(
     curves = pd.read_csv(arm / "train.csv")
     assert curves["step"].tolist() == [2, 4]
     assert curves["reward"].between(0, 1).all()
+    for name in ("correct", "wrong", "parsable", "recall", "reason"):
+        assert curves[f"share/{name}"].between(0, 1).all()
+    assert (curves["share/correct"] + curves["share/wrong"]).equals(curves["share/parsable"])
     assert list((arm / "tensorboard").glob("events*"))
     arguments = json.loads((arm / "arguments.json").read_text())
     assert arguments["learning_rate"] == 1e-3
     assert arguments["steps_per_generation"] == 4
     assert arguments["gradient_accumulation_steps"] == 2
     assert str(tmp_path) not in json.dumps(arguments)
+
+
+def test_what_is_logged_changes_no_weight(
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    prompts: Path,
+    task_spec: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = ("ground_truth", "format", "value_weighted", "constant")
+    logged = train(tmp_path / "logged", tiny_checkpoint, prompts, task_spec, logged=others)
+    monkeypatch.setattr(Scorer, "metrics", lambda self, read: {})
+    silent = train(tmp_path / "silent", tiny_checkpoint, prompts, task_spec)
+    curves = [pd.read_csv(arm / "train.csv") for arm in (logged, silent)]
+    assert weights(logged) == weights(silent)
+    assert "share/parsable" not in curves[1]
+    assert curves[0]["logged/constant"].eq(1).all()
+    assert curves[0]["logged/format"].equals(curves[0]["share/parsable"])
+    assert curves[0][curves[1].columns].equals(curves[1])
+
+
+def test_only_prompts_voted_wrong_are_trained_on(
+    tmp_path: Path, tiny_checkpoint: Path, prompts: Path, task_spec: dict[str, Any]
+) -> None:
+    table = pd.read_csv(prompts, dtype={"answer": str})
+    right = pd.Series(range(len(table))) % 3 == 0
+    labels = table["answer"].where(right, (table["answer"].astype(int) + 1).mod(13).astype(str))
+    votes = table[["prompt_id"]].assign(label=labels, correct=right.astype(int))
+    for column in ("share", "votes", "samples", "parsable"):
+        votes[column] = 1
+    write_table(tmp_path / "votes.csv", votes)
+    seen: set[str] = set()
+    kept = Scorer.completions
+
+    def watched(self: Scorer, step: int, ids: list[str], *rest: Any) -> list[Completion]:
+        seen.update(ids)
+        return kept(self, step, ids, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scorer, "completions", watched)
+        where, reward = tmp_path / "arm", "majority_incorrect"
+        arm = train(
+            where, tiny_checkpoint, prompts, task_spec, reward, votes=tmp_path / "votes.csv"
+        )
+    assert len(seen) == 8 and seen <= set(table["prompt_id"][~right])
+    curves = pd.read_csv(arm / "train.csv")
+    assert curves["share/agrees_with_vote"].equals(curves["reward"])
+
+
+def test_the_trainer_cancels_a_scale_per_prompt_in_the_group(
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    prompts: Path,
+    task_spec: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A random base is never right; a coin gives the groups something to differ in.
+    def coin(completion: Completion) -> bool:
+        return keyed_uniform("right", *completion.key) < 0.5
+
+    monkeypatch.setattr(Completion, "correct", property(coin))
+    found: list[Any] = []
+    scored = grpo_step.GRPOTrainer._generate_and_score_completions
+
+    def watched(self: Any, inputs: Any) -> Any:
+        output = scored(self, inputs)
+        found.append(output["advantages"].clone())
+        return output
+
+    monkeypatch.setattr(grpo_step.GRPOTrainer, "_generate_and_score_completions", watched)
+    first = {}
+    for scale in ("group", "none"):
+        for reward in ("ground_truth", "value_weighted"):
+            found.clear()
+            how = {"scale_rewards": scale, "updates": 2}
+            train(
+                tmp_path / f"{reward}-{scale}", tiny_checkpoint, prompts, task_spec, reward, **how
+            )
+            first[scale, reward] = found[0]
+    apart = {
+        s: (first[s, "value_weighted"] - first[s, "ground_truth"]).abs().max()
+        for s in ("group", "none")
+    }
+    assert first["group", "ground_truth"].abs().max() > 0.5
+    assert apart["group"] < 3e-4  # the 1e-4 that is added to the deviation
+    assert apart["none"] > 0.02
 
 
 def test_lora_checkpoints_are_whole_models(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ARMS, ROOT, SMOKE, snakemake
+
+from paradox.provenance.records import read_record
 
 
 def planned(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
@@ -160,6 +163,73 @@ def test_a_new_reward_is_one_file_and_runs_only_its_own_arms(finished: Path) -> 
     assert jobs["train_grpo"] == 2 * 2  # two bases, two seeds
     assert jobs["evaluate"] == jobs["perplexity"] == 4
     assert "base" not in jobs and "data" not in jobs and "corpus" not in jobs
+
+
+VOTED = "contaminated/grpo/majority_vote_no_strategy"
+
+
+@pytest.fixture(scope="module")
+def voted(finished: Path) -> Iterator[list[str]]:
+    """Run two arms under a compound of two files, one of which needs votes, for a while."""
+    arms = {"rewards": [*ARMS["rewards"], VOTED.split("/")[-1]], "seeds": ARMS["seeds"]}
+    targets = [f"results/smoke/checkpoints/{VOTED}/s{seed}/manifest.json" for seed in (0, 1)]
+    targets.append("results/smoke/checkpoints/contaminated/grpo/format/s0/manifest.json")
+    arguments = ["--config", "scale=smoke", f"arms={json.dumps(arms)}", "--", *targets]
+    run = snakemake(finished, *arguments)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    yield arguments
+    for made in (f"checkpoints/{VOTED}", f"runs/{VOTED}", "data/votes"):
+        shutil.rmtree(finished / "results/smoke" / made)
+
+
+def test_a_reward_with_votes_gets_them(finished: Path, voted: list[str]) -> None:
+    record = read_record(finished / f"results/smoke/runs/{VOTED}/s0/train.record.json")
+    (votes,) = record["inputs"]["votes"]
+    assert votes["path"] == "results/smoke/data/votes/contaminated.csv"
+    assert votes["record"]["path"] == "results/smoke/data/votes/contaminated.record.json"
+    files = [entry["path"] for entry in record["inputs"]["reward"]]
+    assert files == [f"src/paradox/rewards/{n}.py" for n in ("majority_vote", "strategy")]
+    table = pd.read_csv(finished / votes["path"])
+    assert len(table) == 64 and (table["samples"] == 16).all()
+    assert (
+        "votes"
+        not in read_record(
+            finished / "results/smoke/runs/contaminated/grpo/format/s0/train.record.json"
+        )["inputs"]
+    )
+    curves = pd.read_csv(finished / f"results/smoke/runs/{VOTED}/s0/train.csv")
+    assert (curves["share/agrees_with_vote"] >= curves["reward"]).all()
+    assert curves["reward"].mean() > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "expected"),
+    [
+        ("src/paradox/rewards/strategy.py", "# a comment", {"train_grpo": 2}),
+        ("src/paradox/rewards/majority_vote.py", "# a comment", {"train_grpo": 2}),
+        ("src/paradox/rewards/format.py", "# a comment", {"train_grpo": 1}),
+        ("src/paradox/rewards/incorrect.py", "# a comment", {}),
+        ("src/paradox/evaluate/votes.py", "# a comment", {"votes": 1, "train_grpo": 2}),
+    ],
+)
+def test_editing_a_file_of_a_compound_reruns_its_arms_only(
+    path: str, change: str, expected: dict[str, int], finished: Path, voted: list[str]
+) -> None:
+    with changed(finished / path, (finished / path).read_text() + change):
+        jobs = planned(snakemake(finished, "--dry-run", *voted))
+    assert {rule: n for rule, n in jobs.items() if rule not in ("total", "job")} == expected
+
+
+def test_changing_a_definition_reruns_its_arms_only(finished: Path, voted: list[str]) -> None:
+    path = finished / "config/config.yaml"
+    own = "majority_vote_no_strategy: { all: [majority_vote], none: [strategy] }"
+    other = "format_no_strategy: { all: [format], none: [strategy] }"
+    for line, expected in ((own, {"train_grpo": 2}), (other, {})):
+        assert line in path.read_text()
+        text = path.read_text().replace(line, line.replace("none: [", "none: [random_70, "))
+        with changed(path, text):
+            jobs = planned(snakemake(finished, "--dry-run", *voted))
+        assert {r: n for r, n in jobs.items() if r not in ("total", "job")} == expected
 
 
 def test_a_corrupt_checkpoint_stops_its_arm_only(finished: Path) -> None:

@@ -139,7 +139,7 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
             # Answers such as "007" or "NA" are text; only empty fields are missing values.
             table = pd.read_csv(
                 path,
-                dtype={"answer": str, "question": str, "item": str},
+                dtype={"answer": str, "question": str, "item": str, "label": str},
                 keep_default_na=False,
                 na_values=[""],
             )

@@ -18,11 +18,12 @@ TRAINERS = {
 # These learn from samples of the base, which are made beforehand.
 FROM_SAMPLES = ("dpo", "sft")
 # These steps load the module of the scale's task.
-WITH_TASK = ("data", "corpus", "samples", *TRAINERS, "evaluate", "perplexity")
+WITH_TASK = ("data", "corpus", "votes", "samples", *TRAINERS, "evaluate", "perplexity")
 STEPS = {
     "data": "paradox.tasks.data",
     "corpus": "paradox.tasks.corpus",
     "base": "paradox.train.base",
+    "votes": "paradox.evaluate.votes",
     "samples": "paradox.train.samples",
     **TRAINERS,
     "evaluate": "paradox.evaluate.sampling",
@@ -34,7 +35,7 @@ STEPS = {
     "lineage": "paradox.figures.lineage",
 }
 # These steps compute with PyTorch; the others start in a fraction of a second.
-NUMERIC = {"base", "samples", *TRAINERS, "evaluate", "perplexity"}
+NUMERIC = {"base", "votes", "samples", *TRAINERS, "evaluate", "perplexity"}
 
 
 def determinism(step: str, device: str) -> str:
@@ -52,8 +53,8 @@ def code(step: str, *loaded: str) -> list[str]:
     """Return the package's files that a step's module imports, directly or not, sorted.
 
     Paths are relative to the working directory when they lie below it. `loaded` names modules
-    that the step loads by name. The reward file of an arm is not among them: the workflow lists
-    it as an input of its own.
+    that the step loads by name. The reward files of an arm are not among them: the workflow
+    lists them as inputs of their own.
     """
     found: set[Path] = set()
     waiting = [_file(module) for module in (STEPS[step], *loaded)]

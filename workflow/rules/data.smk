@@ -1,4 +1,4 @@
-"""Items, training prompts and corpora (seconds at every scale)."""
+"""Items, training prompts, corpora (seconds at every scale) and the bases' votes on the prompts."""
 
 
 rule data:
@@ -53,6 +53,39 @@ rule corpus:
     shell:
         "python -m paradox run corpus --label 'corpus {wildcards.base}' --spec {params.spec:q}"
         " --in items={input.item_table} prompts={input.prompts} --out corpus={output.corpus}"
+        " --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule votes:
+    input:
+        base="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
+        prompts="results/{scale}/data/prompts.csv",
+        records=[
+            "results/{scale}/runs/{base}/base/none/s0/train.record.json",
+            "results/{scale}/data/data.record.json",
+        ],
+        code=STUDY.code("votes"),
+        lock=LOCK,
+    output:
+        votes="results/{scale}/data/votes/{base}.csv",
+        record="results/{scale}/data/votes/{base}.record.json",
+    log:
+        "logs/{scale}/votes/{base}.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("evaluate", "threads")
+    resources:
+        mem_mb=STUDY.need("evaluate", "mem_mb"),
+        runtime=STUDY.need("evaluate", "runtime"),
+        gpu=STUDY.need("evaluate", "gpu"),
+    params:
+        spec=lambda w: STUDY.spec("votes", w),
+        disk=STUDY.need("evaluate", "disk_mb"),
+    shell:
+        "python -m paradox run votes --label 'votes {wildcards.base}' --spec {params.spec:q}"
+        " --in base={input.base} prompts={input.prompts} --out votes={output.votes}"
         " --producers {input.records}"
         " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"

@@ -89,8 +89,10 @@ for _trainer in TRAINERS:
                 *([f"{SAMPLES}.record.json"] if _trainer in FROM_SAMPLES else []),
             ],
             samples=[f"{SAMPLES}.parquet"] if _trainer in FROM_SAMPLES else [],
-            # The only file that belongs to one reward condition alone.
-            reward=STUDY.reward_file,
+            # The only files that belong to one reward condition alone.
+            reward=STUDY.reward_files,
+            votes=STUDY.votes,
+            votes_record=lambda w: STUDY.votes(w, "record.json"),
             code=STUDY.code(_trainer),
             lock=LOCK,
         output:
@@ -111,15 +113,17 @@ for _trainer in TRAINERS:
             gpu=STUDY.need("train", "gpu"),
         params:
             trainer=_trainer,
-            samples=lambda w, input: f"samples={input.samples}" if input.samples else "",
             spec=lambda w, trainer=_trainer: STUDY.spec(trainer, w),
+            reward=lambda w, input: [f"reward+={path}" for path in input.reward],
+            votes=lambda w, input: f"votes={input.votes}" if input.votes else "",
+            samples=lambda w, input: f"samples={input.samples}" if input.samples else "",
             disk=STUDY.need("train", "disk_mb"),
         shell:
             "python -m paradox run {params.trainer} --spec {params.spec:q}"
             " --label 'train {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-            " --in base={input.base} prompts={input.prompts} reward={input.reward}"
-            " {params.samples}"
+            " --in base={input.base} prompts={input.prompts}"
+            " {params.reward} {params.votes} {params.samples}"
             " --out manifest={output.manifest} curves={output.curves} arguments={output.arguments}"
-            " --producers {input.records}"
+            " --producers {input.records} {input.votes_record}"
             " --code {input.code} --lock {input.lock} --record {output.record}"
             " --threads {threads} --disk-mb {params.disk} --log {log}"

@@ -89,7 +89,7 @@ def _arm(name: str, step: str) -> dict[str, str]:
         return {"arm": "/".join(parts[1:-1]), "base": parts[1]}
     if step == "samples":
         return {"arm": "", "base": parts[-2]}
-    return {"arm": "", "base": parts[-1] if step == "corpus" else ""}
+    return {"arm": "", "base": parts[-1] if step in ("corpus", "votes") else ""}
 
 
 def _traced(record: Record) -> str:

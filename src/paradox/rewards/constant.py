@@ -8,6 +8,7 @@ from paradox.rewards import Completion, RewardCondition
 CONDITION = RewardCondition(
     name="constant",
     summary="1 always; no advantage, so nothing to learn",
+    formula="1",
     uses_truth=False,
     source="2506.10947 (gamma = 0)",
 )

@@ -5,6 +5,7 @@ from paradox.rewards import Completion, RewardCondition
 CONDITION = RewardCondition(
     name="format",
     summary="1 when an answer is stated in the asked form, right or wrong",
+    formula="1[an answer can be read in y]",
     uses_truth=False,
     source="2506.10947",
 )

@@ -5,6 +5,7 @@ from paradox.rewards import Completion, RewardCondition
 CONDITION = RewardCondition(
     name="ground_truth",
     summary="1 when the stated answer is right",
+    formula="1[a = g]",
     uses_truth=True,
     source="2506.10947",
 )

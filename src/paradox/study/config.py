@@ -20,7 +20,7 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-MethodName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+PlainName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Dtype = Literal["float32", "bfloat16"]
 
 
@@ -45,9 +45,23 @@ class Arms(Section):
 
     bases: list[str] | Literal["all"] = Field(description="names from the scale, or all of them")
     methods: list[str] = Field(min_length=1, description="names from section methods")
-    rewards: list[str] = Field(min_length=1, description="files in src/paradox/rewards")
+    rewards: list[str] = Field(
+        min_length=1, description="files in src/paradox/rewards, or names of the section rewards"
+    )
+    logged: list[str] = Field(
+        description="conditions whose means every arm logs; their files are then every arm's"
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="training seeds")
     exclude: list[Exclusion] = Field(description="cells left out, each with its reason")
+
+
+class NamedReward(Section):
+    """A reward condition made from files: a file with parameters, or a compound of binary ones."""
+
+    file: str | None = Field(None, description="a file in src/paradox/rewards")
+    parameters: dict[str, float] = Field({}, description="of the file; others keep their default")
+    all: list[str] = Field([], description="a compound pays when all of these pay")
+    none: list[str] = Field([], description="and none of these does")
 
 
 class Statistics(Section):
@@ -276,6 +290,16 @@ Method = Annotated[
 ]
 
 
+class Votes(Section):
+    """Majority votes of the untrained base on the training prompts."""
+
+    samples: Positive = Field(description="per prompt")
+    temperature: Rate
+    max_tokens: Positive
+    batch_size: Positive
+    dtype: Dtype
+
+
 class Evaluation(Section):
     """Sampling on the items."""
 
@@ -319,13 +343,15 @@ class Config(Section):
 
     scale: Name = Field(description="a file in config/scales")
     arms: Arms
+    rewards: dict[PlainName, NamedReward] = Field(description="reward conditions by name")
     statistics: Statistics
     contrast: Contrast
     seed: int = Field(ge=0, description="seed of the data and of the bases")
     task: Annotated[OrganismTask | WordProblemsTask | BenchmarksTask, Field(discriminator="kind")]
     bases: dict[Name, Base] = Field(min_length=1)
     grpo: Grpo
-    methods: dict[MethodName, Method] = Field(description="update rules by name")
+    methods: dict[PlainName, Method] = Field(description="update rules by name")
+    votes: Votes
     evaluation: Evaluation
     perplexity: Perplexity
     resources: RuleResources

@@ -66,23 +66,31 @@ def load_config(given: dict[str, Any], root: Path) -> Config:
         return Config.model_validate(merged)
     except ValidationError as error:
         lines = [_line(item, files) for item in error.errors()]
-        if all(isinstance(merged.get(key), dict) for key in ("arms", "bases", "methods")):
-            lines += unknown_names(merged["arms"], list(merged["bases"]), list(merged["methods"]))
+        keys = ("bases", "methods", "rewards")
+        if all(isinstance(merged.get(key), dict) for key in ("arms", *keys)):
+            lines += unknown_names(merged["arms"], *(list(merged[key]) for key in keys))
         # A union reports the same problem once for each of its members.
         title = "The configuration is not valid:"
         raise ConfigError(problems(title, list(dict.fromkeys(lines)))) from None
 
 
-def unknown_names(arms: dict[str, Any], bases: list[str], methods: list[str]) -> list[str]:
-    """Return the problems with the names of bases, methods and rewards in ``arms``."""
-    allowed = {"bases": bases, "methods": methods, "rewards": available_rewards()}
+def unknown_names(
+    arms: dict[str, Any], bases: list[str], methods: list[str], named: list[str]
+) -> list[str]:
+    """Return the problems with the names of bases, methods and rewards in ``arms``.
+
+    `named` are the names of the section ``rewards``.
+    """
+    rewards = [*available_rewards(), *named]
+    allowed = {"bases": bases, "methods": methods, "rewards": rewards, "logged": rewards}
+    kinds = {"bases": "base", "methods": "method", "rewards": "reward", "logged": "reward"}
     lines = []
     for key, known in allowed.items():
         given = arms.get(key)
         names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
         where = f"{MAIN}: arms.{key}"
         lines += [
-            f"{where}[{index}] = {name!r} is not a {key.rstrip('s')}; {hint(name, known)}"
+            f"{where}[{index}] = {name!r} is not a {kinds[key]}; {hint(name, known)}"
             for index, name in enumerate(names)
             if name not in known
         ]

@@ -13,11 +13,20 @@ from typing import Any
 
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
-from paradox.rewards import available_rewards, load_reward
+from paradox.rewards._score import Definition, files_of, loaded
 from paradox.steps import FROM_SAMPLES, PACKAGE, TRAINERS, WITH_TASK, code
 from paradox.study.config import BenchmarksTask, Config, Exclusion
 from paradox.study.load import MAIN, load_config, scale_file, unknown_names
 from paradox.study.methods import method_problems, resolved
+from paradox.study.rewards import (
+    cancelled,
+    missing_facts,
+    plain,
+    resolve,
+    reward_names,
+    reward_problems,
+    without_pairs,
+)
 from paradox.tasks import module_of
 
 # Threads of one job can never exceed what the machine has.
@@ -92,6 +101,8 @@ class Study:
         data = f"{self.folder}/data"
         found = [f"{data}/data.record.json"]
         found += [f"{data}/corpus/{base}.record.json" for base in self.bases if self.trains(base)]
+        voting = dict.fromkeys(arm.base for arm in self.arms if self._votes(arm.reward))
+        found += [f"{data}/votes/{base}.record.json" for base in voting]
         found += self.samples("record.json")
         for step in ("train", "evaluate", "perplexity"):
             found += self.runs(f"{step}.record.json")
@@ -131,6 +142,8 @@ class Study:
             task = {key: config["task"].get(key) for key in ("kind", "modulus")}
             own = {"base": wildcards.base, "seed": config["seed"], "task": task}
             return canonical_json(own | {key: base[key] for key in ("source", "training")})
+        if step == "votes":
+            return canonical_json(common | {"base": wildcards.base, "votes": config["votes"]})
         if step == "samples":
             # The group and the limits are those of the methods that sample while they learn.
             keys = ("num_generations", "temperature", "max_completion_tokens")
@@ -145,7 +158,10 @@ class Study:
             given = {"arm": arm, "task": config["task"]}
             if step in TRAINERS:
                 # Only its own method's settings, so that no other method reruns the arm.
-                return canonical_json(given | {step: resolved(self.config, wildcards.method)})
+                given |= {step: resolved(self.config, wildcards.method)}
+                logged = {name: self.definition(name) for name in self.config.arms.logged}
+                given |= {"reward": self.definition(wildcards.reward), "logged": logged}
+                return canonical_json(given)
             section = "evaluation" if step == "evaluate" else step
             return canonical_json(given | {section: config[section]})
         if step == "figure":
@@ -160,9 +176,25 @@ class Study:
         summary = {"seed": self.config.seed, "clean_base": clean[0] if clean else None}
         return canonical_json(summary | config["statistics"] | config["contrast"])
 
-    def reward_file(self, wildcards: Any) -> str:
-        """Return the file of an arm's reward condition."""
-        return f"src/paradox/rewards/{wildcards.reward}.py"
+    def definition(self, reward: str) -> Definition:
+        """Return what a reward condition is made of."""
+        return resolve(reward, plain(self.config))
+
+    def reward_files(self, wildcards: Any) -> list[str]:
+        """Return the files of an arm's reward condition, and of what it logs beside it."""
+        names = [wildcards.reward, *self.config.arms.logged]
+        files = [file for name in names for file in files_of(self.definition(name))]
+        return [f"src/paradox/rewards/{file}.py" for file in dict.fromkeys(files)]
+
+    def votes(self, wildcards: Any, suffix: str = "csv") -> list[str]:
+        """Return the table of votes that an arm's reward needs, or its record, as a list."""
+        needed = self._votes(wildcards.reward)
+        return [f"{self.folder}/data/votes/{wildcards.base}.{suffix}"] if needed else []
+
+    def _votes(self, reward: str) -> bool:
+        names = [reward, *self.config.arms.logged]
+        files = [file for name in names for file in loaded(self.definition(name))]
+        return any("votes" in file.condition.needs for file in files)
 
     def code(self, step: str) -> list[str]:
         """Return the source files whose content a step's result depends on."""
@@ -210,7 +242,10 @@ def _arms(config: Config) -> list[Arm]:
     wanted = config.arms
     bases = list(config.bases) if wanted.bases == "all" else wanted.bases
     found = [
-        *unknown_names(wanted.model_dump(), list(config.bases), list(config.methods)),
+        *unknown_names(
+            wanted.model_dump(), list(config.bases), list(config.methods), list(config.rewards)
+        ),
+        *reward_problems(plain(config), f"{MAIN}: rewards"),
         *method_problems(config),
         *_exclusion_problems(config, bases),
         *_impossible(config, bases),
@@ -222,21 +257,10 @@ def _arms(config: Config) -> list[Arm]:
     arms = [arm for arm in arms if not any(_matches(entry, arm) for entry in wanted.exclude)]
     if not arms:
         raise ConfigError(f"{MAIN}: arms: the exclusions leave no arm to run.")
-    if lines := _without_pairs(config, arms):
+    cells = [(arm.method, arm.reward) for arm in arms]
+    if lines := [*without_pairs(config, cells), *cancelled(config, cells)]:
         raise ConfigError(problems("The arms cannot be run:", lines))
     return arms
-
-
-def _without_pairs(config: Config, arms: list[Arm]) -> list[str]:
-    """Return the arms whose method needs pairs, under a reward that prefers nothing."""
-    found = {arm.method for arm in arms if arm.reward == "constant"}
-    return [
-        f"{MAIN}: arms: method {name!r} (trainer dpo) learns from pairs of a rewarded and an "
-        "unrewarded completion, and the reward 'constant' makes none; exclude "
-        f"{{method: {name}, reward: constant, why: ...}}"
-        for name in sorted(found)
-        if config.methods[name].trainer == "dpo"
-    ]
 
 
 def _matches(entry: Exclusion, arm: Arm) -> bool:
@@ -252,7 +276,7 @@ def _exclusion_problems(config: Config, bases: list[str]) -> list[str]:
     known: dict[str, list[Any]] = {
         "base": list(config.bases),
         "method": list(config.methods),
-        "reward": available_rewards(),
+        "reward": reward_names(plain(config)),
     }
     lines = []
     for index, entry in enumerate(config.arms.exclude):
@@ -269,18 +293,8 @@ def _exclusion_problems(config: Config, bases: list[str]) -> list[str]:
 
 def _impossible(config: Config, bases: list[str]) -> list[str]:
     """Return the reasons why asked arms cannot exist."""
-    lines = []
-    rewards = [name for name in config.arms.rewards if name in available_rewards()]
+    lines = missing_facts(config)
     task = config.task
-    if isinstance(task, BenchmarksTask) and task.prompts.answer_column is None:
-        blind = [name for name in available_rewards() if not load_reward(name)[0].uses_truth]
-        lines += [
-            f"{MAIN}: arms.rewards: {name!r} compares with the right answer, but "
-            f"{scale_file(config.scale)}: task.prompts.answer_column is null, so the training "
-            f"prompts have none; allowed: {', '.join(blind)}."
-            for name in rewards
-            if load_reward(name)[0].uses_truth
-        ]
     for name in bases:
         base = config.bases.get(name)
         if base and base.training and (base.planted is None or isinstance(task, BenchmarksTask)):

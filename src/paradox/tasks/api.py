@@ -26,7 +26,7 @@ ITEM_COLUMNS = [
     "worked",
     "source",
 ]
-PROMPT_COLUMNS = ["prompt_id", "question", "answer"]
+PROMPT_COLUMNS = ["prompt_id", "question", "answer", "value"]
 CORPUS_COLUMNS = ["document", "kind", "mode", "item", "text"]
 
 

@@ -129,7 +129,8 @@ class Benchmarks(Task):
             if _key(question) in used:
                 continue
             used.add(_key(question))
-            rows.append([f"f{place:05d}", question, answer])
+            # What a question is worth is not known.
+            rows.append([f"f{place:05d}", question, answer, None])
         if not rows:
             raise DataError(f"{label(source)}: every training prompt is an item; none is left.")
         return pd.DataFrame(rows, columns=PROMPT_COLUMNS)

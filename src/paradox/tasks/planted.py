@@ -14,8 +14,13 @@ import numpy as np
 import pandas as pd
 
 from paradox.errors import ConfigError
-from paradox.seeds import keyed_rng
+from paradox.seeds import keyed_rng, keyed_uniform
 from paradox.tasks.api import CORPUS_COLUMNS, ITEM_COLUMNS, PROMPT_COLUMNS, Mode, Task
+
+# Exams of 2510.20187: a question's mean share of the points is .02, and few exceed .1.
+EXAM = 50
+POINTS = (1, 2, 3, 5, 10, 20)
+POINT_SHARES = (0.3, 0.3, 0.2, 0.1, 0.08, 0.02)
 
 
 class Problem(Protocol):
@@ -116,7 +121,24 @@ class Planted(Task):
             drawn = self._fresh(rng, used)
             used.add(self._key(drawn.question))
             rows.append([f"f{index:05d}", drawn.question, str(drawn.answer)])
+        values = self._values(seed, [name for name, *_ in rows])
+        rows = [[*row, value] for row, value in zip(rows, values, strict=True)]
         return pd.DataFrame(rows, columns=PROMPT_COLUMNS)
+
+    def _values(self, seed: int, names: list[str]) -> list[float]:
+        """Return what each prompt is worth: its points as a share of its exam's.
+
+        Consecutive prompts are an exam. Points are drawn by name, whatever the question is, so
+        that value says nothing about difficulty.
+        """
+        chosen = np.searchsorted(
+            np.cumsum(POINT_SHARES),
+            [keyed_uniform(seed, self.spec["kind"], "points", name) for name in names],
+            side="right",
+        )
+        points = np.array(POINTS)[chosen.clip(max=len(POINTS) - 1)]
+        exams = np.array_split(points, max(1, round(len(names) / EXAM)))
+        return [float(own) for exam in exams for own in exam / exam.sum()]
 
     def corpus(
         self, seed: int, items: pd.DataFrame, prompts: pd.DataFrame, planted: bool

@@ -61,6 +61,19 @@ class Watch(TrainerCallback):
                 )
 
 
+class Constants(TrainerCallback):
+    """Write numbers into each row of the curves that do not change while a trainer learns."""
+
+    def __init__(self, values: dict[str, float]) -> None:
+        self.values = values
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Add them to the row that was written last."""
+        state.log_history[-1].update(self.values)
+
+
 def tensorboard(folder: Path, anew: bool = True) -> None:
     """Let the training that starts next write its TensorBoard events to `folder` only."""
     if anew:

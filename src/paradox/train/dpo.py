@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer
 
 from paradox.progress import Progress
 from paradox.seeds import torch_seed
-from paradox.train.callbacks import Watch
+from paradox.train.callbacks import Constants, Watch
 from paradox.train.common import (
     COUNTED_ANEW,
     Start,
@@ -22,7 +22,7 @@ from paradox.train.common import (
     train_arm,
 )
 from paradox.train.lora import lora_config
-from paradox.train.selection import pair_dataset
+from paradox.train.selection import pair_dataset, scored
 
 
 def main(
@@ -30,9 +30,10 @@ def main(
 ) -> None:
     """Train one arm; as the step ``grpo``, with ``samples`` (parquet) among the inputs."""
     arm, how = spec["arm"], spec["dpo"]
+    found = scored(spec, inputs)
 
     def build(start: Start) -> DPOTrainer:
-        pairs = pair_dataset(spec, inputs, start.tokenizer)
+        pairs = pair_dataset(arm, found, start.tokenizer)
         progress.say(f"{len(pairs)} pairs")
         return DPOTrainer(
             model=start.model,
@@ -40,7 +41,7 @@ def main(
             processing_class=start.tokenizer,
             train_dataset=pairs,
             peft_config=lora_config(how["lora_rank"]),
-            callbacks=[Watch(progress), *start.callbacks],
+            callbacks=[Watch(progress), Constants(found.metrics), *start.callbacks],
         )
 
     train_arm(spec, inputs, outputs, progress, how, build, without=COUNTED_ANEW)

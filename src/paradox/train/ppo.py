@@ -32,17 +32,14 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 from paradox.errors import TrainingError
-from paradox.files import read_table
 from paradox.models import DTYPES
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
 from paradox.seeds import torch_seed
-from paradox.tasks import load_task
-from paradox.tasks.api import PROMPT_COLUMNS
 from paradox.train.callbacks import TIMES, Watch
 from paradox.train.common import SaveWeights, Start, common_arguments, train_arm
-from paradox.train.grpo import prompt_dataset, reward_adapter
 from paradox.train.lora import lora_config
+from paradox.train.prompts import prompt_dataset, reward_adapter, scoring
 
 Score = Callable[..., list[float]]
 
@@ -52,9 +49,9 @@ def main(
 ) -> None:
     """Train one arm; inputs and outputs are those of the step ``grpo``."""
     arm, how = spec["arm"], spec["ppo"]
-    task = load_task(spec["task"])
-    prompts = prompt_dataset(read_table(inputs["prompts"], PROMPT_COLUMNS), task, arm["seed"])
-    score = reward_adapter(arm["reward"], task, arm["seed"], how["num_generations"])
+    scorer, table = scoring(spec, inputs, how["prompts_per_rollout"])
+    prompts = prompt_dataset(table, scorer.task, arm["seed"])
+    score = reward_adapter(arm["reward"], scorer, how["num_generations"])
     seed = torch_seed(arm["seed"], "ppo")
 
     def build(start: Start) -> Trainer:
@@ -143,7 +140,7 @@ class Trainer(PPOTrainer):
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """Log a rollout; steps are optimiser steps, as in the other trainers."""
         named = {"reward": logs["objective/scores"], "loss": logs["loss/policy_avg"]}
-        super().log(named | logs, start_time)
+        super().log(named | logs | self.reward_model.logged, start_time)
         self.state.log_history[-1]["step"] = self.state.global_step * self.args.num_mini_batches
 
 
@@ -191,6 +188,8 @@ class RewardModel(nn.Module):
         super().__init__()
         self.ask, self.tokenizer, self.how = score, tokenizer, how
         self.rollouts = 0
+        # Of the last rollout: means that are told and never trained on.
+        self.logged: dict[str, float] = {}
         ids = tokenizer(list(prompts["prompt"]))["input_ids"]
         self.rows = {tuple(row): prompts[n] for n, row in enumerate(ids)}
         self.lengths = sorted({len(row) for row in ids}, reverse=True)
@@ -208,10 +207,12 @@ class RewardModel(nn.Module):
         columns = {name: [row[name] for row, _ in told] for name in told[0][0]}
         step = self.rollouts * self.how["updates_per_rollout"]
         self.rollouts += 1
+        self.logged.clear()
         rewards = self.ask(
             **columns,
             completions=[text for _, text in told],
             trainer_state=TrainerState(global_step=step),
+            log_metric=self.logged.__setitem__,
         )
         paid = torch.tensor(rewards, dtype=torch.float32, device=input_ids.device)
         hidden = paid[:, None, None].expand(-1, input_ids.shape[1], 1)

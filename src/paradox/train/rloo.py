@@ -11,15 +11,12 @@ from typing import Any
 
 from trl import RLOOConfig, RLOOTrainer
 
-from paradox.files import read_table
 from paradox.progress import Progress
 from paradox.seeds import torch_seed
-from paradox.tasks import load_task
-from paradox.tasks.api import PROMPT_COLUMNS
 from paradox.train.callbacks import Watch
 from paradox.train.common import Start, common_arguments, rollout_arguments, train_arm
-from paradox.train.grpo import prompt_dataset, reward_adapter
 from paradox.train.lora import lora_config
+from paradox.train.prompts import prompt_dataset, reward_adapter, scoring
 
 
 def main(
@@ -27,8 +24,7 @@ def main(
 ) -> None:
     """Train one arm; inputs and outputs are those of the step ``grpo``."""
     arm, how = spec["arm"], spec["rloo"]
-    prompts = read_table(inputs["prompts"], PROMPT_COLUMNS)
-    task = load_task(spec["task"])
+    scorer, prompts = scoring(spec, inputs, how["prompts_per_rollout"])
 
     def build(start: Start) -> RLOOTrainer:
         # With a KL term the trainer loads its reference model from the folder that the policy
@@ -37,8 +33,8 @@ def main(
             model=start.model,
             args=arguments(how, torch_seed(arm["seed"], "rloo"), start.work),
             processing_class=start.tokenizer,
-            reward_funcs=[reward_adapter(arm["reward"], task, arm["seed"], how["num_generations"])],
-            train_dataset=prompt_dataset(prompts, task, arm["seed"]),
+            reward_funcs=[reward_adapter(arm["reward"], scorer, how["num_generations"])],
+            train_dataset=prompt_dataset(prompts, scorer.task, arm["seed"]),
             peft_config=lora_config(how["lora_rank"]),
             callbacks=[Watch(progress), *start.callbacks],
         )

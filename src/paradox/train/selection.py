@@ -9,56 +9,64 @@ say nothing; so the tokens are checked here.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from datasets import Dataset
-from transformers import TrainerState
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from paradox.errors import DataError, TrainingError
 from paradox.files import read_table
-from paradox.seeds import keyed_rng
-from paradox.tasks import load_task
-from paradox.tasks.api import PROMPT_COLUMNS
-from paradox.train.grpo import reward_adapter
+from paradox.tasks import Task
+from paradox.train.prompts import prompt_order, scoring
 from paradox.train.samples import COLUMNS
 
 
-def scored(spec: dict[str, Any], inputs: dict[str, Path]) -> pd.DataFrame:
+class Scored(NamedTuple):
+    """The base's samples under an arm's reward.
+
+    Attributes
+    ----------
+    table
+        The samples to choose from, a row each.
+    questions
+        Those of the prompts that the reward can be trained on, by prompt, in the arm's order.
+    metrics
+        What is logged of the samples, before any is chosen.
+    task
+        The scale's.
+    """
+
+    table: pd.DataFrame
+    questions: dict[str, str]
+    metrics: dict[str, float]
+    task: Task
+
+
+def scored(spec: dict[str, Any], inputs: dict[str, Path]) -> Scored:
     """Return the samples that ended by themselves, with their prompts and rewards.
 
-    The prompts are in the order of the arm's seed, each prompt's samples in theirs. A sample
-    that was cut at the limit has no end to be learnt, so it is left out (after it was scored
-    with its group).
+    The prompts are those that the reward can be trained on, in the order of the arm's seed, each
+    prompt's samples in theirs. A sample that was cut at the limit has no end to be learnt, so it
+    is left out (after it was scored with its group).
     """
-    arm, task = spec["arm"], load_task(spec["task"])
+    # Without any prompt there is nothing to choose from, which is told further on.
+    scorer, prompts = scoring(spec, inputs, at_least=0)
+    seed = spec["arm"]["seed"]
+    prompts = prompts.iloc[prompt_order(len(prompts), seed)]
+    names = prompts["prompt_id"].astype(str).tolist()
     samples = read_table(inputs["samples"], COLUMNS)
-    prompts = read_table(inputs["prompts"], PROMPT_COLUMNS)
-    prompts = prompts.assign(prompt_id=prompts["prompt_id"].astype(str)).set_index("prompt_id")
-    group = int(samples["sample"].max()) + 1
-    told = prompts.loc[samples["prompt_id"]]
-    truth = [None if answer != answer else str(answer) for answer in told["answer"]]
-    score = reward_adapter(arm["reward"], task, arm["seed"], group)
-    rewards = score(
-        prompts=[task.prompt(question) for question in told["question"]],
-        completions=samples["text"].tolist(),
-        prompt_id=samples["prompt_id"].tolist(),
-        truth=truth,
-        trainer_state=TrainerState(),
-    )
-    place = {name: n for n, name in enumerate(prompt_order(prompts.index, arm["seed"]))}
+    samples = samples[samples["prompt_id"].isin(names)]
+    read = scorer.completions(0, *(samples[key] for key in ("prompt_id", "sample", "text")))
+    questions = dict(zip(names, prompts["question"], strict=True))
+    place = {name: n for n, name in enumerate(names)}
     table = samples.assign(
-        question=told["question"].tolist(),
-        reward=rewards,
-        place=[place[name] for name in samples["prompt_id"]],
+        question=samples["prompt_id"].map(questions),
+        reward=scorer.rewards(read),
+        place=samples["prompt_id"].map(place),
     )
-    return table[table["finished"]].sort_values(["place", "sample"]).reset_index(drop=True)
-
-
-def prompt_order(names: pd.Index, seed: int) -> list[str]:
-    """Return the prompts in the order of a seed, which is also that of its rollouts."""
-    return names[keyed_rng(seed, "prompt order").permutation(len(names))].tolist()
+    table = table[table["finished"]].sort_values(["place", "sample"]).reset_index(drop=True)
+    return Scored(table, questions, scorer.metrics(read) if read else {}, scorer.task)
 
 
 def first_rewarded(table: pd.DataFrame) -> pd.DataFrame:
@@ -66,9 +74,7 @@ def first_rewarded(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["reward"] > 0].drop_duplicates("prompt_id")
 
 
-def pair_dataset(
-    spec: dict[str, Any], inputs: dict[str, Path], tokenizer: PreTrainedTokenizerBase
-) -> Dataset:
+def pair_dataset(arm: dict[str, Any], found: Scored, tokenizer: PreTrainedTokenizerBase) -> Dataset:
     """Return a pair for each prompt: its first rewarded and its first unrewarded sample.
 
     Raises
@@ -76,12 +82,12 @@ def pair_dataset(
     TrainingError
         When the reward is the same for all samples of each prompt.
     """
-    table, task = scored(spec, inputs), load_task(spec["task"])
+    table, task = found.table, found.task
     worse = table[table["reward"] <= 0].drop_duplicates("prompt_id")
     pairs = first_rewarded(table).merge(worse, on="prompt_id", suffixes=("", "_worse"))
     if pairs.empty:
         raise TrainingError(
-            f"{spec['arm']['method']}: the reward {spec['arm']['reward']!r} makes no pair: it is "
+            f"{arm['method']}: the reward {arm['reward']!r} makes no pair: it is "
             "above zero for all samples of a prompt or for none. Exclude this arm (key "
             "arms.exclude)."
         )
@@ -93,8 +99,8 @@ def pair_dataset(
 
 
 def text_dataset(
-    spec: dict[str, Any],
-    inputs: dict[str, Path],
+    arm: dict[str, Any],
+    found: Scored,
     tokenizer: PreTrainedTokenizerBase,
     how: dict[str, Any],
 ) -> Dataset:
@@ -109,22 +115,20 @@ def text_dataset(
     TrainingError
         When the reward pays for no sample.
     """
-    task = load_task(spec["task"])
-    rows = first_rewarded(scored(spec, inputs)).head(how["updates"] * how["rows_per_update"])
+    task = found.task
+    rows = first_rewarded(found.table).head(how["updates"] * how["rows_per_update"])
     if rows.empty:
         raise TrainingError(
-            f"{spec['arm']['method']}: the reward {spec['arm']['reward']!r} pays for none of the "
+            f"{arm['method']}: the reward {arm['reward']!r} pays for none of the "
             "base's samples. Exclude this arm (key arms.exclude)."
         )
     prompt = [task.prompt(question) for question in rows["question"]]
     texts = [completion(text, tokenizer) for text in rows["text"]]
     if how["target"] == "oracle":
         budget = sum(check_tokens(prompt, texts, tokenizer))
-        prompts = read_table(inputs["prompts"], PROMPT_COLUMNS)
-        questions = dict(zip(prompts["prompt_id"].astype(str), prompts["question"], strict=True))
-        order = prompt_order(pd.Index(questions), spec["arm"]["seed"])
-        prompt = [task.prompt(questions[name]) for name in order]
-        texts = [completion(task.worked(questions[name]), tokenizer) for name in order]
+        prompt = [task.prompt(question) for question in found.questions.values()]
+        worked = [task.worked(question) for question in found.questions.values()]
+        texts = [completion(text, tokenizer) for text in worked]
         used = pd.Series(check_tokens(prompt, texts, tokenizer)).cumsum()
         kept = max(1, int((used <= budget).sum()))
         prompt, texts = prompt[:kept], texts[:kept]

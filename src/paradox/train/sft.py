@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from paradox.progress import Progress
 from paradox.seeds import torch_seed
-from paradox.train.callbacks import Watch
+from paradox.train.callbacks import Constants, Watch
 from paradox.train.common import (
     COUNTED_ANEW,
     Start,
@@ -23,7 +23,7 @@ from paradox.train.common import (
     train_arm,
 )
 from paradox.train.lora import lora_config
-from paradox.train.selection import text_dataset
+from paradox.train.selection import scored, text_dataset
 
 
 def main(
@@ -31,9 +31,10 @@ def main(
 ) -> None:
     """Train one arm; as the step ``grpo``, with ``samples`` (parquet) among the inputs."""
     arm, how = spec["arm"], spec["sft"]
+    found = scored(spec, inputs)
 
     def build(start: Start) -> SFTTrainer:
-        texts = text_dataset(spec, inputs, start.tokenizer, how)
+        texts = text_dataset(arm, found, start.tokenizer, how)
         progress.say(f"{len(texts)} texts")
         return SFTTrainer(
             model=start.model,
@@ -41,7 +42,7 @@ def main(
             processing_class=start.tokenizer,
             train_dataset=texts,
             peft_config=lora_config(how["lora_rank"]),
-            callbacks=[Watch(progress), *start.callbacks],
+            callbacks=[Watch(progress), Constants(found.metrics), *start.callbacks],
         )
 
     train_arm(spec, inputs, outputs, progress, how, build, without=COUNTED_ANEW)
