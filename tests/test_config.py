@@ -258,6 +258,55 @@ def test_a_scale_per_prompt_is_refused_where_it_cancels(smoke_config: dict[str, 
         assert asked(smoke_config, names, {"grpo": {"scale_rewards": scale}}).arms
 
 
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [
+        ("grpo_noclip", "config/scales/smoke.yaml: grpo.scale_rewards = 'group'"),
+        ("mine", "config/methods.yaml: methods.mine.scale_rewards = 'group'"),
+        ("dpo", "above zero"),
+        ("sft", "above zero"),
+        ("dr_grpo", None),
+        ("rloo", None),
+        ("ppo", None),
+    ],
+)
+def test_whether_a_scale_per_prompt_cancels_is_the_methods(
+    method: str, why: str | None, smoke_config: dict[str, Any]
+) -> None:
+    mine = {"mine": {"trainer": "grpo", "scale_rewards": "group"}}
+    arms = {"rewards": ["value_weighted"], "methods": ["dr_grpo", method], "exclude": []}
+    if method == "dr_grpo":
+        arms["methods"] = [method]
+    given = merge(smoke_config, {"methods": mine, "arms": arms})
+    if why is None:
+        assert Study.load(given, ROOT).arms
+        return
+    with pytest.raises(ConfigError) as caught:
+        Study.load(given, ROOT)
+    assert f"method {method!r} cancels" in str(caught.value) and why in str(caught.value)
+    assert "method 'dr_grpo'" not in str(caught.value)
+    left = {"method": method, "reward": "value_weighted", "why": "its scale would cancel"}
+    assert Study.load(merge(given, {"arms": {"exclude": [left]}}), ROOT).arms
+
+
+def test_every_trainer_is_given_reward_logged_and_votes(smoke_config: dict[str, Any]) -> None:
+    names = ["grpo", "rloo", "ppo", "dpo", "sft", "distill"]
+    arms = {"methods": names, "rewards": ["majority_vote", "format_no_strategy"]}
+    arms |= {"logged": ["constant"], "exclude": []}
+    study = Study.load(merge(smoke_config, {"arms": arms}), ROOT)
+    for arm in study.arms:
+        spec = json.loads(study.spec(study.trainer(arm.method), arm))
+        assert spec["reward"] == study.definition(arm.reward)
+        assert list(spec["logged"]) == ["constant"]
+        assert bool(study.votes(arm)) is (arm.reward == "majority_vote")
+    records = study.records()
+    assert len(records) == len(set(records))
+    for base in study.bases:
+        assert f"results/smoke/data/votes/{base}.record.json" in records
+        for seed in (0, 1, 2):
+            assert f"results/smoke/data/samples/{base}/s{seed}.record.json" in records
+
+
 def test_rewards_by_value_need_values(smoke_config: dict[str, Any]) -> None:
     paper = {"scale": "paper", "grpo": {"scale_rewards": "none"}}
     with pytest.raises(ConfigError, match=r"'value_weighted' weighs prompts .* have none"):
@@ -309,10 +358,10 @@ def test_the_order_of_keys_does_not_change_a_spec(smoke_config: dict[str, Any]) 
 def test_a_trainer_depends_on_its_own_code(smoke_config: dict[str, Any]) -> None:
     study = Study.load(smoke_config, ROOT)
     files = {name: {Path(path).name for path in study.code(name)} for name in TRAINERS}
-    own = {f"{name}.py" for name in TRAINERS} - {"grpo.py"}
+    own = {f"{name}.py" for name in TRAINERS}
     for name, found in files.items():
-        # The reward adapter of all trainers stands in grpo.py.
-        assert found & own == {f"{name}.py"} - {"grpo.py"}
+        assert found & own == {f"{name}.py"}
+        assert {"prompts.py", "_score.py"} <= found
 
 
 def test_a_step_depends_on_the_code_it_imports(smoke_config: dict[str, Any]) -> None:

@@ -18,8 +18,9 @@ from train_fixture import SETTINGS, train, weights
 from paradox.errors import DataError, TrainingError
 from paradox.models import load_model, load_tokenizer
 from paradox.provenance.manifest import read_manifest
-from paradox.steps import TRAINERS
+from paradox.steps import FROM_SAMPLES, TRAINERS
 from paradox.study.load import load_config
+from paradox.study.rewards import resolve
 from paradox.tasks import load_task
 from paradox.train import methods_page, selection
 from paradox.train.common import HOST_ARGUMENTS
@@ -98,6 +99,32 @@ def test_accumulated_gradients_are_those_of_a_large_batch(trainer: str, arm: Arm
         assert (one - other).abs().max() < 2e-4
 
 
+# --- one reward, whatever the trainer -------------------------------------------------------
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_every_trainer_is_paid_by_votes_and_logs_what_is_asked(
+    trainer: str, arm: Arm, tmp_path: Path, training_data: Path
+) -> None:
+    prompts = pd.read_csv(training_data / "prompts.csv", dtype=str)
+    # Few samples of a random base state any answer; under this reward the others pay.
+    votes = votes_of(prompts, pd.Series(range(len(prompts))) % 2 == 0)
+    votes.to_csv(tmp_path / "votes.csv")
+    logged = ("majority_vote", "format", "value_weighted")
+    given = {"votes": tmp_path / "votes.csv", "logged": logged, "updates": 4}
+    curves = pd.read_csv(arm(trainer, **given) / "train.csv")
+    assert curves["logged/format"].equals(curves["share/parsable"])
+    assert curves["logged/majority_vote"].equals(curves["share/agrees_with_vote"])
+    silent = pd.read_csv(arm(trainer, "silent", updates=4) / "train.csv")
+    assert not [name for name in silent if "vote" in name or "logged" in name]
+    # What is logged is not trained on.
+    assert curves[silent.columns].equals(silent)
+    if trainer not in FROM_SAMPLES:
+        paid = {"votes": tmp_path / "votes.csv", "reward": "majority_vote", "updates": 4}
+        curves = pd.read_csv(arm(trainer, "voted", **paid) / "train.csv")
+        assert curves["reward"].tolist() == pytest.approx(curves["share/agrees_with_vote"].tolist())
+
+
 # --- PPO -----------------------------------------------------------------------------------
 
 
@@ -112,34 +139,31 @@ def test_ppo_repeats_and_starts_again_after_a_kill(arm: Arm) -> None:
 
 
 def test_ppo_is_paid_for_the_same_completions_as_its_reward_function_sees(
-    arm: Arm, monkeypatch: pytest.MonkeyPatch, training_data: Path
+    arm: Arm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from paradox.train import ppo
 
-    seen: list[tuple[list[str], list[str], list[str | None], int]] = []
+    seen: list[tuple[list[str], list[str], int]] = []
 
     def adapter(*_: Any) -> Callable[..., list[float]]:
         def score(
             completions: list[str],
             prompt_id: list[str],
-            truth: list[str | None],
             trainer_state: Any,
             **_: Any,
         ) -> list[float]:
-            seen.append((completions, prompt_id, truth, trainer_state.global_step))
+            seen.append((completions, prompt_id, trainer_state.global_step))
             return [float(row % 4) for row in range(len(completions))]
 
         return score
 
     monkeypatch.setattr(ppo, "reward_adapter", adapter)
     trained = arm("ppo", updates=4)
-    truth = pd.read_csv(training_data / "prompts.csv", dtype=str).set_index("prompt_id")["answer"]
     assert [step for *_, step in seen] == [0, 2]
-    for completions, prompt_id, right, _ in seen:
+    for completions, prompt_id, _ in seen:
         assert len(completions) == 16 and len(set(prompt_id)) == 4
         # A group stands side by side.
         assert [prompt_id[n] for n in range(0, 16, 4)] == list(dict.fromkeys(prompt_id))
-        assert right == truth[prompt_id].tolist()
         assert not any("<" in text for text in completions)
     assert seen[0][1] != seen[1][1]
     assert pd.read_csv(trained / "train.csv")["reward"].tolist() == [1.5, 1.5]
@@ -162,18 +186,20 @@ def chosen(
         table["sample"] = table.groupby("n").cumcount()
         table["tokens"] = table["text"].str.split().str.len() + 1
         table.to_parquet(tmp_path / "samples.parquet")
-        reward = changes.pop("reward", "format")
-        spec = {
-            "arm": {"base": "b", "method": kind, "reward": reward, "seed": 0},
-            "task": task_spec,
-        }
+        reward, votes = changes.pop("reward", "format"), changes.pop("votes", None)
+        about = {"base": "b", "method": kind, "reward": reward, "seed": 0}
+        spec = {"arm": about, "task": task_spec, "reward": resolve(reward, {}), "logged": {}}
         inputs = {
             "prompts": training_data / "prompts.csv",
             "samples": tmp_path / "samples.parquet",
         }
+        if votes is not None:
+            votes.to_csv(tmp_path / "votes.csv")
+            inputs["votes"] = tmp_path / "votes.csv"
+        found = selection.scored(spec, inputs)
         if kind == "dpo":
-            return selection.pair_dataset(spec, inputs, tokenizer)
-        return selection.text_dataset(spec, inputs, tokenizer, SETTINGS["sft"] | changes)
+            return selection.pair_dataset(about, found, tokenizer)
+        return selection.text_dataset(about, found, tokenizer, SETTINGS["sft"] | changes)
 
     return select
 
@@ -194,6 +220,33 @@ def test_a_pair_is_the_first_rewarded_and_the_first_unrewarded(chosen: Any) -> N
 def test_imitated_texts_are_the_first_rewarded(chosen: Any) -> None:
     assert sorted(chosen("sft", GROUPS)["completion"]) == [" answer 1<eos>", " answer 4<eos>"]
     assert len(chosen("sft", GROUPS, updates=1, rows_per_update=1)) == 1
+
+
+def votes_of(prompts: pd.DataFrame, wrong: pd.Series) -> pd.DataFrame:
+    """Return votes on prompts, wrong where `wrong` says so, else right."""
+    other = (prompts["answer"].astype(int) + 1).mod(13).astype(str)
+    votes = prompts[["prompt_id"]].assign(label=prompts["answer"].mask(wrong, other))
+    votes["correct"] = (~wrong).astype(int)
+    return votes.assign(share=1.0, votes=8, samples=8, parsable=1.0).set_index("prompt_id")
+
+
+@pytest.mark.parametrize("target", ["rewarded", "oracle"])
+def test_only_prompts_that_a_reward_can_be_trained_on_are_learnt(
+    target: str, chosen: Any, training_data: Path, task_spec: dict[str, Any]
+) -> None:
+    task, prompts = load_task(task_spec), pd.read_csv(training_data / "prompts.csv", dtype=str)
+    wrong = pd.Series(range(len(prompts))) % 3 == 0
+    votes = votes_of(prompts, wrong)
+    rows = [(n, f"answer {label}", True) for n, label in enumerate(votes["label"])]
+    given = {"reward": "majority_incorrect", "votes": votes, "target": target, "updates": 40}
+    texts = chosen("sft", rows, **given)
+    learnt = set(texts["prompt"])
+    assert learnt <= {task.prompt(question) for question in prompts["question"][wrong]}
+    if target == "rewarded":
+        # Every prompt that was voted wrong, with the vote.
+        assert len(learnt) == wrong.sum()
+    with pytest.raises(TrainingError, match="'majority_incorrect' pays for none"):
+        chosen("sft", rows, **given | {"votes": votes_of(prompts, wrong & False)})
 
 
 def test_oracle_texts_are_right_and_hold_as_many_tokens(

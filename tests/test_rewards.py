@@ -143,7 +143,7 @@ def test_values_and_their_mean(name: str, task: Task) -> None:
 def test_batch_form_equals_scalar_form(name: str, task: Task) -> None:
     from types import SimpleNamespace
 
-    from paradox.train.grpo import reward_adapter
+    from paradox.train.prompts import reward_adapter
 
     facts = {
         prompt: Prompt(prompt, "5", "6", False, 0.05, 0.2, VALUES) for prompt in ("f00001", "b")

@@ -63,23 +63,29 @@ def train(
 ) -> Path:
     """Run the step of a trainer and return the arm's folder.
 
-    `data` holds ``prompts.csv`` and ``samples.parquet``; ``reward`` and ``seed`` are the arm's,
-    other changes are the method's.
+    `data` holds ``prompts.csv`` and ``samples.parquet``; ``reward``, ``logged`` (names), ``votes``
+    (a table) and ``seed`` are the arm's, other changes are the method's.
     """
     from paradox.models import set_determinism
-    from paradox.steps import STEPS
+    from paradox.steps import FROM_SAMPLES, STEPS
+    from paradox.study.rewards import resolve
 
     reward, seed = changes.pop("reward", "random"), changes.pop("seed", 0)
+    logged, votes = changes.pop("logged", ()), changes.pop("votes", None)
     set_determinism(1, seed)
     arm = {"base": "contaminated", "method": trainer, "reward": reward, "seed": seed}
     names = ("manifest.json", "train.csv", "arguments.json")
     outputs = dict(zip(("manifest", "curves", "arguments"), names, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     inputs = {"base": base / "manifest.json", "prompts": data / "prompts.csv"}
-    if trainer in ("dpo", "sft"):
+    if trainer in FROM_SAMPLES:
         inputs["samples"] = data / "samples.parquet"
+    if votes:
+        inputs["votes"] = votes
+    spec = {"arm": arm, trainer: SETTINGS[trainer] | changes, "task": task}
+    spec |= {"reward": resolve(reward, {}), "logged": {name: resolve(name, {}) for name in logged}}
     importlib.import_module(STEPS[trainer]).main(
-        {"arm": arm, trainer: SETTINGS[trainer] | changes, "task": task},
+        spec,
         inputs,
         {key: folder / name for key, name in outputs.items()},
         Progress("test"),

@@ -115,7 +115,7 @@ def training_prompts(
     Raises
     ------
     DataError
-        When fewer than `at_least` (one rollout's prompts) are left.
+        When fewer than `at_least` (one rollout's prompts, if there are rollouts) are left.
     """
     conditions = _conditions(definition)
     kept = [_fits(facts[str(name)], conditions) for name in prompts["prompt_id"]]
