@@ -72,6 +72,11 @@ def test_arms_are_the_product_less_the_exclusions(smoke_config: dict[str, Any]) 
         ({"methods": {"base": {"trainer": "grpo"}}}, ["methods.base: the name stands for"]),
         ({"arms": {"methods": ["dpo"]}}, ["method 'dpo'", "'constant' makes none", "exclude"]),
         (
+            {"rewards": {"same": {"file": "constant"}}}
+            | {"arms": {"methods": ["dpo"], "rewards": ["same"]}},
+            ["'same' makes none"],
+        ),
+        (
             {"scale": "paper", "arms": {"methods": ["distill"]}},
             ["methods.distill.target = 'oracle'"],
         ),

@@ -156,13 +156,13 @@ def missing_facts(config: Config) -> list[str]:
 
 def without_pairs(config: Config, cells: Iterable[tuple[str, str]]) -> list[str]:
     """Return the (method, reward) whose method needs pairs, while its reward prefers nothing."""
-    found = {method for method, reward in cells if reward == "constant"}
+    named, constant = plain(config), resolve("constant", {})
     return [
-        f"{MAIN}: arms: method {name!r} (trainer dpo) learns from pairs of a rewarded and an "
-        "unrewarded completion, and the reward 'constant' makes none; exclude "
-        f"{{method: {name}, reward: constant, why: ...}}"
-        for name in sorted(found)
-        if config.methods[name].trainer == "dpo"
+        f"{MAIN}: arms: method {method!r} (trainer dpo) learns from pairs of a rewarded and an "
+        f"unrewarded completion, and the reward {reward!r} makes none; exclude "
+        f"{{method: {method}, reward: {reward}, why: ...}}"
+        for method, reward in dict.fromkeys(cells)
+        if config.methods[method].trainer == "dpo" and resolve(reward, named) == constant
     ]
 
 
