@@ -99,12 +99,15 @@ def test_another_configuration_does_not_go_on(
 
 
 def test_the_working_folder_follows_from_spec_and_inputs(tmp_path: Path) -> None:
-    prompts = tmp_path / "prompts.csv"
+    prompts, reward = tmp_path / "prompts.csv", tmp_path / "format.py"
     prompts.write_text("a")
-    folders = [working_folder(tmp_path, {"seed": seed}, {"prompts": prompts}) for seed in (0, 1)]
-    prompts.write_text("b")
-    folders.append(working_folder(tmp_path, {"seed": 0}, {"prompts": prompts}))
-    assert len(set(folders)) == 3
+    reward.write_text("a")
+    inputs = {"prompts": prompts, "reward": [reward]}
+    folders = [working_folder(tmp_path, {"seed": seed}, inputs) for seed in (0, 1)]
+    for file in (prompts, reward):
+        file.write_text("b")
+        folders.append(working_folder(tmp_path, {"seed": 0}, inputs))
+    assert len(set(folders)) == 4
 
 
 @pytest.fixture()

@@ -12,6 +12,7 @@ from typing import Any
 from paradox.files import sha256
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
+from paradox.rewards import FOLDER
 
 COMMON = {
     "updates": 8,
@@ -77,11 +78,12 @@ def train(
     names = ("manifest.json", "train.csv", "arguments.json")
     outputs = dict(zip(("manifest", "curves", "arguments"), names, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
-    inputs = {"base": base / "manifest.json", "prompts": data / "prompts.csv"}
+    inputs: dict[str, Any] = {"base": base / "manifest.json", "prompts": data / "prompts.csv"}
     if trainer in FROM_SAMPLES:
         inputs["samples"] = data / "samples.parquet"
     if votes:
         inputs["votes"] = votes
+    inputs["reward"] = [FOLDER / f"{name}.py" for name in (reward, *logged)]
     spec = {"arm": arm, trainer: SETTINGS[trainer] | changes, "task": task}
     spec |= {"reward": resolve(reward, {}), "logged": {name: resolve(name, {}) for name in logged}}
     importlib.import_module(STEPS[trainer]).main(

@@ -12,7 +12,7 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,11 +131,14 @@ def _trained(trainer: Any, last: Path | None) -> list[dict[str, Any]]:
     return trainer.state.log_history
 
 
-def working_folder(folder: Path, spec: dict[str, Any], inputs: dict[str, Path]) -> Path:
-    """Return where an arm's unfinished work lies; what another configuration left is deleted."""
+def working_folder(folder: Path, spec: dict[str, Any], inputs: Mapping[str, Any]) -> Path:
+    """Return where an arm's unfinished work lies; what another configuration left is deleted.
+
+    An input is a file or, like the reward's, a list of files.
+    """
     made_from = {
         "spec": spec,
-        "inputs": {name: sha256(path) for name, path in inputs.items()},
+        "inputs": {name: _hashes(given) for name, given in inputs.items()},
         # Inside a step: all of the above, the code, the environment and the number of threads.
         "derivation": mark(),
     }
@@ -144,6 +147,10 @@ def working_folder(folder: Path, spec: dict[str, Any], inputs: dict[str, Path]) 
         if other != work:
             shutil.rmtree(other)
     return work
+
+
+def _hashes(given: Path | list[Path]) -> list[str]:
+    return [sha256(path) for path in (given if isinstance(given, list) else [given])]
 
 
 def last_checkpoint(work: Path) -> Path | None:
