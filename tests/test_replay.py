@@ -194,6 +194,14 @@ def test_the_first_cause_is_named(recorded: Path, cause: str) -> None:
     assert {difference.cause for difference in found[1:]} <= {"parameters", "code"}
 
 
+def test_arms_that_one_run_lacks_are_one_line(recorded: Path) -> None:
+    a, b = (Chain.load(recorded / folder) for folder in (RESULTS, REFERENCE))
+    edit("tables", lambda r: r["inputs"].update(nlls=r["inputs"]["nlls"][:3]))(b)
+    (found,) = differences(a, b)
+    held = len(a.records[f"{RESULTS}/tables/tables.record.json"]["inputs"]["nlls"])
+    assert found.what.startswith(f"{held - 3} results used in the first only, as {RESULTS}/runs/")
+
+
 def test_two_results_of_one_run(recorded: Path) -> None:
     other = FORMAT.replace("/s0", "/s1")
     run = paradox(recorded, "diff", f"{RESULTS}/{FORMAT}/items.csv", f"{RESULTS}/{other}/items.csv")

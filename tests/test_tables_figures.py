@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -322,3 +325,32 @@ def test_a_failing_cell_is_named_and_the_notebook_kept(
     kept = (tmp_path / "logs" / "report.ipynb").read_text()
     assert "so far" in kept
     assert not (tmp_path / "report.html").exists()
+
+
+DRAWN_BY = """
+import sys
+from pathlib import Path
+from paradox.figures import draw
+from paradox.progress import Progress
+tables, folder = Path(sys.argv[1]), Path(sys.argv[2])
+made = {path.stem: path for path in tables.iterdir()}
+for name in draw.FIGURES:
+    outputs = {end: folder / f"{name}.{end}" for end in ("svg", "png", "csv")}
+    draw.main({"figure": name}, made, outputs, Progress("test"))
+"""
+
+
+def test_figures_do_not_depend_on_the_order_of_sets(whole: dict[str, Path], tmp_path: Path) -> None:
+    """Two processes hash texts differently; several rewards are missing on the clean base."""
+    tables_folder = next(iter(whole.values())).parent
+    for hashing in ("1", "2", "3"):
+        subprocess.run(
+            [sys.executable, "-c", DRAWN_BY, str(tables_folder), str(tmp_path / hashing)],
+            env=os.environ | {"PYTHONHASHSEED": hashing},
+            check=True,
+            capture_output=True,
+        )
+    first = {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir()}
+    assert len(first) == 9
+    for hashing in ("2", "3"):
+        assert {p.name: p.read_bytes() for p in (tmp_path / hashing).iterdir()} == first

@@ -83,8 +83,10 @@ def _panel(
         axis.axhline(chance.iloc[0], color=style.GREY, linestyle=":", linewidth=1.2, zorder=1)
     axis.axvline(0.5, color=style.GREY, linewidth=0.8)
     places = {name: place for place, name in enumerate(names)}
-    for name in set(names) - set(table["name"]):
-        axis.text(places[name], 0.5, "not run", color=style.GREY, ha="center", va="center")
+    drawn = set(table["name"])
+    for name in names:
+        if name not in drawn:
+            axis.text(places[name], 0.5, "not run", color=style.GREY, ha="center", va="center")
     width = 0.72 / max(len(marks), 1)
     for index, (level, (colour, marker, _)) in enumerate(marks.items()):
         rows = table[table["level"] == level]

@@ -105,12 +105,16 @@ def _causes(a: Record, b: Record, same_place: bool) -> Iterator[tuple[str, str]]
     ]
     made = {entry["path"] for record in (a, b) for entry in _made(record)}
     data, code = [], list(_unequal(a["code"], b["code"]))
+    missing: dict[str, list[str]] = {"first": [], "second": []}
     for path, x, y in _unequal(*sources):
         if path not in made:
             # A reward file is code, although the workflow lists it by itself.
             (code if path.startswith("src/") else data).append((path, x, y))
         elif same_place and not (x and y):
-            data.append((path, x, y))
+            missing["first" if x else "second"].append(path)
+    for side, paths in missing.items():
+        if paths:
+            yield "data", f"{len(paths)} results used in the {side} only, as {paths[0]}"
     for cause, changes in (("data", data), ("code", sorted(code))):
         for path, x, y in changes:
             what = "changed" if x and y else "only in the " + ("first" if x else "second")

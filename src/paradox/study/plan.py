@@ -231,8 +231,10 @@ def environment_of_jobs() -> None:
     """Let jobs find this interpreter and this package.
 
     Jobs then also work when the environment that runs the workflow is not activated, and in a
-    deployed one (``envs/conda.yaml``), which holds the dependencies only.
+    deployed one (``envs/conda.yaml``), which holds the dependencies only. Python's hashes of texts
+    are fixed, too, so that the order of a set is the same in every run.
     """
+    os.environ["PYTHONHASHSEED"] = "0"
     first = {"PATH": Path(sys.executable).parent, "PYTHONPATH": PACKAGE.parent}
     for name, folder in first.items():
         os.environ[name] = os.pathsep.join(filter(None, [str(folder), os.environ.get(name)]))
