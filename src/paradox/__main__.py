@@ -115,7 +115,7 @@ def _verify(chosen: argparse.Namespace) -> int:
 
     record = None
     if chosen.path is None:
-        wanted = [chain for chain in chains(Path()) if chain.whole]
+        wanted = chains(Path(), "results")
         if not wanted:
             raise ProvenanceError("results/: no records; run the workflow first.")
     elif chosen.path.is_dir() and (chain := chain_of(chosen.path)):

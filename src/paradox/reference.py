@@ -19,7 +19,7 @@ from paradox.errors import DataError, ProvenanceError, problems
 from paradox.figures.style import label
 from paradox.figures.words import Numbers
 from paradox.files import read_json, write_json, write_text
-from paradox.provenance.chain import HELD, Chain, verify
+from paradox.provenance.chain import HELD, Chain, inside, verify
 from paradox.provenance.compare import held_tables, summary
 from paradox.provenance.identity import SUFFIXES, without_mark
 from paradox.provenance.records import Record, files_of, host_file
@@ -75,7 +75,7 @@ def record(scale: str, root: Path, repeats: list[Path]) -> None:
         _copy(chain, path, target)
         _copy(chain, host_file(Path(path)).as_posix(), target)
         for output in files_of(entry["outputs"]):
-            if output["path"].split("/")[2] in HELD:
+            if inside(output["path"]).split("/")[0] in HELD:
                 _copy(chain, output["path"], target)
     write_json(target / TOLERANCES, found)
     if scale == "tiny":
@@ -112,7 +112,7 @@ def tolerances(chain: Chain, repeats: list[Chain]) -> dict[str, Any]:
         if _devices(other) == _devices(chain):
             continue
         for path in held_tables(chain):
-            table = columns.setdefault(path.split("/", 2)[2], {})
+            table = columns.setdefault(inside(path), {})
             gaps = table_gaps(chain.where(path), other.where(path), single_seeds=False)
             for column, gap in gaps.items():
                 largest = max(gap, table.get(column, {}).get("largest") or 0.0)
@@ -221,7 +221,7 @@ def compare(reference: Chain, again: Chain) -> tuple[list[str], list[str]]:
     for path in held_tables(reference):
         if not again.where(path).exists():
             continue
-        name = path.split("/", 2)[2]
+        name = inside(path)
         gaps = table_gaps(reference.where(path), again.where(path), single_seeds=False)
         for column, gap in gaps.items():
             limit = allowed.get(name, {}).get(column, {}).get("allowed")

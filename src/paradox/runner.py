@@ -25,10 +25,9 @@ from paradox.errors import DataError, ParadoxError, hint, problems
 from paradox.files import raise_if_disk_full, require_disk_space
 from paradox.progress import Progress
 from paradox.provenance.identity import VARIABLE
-from paradox.provenance.records import check_inputs, draft, write_record
+from paradox.provenance.records import Paths, check_inputs, draft, write_record
 from paradox.steps import NUMERIC, STEPS
 
-Paths = dict[str, Any]
 # Only these steps may ask a model hub for something (pinned models and benchmarks).
 ONLINE = {"data", "base"}
 

@@ -7,6 +7,7 @@ only the tables and figures; paths in records always say ``results/<scale>``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -73,6 +74,12 @@ class Chain:
         """Whether this is a run with all its files, not a recorded reference."""
         return self.folder.parent.name == "results"
 
+    @cached_property
+    def reference(self) -> Chain | None:
+        """The recorded reference of the same scale, if there is one."""
+        folder = self.folder.parents[1] / "reference" / self.folder.name
+        return Chain.load(folder) if _has_records(folder) else None
+
     def recorded(self, file: Path) -> str:
         """Return a file of this chain as records name it."""
         inside = file.resolve().relative_to(self.folder.resolve())
@@ -87,7 +94,7 @@ class Chain:
 
     def holds(self, path: str) -> bool:
         """Whether this chain must have the file itself, not only its hash."""
-        return self.whole or self.where(path).relative_to(self.folder).parts[0] in HELD
+        return self.whole or inside(path).split("/")[0] in HELD
 
     def maker(self, path: str) -> Record | None:
         """Return the record that has `path` among its outputs; weights belong to a manifest."""
@@ -109,6 +116,11 @@ class Chain:
         return [record for path, record in self.records.items() if path in wanted]
 
 
+def inside(path: str) -> str:
+    """Return a result's recorded path below its scale's folder."""
+    return path.split("/", 2)[2]
+
+
 def producers(record: Record) -> list[str]:
     """Return the paths of the records that made a record's inputs."""
     return [entry["record"]["path"] for entry in files_of(record["inputs"]) if entry["record"]]
@@ -122,9 +134,9 @@ def _upstream_first(records: dict[str, Record]) -> dict[str, Record]:
         raise ProvenanceError(f"records made from each other: {', '.join(error.args[1])}") from None
 
 
-def chains(root: Path) -> list[Chain]:
-    """Return the chains of a repository: runs, then recorded references."""
-    folders = [f for kind in ("results", "reference") for f in sorted((root / kind).glob("*"))]
+def chains(root: Path, *kinds: str) -> list[Chain]:
+    """Return the chains of a repository below the folders `kinds` (results, reference)."""
+    folders = [folder for kind in kinds for folder in sorted((root / kind).glob("*"))]
     return [Chain.load(folder) for folder in folders if _has_records(folder)]
 
 
@@ -139,12 +151,6 @@ def chain_of(path: Path) -> Chain | None:
             here = Path.cwd()
             return Chain.load(folder.relative_to(here) if folder.is_relative_to(here) else folder)
     return None
-
-
-def reference_of(chain: Chain) -> Chain | None:
-    """Return the recorded reference of the same scale, if there is one."""
-    folder = chain.folder.parents[1] / "reference" / chain.folder.name
-    return Chain.load(folder) if _has_records(folder) else None
 
 
 def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
@@ -168,7 +174,7 @@ def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
         record = chain.maker(path)
         if record:
             return chain, record, path
-    known = chains(root)
+    known = chains(root, "results", "reference")
     content = file.read_bytes() if file.is_file() else b""
     mark = embedded(content) if file.suffix in SUFFIXES else None
     digest = sha256(file) if content else None
@@ -206,8 +212,7 @@ def verify(chain: Chain, target: Record | None = None) -> list[str]:
     for record in records:
         wrong += _link_problems(chain, record) + _output_problems(chain, record)
     if chain.whole:
-        reference = reference_of(chain)
-        wrong += _unlike(records, reference) if reference else []
+        wrong += _unlike(records, chain.reference) if chain.reference else []
         wrong += [] if target else _strangers(chain)
     return wrong
 
@@ -301,7 +306,7 @@ def same_origin(record: Record, reference: Chain) -> bool:
 
 def beside_reference(chain: Chain, target: Record | None = None) -> str:
     """Return how many records were made from the same as the recorded reference's."""
-    reference = reference_of(chain) if chain.whole else None
+    reference = chain.reference if chain.whole else None
     if reference is None:
         return ""
     records = chain.upstream(target) if target else list(chain.records.values())

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from paradox.provenance.chain import HELD, Chain
+from paradox.provenance.chain import HELD, Chain, inside
 from paradox.provenance.records import Record, files_of
 from paradox.stats.gaps import table_gaps
 
@@ -149,7 +149,7 @@ def flat(value: Any, key: str = "") -> dict[str, str]:
 def held_tables(chain: Chain) -> list[str]:
     """Return the recorded paths of the tables (and the tables behind figures) of a chain."""
     paths = [entry["path"] for r in chain.records.values() for entry in files_of(r["outputs"])]
-    tables = [path for path in paths if path.split("/")[2] in HELD]
+    tables = [path for path in paths if inside(path).split("/")[0] in HELD]
     return [path for path in tables if path.endswith((".csv", ".json"))]
 
 
@@ -167,6 +167,7 @@ def summary(a: Chain, b: Chain, targets: tuple[Record, Record] | None = None) ->
             gaps = {name: gap for name, gap in table_gaps(*files).items() if gap}
             if gaps:
                 name = max(gaps, key=lambda column: gaps[column])
-                where = path.split("/", 2)[2]
-                lines.append(f"{where}: {len(gaps)} columns differ, most {name}: {gaps[name]:.3g}")
+                lines.append(
+                    f"{inside(path)}: {len(gaps)} columns differ, most {name}: {gaps[name]:.3g}"
+                )
     return "\n".join(lines)
