@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 from train_fixture import SETTINGS, train, weights
@@ -23,6 +24,7 @@ from paradox.study.load import load_config
 from paradox.study.rewards import resolve
 from paradox.tasks import load_task
 from paradox.train import methods_page, selection
+from paradox.train.band import band_sums
 from paradox.train.common import HOST_ARGUMENTS
 
 Arm = Callable[..., Path]
@@ -53,6 +55,7 @@ UNMOVED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 MOVED = UNMOVED | {
     "grpo_noclip": ("grpo", {"epsilon": 1e8}),
+    "grpo_tightclip": ("grpo", {"epsilon": 0.02}),
     "grpo_onpolicy": ("grpo", {"updates_per_rollout": 1, "prompts_per_rollout": 2}),
     "ppo": ("ppo", {}),
     "ppo_lam95": ("ppo", {"lam": 0.95}),
@@ -323,3 +326,44 @@ def test_the_page_describes_every_method() -> None:
     config = load_config(yaml.safe_load((ROOT / "config/config.yaml").read_text()), ROOT)
     text = (ROOT / methods_page.PAGE).read_text().split(methods_page.BEGIN)[0]
     assert [name for name in config.methods if f"| `{name}` |" not in text] == []
+
+
+# --- tokens outside the clip band ----------------------------------------------------------
+
+
+def test_tokens_outside_the_band_are_counted_by_kind() -> None:
+    old = torch.log(torch.tensor([[0.9, 0.5, 0.5], [0.9, 0.5, 0.1]]))
+    ratio = torch.tensor([[1.05, 1.3, 0.7], [0.7, 1.3, 1.0]])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    sums = band_sums(old + ratio.log(), old, torch.tensor([1.0, -1.0]), mask, 0.2)
+    found = {name: value.item() for name, value in sums.items() if value}
+    assert found == {
+        "above_pos_low": 1,
+        "below_pos_low": 1,
+        "below_neg_high": 1,
+        "above_neg_low": 1,
+        "share_high": 2,
+        "probability": pytest.approx(0.9 + 0.5 + 0.5 + 0.9 + 0.5),
+    }
+
+
+def test_the_counts_agree_with_the_trainers_own(arm: Arm) -> None:
+    curves = pd.read_csv(arm("grpo", epsilon=0.01, learning_rate=1e-2) / "train.csv")
+    band = {name: curves[f"band/{name}"] for name in ("above_pos_high", "above_pos_low")}
+    low = curves["band/below_neg_high"] + curves["band/below_neg_low"]
+    # The trainer means over batches, as the log does; both have equal weights per update.
+    assert low.to_numpy() == pytest.approx(curves["clip_ratio/low_mean"].to_numpy(), abs=1e-6)
+    high = (band["above_pos_high"] + band["above_pos_low"]).to_numpy()
+    assert high == pytest.approx(curves["clip_ratio/high_mean"].to_numpy(), abs=1e-6)
+    assert low.sum() > 0
+    assert high.sum() > 0
+    assert curves["band/probability"].between(0, 1).all()
+
+
+def test_without_a_second_update_no_token_leaves_the_band(arm: Arm) -> None:
+    curves = pd.read_csv(
+        arm("grpo", epsilon=0.01, updates_per_rollout=1, prompts_per_rollout=2) / "train.csv"
+    )
+    outside = [name for name in curves if name.startswith(("band/above", "band/below"))]
+    assert len(outside) == 8
+    assert (curves[outside] == 0).all(axis=None)

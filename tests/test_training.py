@@ -195,14 +195,14 @@ def test_the_trainer_cancels_a_scale_per_prompt_in_the_group(
 
     monkeypatch.setattr(Completion, "correct", property(coin))
     found: list[Any] = []
-    scored = grpo_step.GRPOTrainer._generate_and_score_completions
+    scored = grpo_step.BandTrainer._generate_and_score_completions
 
     def watched(self: Any, inputs: Any) -> Any:
         output = scored(self, inputs)
         found.append(output["advantages"].clone())
         return output
 
-    monkeypatch.setattr(grpo_step.GRPOTrainer, "_generate_and_score_completions", watched)
+    monkeypatch.setattr(grpo_step.BandTrainer, "_generate_and_score_completions", watched)
     first = {}
     for scale in ("group", "none"):
         for reward in ("ground_truth", "value_weighted"):

@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from paradox.progress import Progress
 from paradox.seeds import torch_seed
+from paradox.train.band import BandTrainer
 from paradox.train.callbacks import Watch
 from paradox.train.common import Start, common_arguments, rollout_arguments, train_arm
 from paradox.train.lora import lora_config
@@ -38,8 +39,8 @@ def main(
     arm, how = spec["arm"], spec["grpo"]
     scorer, prompts = scoring(spec, inputs, how["prompts_per_rollout"])
 
-    def build(start: Start) -> GRPOTrainer:
-        return GRPOTrainer(
+    def build(start: Start) -> BandTrainer:
+        return BandTrainer(
             model=start.model,
             args=arguments(how, torch_seed(arm["seed"], "grpo"), start.work),
             processing_class=start.tokenizer,
