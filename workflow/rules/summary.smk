@@ -1,6 +1,11 @@
 """Tables over all arms, figures, the report and the paper (seconds to a minute)."""
 
-FIGURES = ["accuracy", "perplexity", "recall"]
+# Tables and figures belong to a grid; those of the grid `default` have no folder of their own.
+SUMMARY = f"results/{STUDY.scale}/{STUDY.part}".rstrip("/")
+LOGS = f"logs/{STUDY.scale}/{STUDY.part}".rstrip("/")
+FIGURES = STUDY.figures
+PAGES = [f"{SUMMARY}/{page}.html" for page in ("reports/report", "paper/paper", "reports/lineage")]
+PAGES = PAGES if STUDY.pages else []
 
 
 rule tables:
@@ -17,39 +22,39 @@ rule tables:
         lock=LOCK,
     output:
         accuracy=report(
-            f"{STUDY.folder}/tables/accuracy.csv",
+            f"{SUMMARY}/tables/accuracy.csv",
             caption="../report/table_accuracy.rst",
             category="Tables",
             labels={"table": "accuracy", "scale": STUDY.scale},
         ),
         did=report(
-            f"{STUDY.folder}/tables/did.csv",
+            f"{SUMMARY}/tables/did.csv",
             caption="../report/table_did.rst",
             category="Tables",
             labels={"table": "did", "scale": STUDY.scale},
         ),
         perplexity=report(
-            f"{STUDY.folder}/tables/perplexity.csv",
+            f"{SUMMARY}/tables/perplexity.csv",
             caption="../report/table_perplexity.rst",
             category="Tables",
             labels={"table": "perplexity", "scale": STUDY.scale},
         ),
         base=report(
-            f"{STUDY.folder}/tables/base.csv",
+            f"{SUMMARY}/tables/base.csv",
             caption="../report/table_base.rst",
             category="Tables",
             labels={"table": "base", "scale": STUDY.scale},
         ),
         trajectory=report(
-            f"{STUDY.folder}/tables/trajectory.csv",
+            f"{SUMMARY}/tables/trajectory.csv",
             caption="../report/table_trajectory.rst",
             category="Tables",
             labels={"table": "trajectory", "scale": STUDY.scale},
         ),
-        summary=f"{STUDY.folder}/tables/summary.json",
-        record=f"{STUDY.folder}/tables/tables.record.json",
+        summary=f"{SUMMARY}/tables/summary.json",
+        record=f"{SUMMARY}/tables/tables.record.json",
     log:
-        f"logs/{STUDY.scale}/tables.log",
+        f"{LOGS}/tables.log",
     conda:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
@@ -74,25 +79,26 @@ rule tables:
 
 rule figure:
     input:
-        accuracy=f"{STUDY.folder}/tables/accuracy.csv",
-        perplexity=f"{STUDY.folder}/tables/perplexity.csv",
-        base=f"{STUDY.folder}/tables/base.csv",
-        trajectory=f"{STUDY.folder}/tables/trajectory.csv",
-        records=[f"{STUDY.folder}/tables/tables.record.json"],
+        accuracy=f"{SUMMARY}/tables/accuracy.csv",
+        perplexity=f"{SUMMARY}/tables/perplexity.csv",
+        base=f"{SUMMARY}/tables/base.csv",
+        trajectory=f"{SUMMARY}/tables/trajectory.csv",
+        did=f"{SUMMARY}/tables/did.csv",
+        records=[f"{SUMMARY}/tables/tables.record.json"],
         code=STUDY.code("figure"),
         lock=LOCK,
     output:
         svg=report(
-            "results/{scale}/figures/{figure}.svg",
+            f"{SUMMARY}/figures/{{figure}}.svg",
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{figure}", "scale": "{scale}"},
+            labels={"figure": "{figure}", "scale": STUDY.scale},
         ),
-        png="results/{scale}/figures/{figure}.png",
-        csv="results/{scale}/figures/{figure}.csv",
-        record="results/{scale}/figures/{figure}.record.json",
+        png=f"{SUMMARY}/figures/{{figure}}.png",
+        csv=f"{SUMMARY}/figures/{{figure}}.csv",
+        record=f"{SUMMARY}/figures/{{figure}}.record.json",
     log:
-        "logs/{scale}/figures/{figure}.log",
+        f"{LOGS}/figures/{{figure}}.log",
     wildcard_constraints:
         figure="|".join(FIGURES),
     conda:
@@ -108,7 +114,7 @@ rule figure:
     shell:
         "python -m paradox run figure --label 'figure {wildcards.figure}' --spec {params.spec:q}"
         " --in accuracy={input.accuracy} perplexity={input.perplexity}"
-        " base={input.base} trajectory={input.trajectory}"
+        " base={input.base} trajectory={input.trajectory} did={input.did}"
         " --out svg={output.svg} png={output.png} csv={output.csv}"
         " --producers {input.records}"
         " --code {input.code} --lock {input.lock} --record {output.record}"
@@ -118,28 +124,28 @@ rule figure:
 rule report:
     input:
         notebook="workflow/notebooks/report.py",
-        summary=f"{STUDY.folder}/tables/summary.json",
-        did=f"{STUDY.folder}/tables/did.csv",
-        base=f"{STUDY.folder}/tables/base.csv",
-        figures=expand(f"{STUDY.folder}/figures/{{figure}}.svg", figure=FIGURES),
+        summary=f"{SUMMARY}/tables/summary.json",
+        did=f"{SUMMARY}/tables/did.csv",
+        base=f"{SUMMARY}/tables/base.csv",
+        figures=expand(f"{SUMMARY}/figures/{{figure}}.svg", figure=FIGURES),
         samples=STUDY.runs("samples.parquet"),
         records=[
-            f"{STUDY.folder}/tables/tables.record.json",
-            *expand(f"{STUDY.folder}/figures/{{figure}}.record.json", figure=FIGURES),
+            f"{SUMMARY}/tables/tables.record.json",
+            *expand(f"{SUMMARY}/figures/{{figure}}.record.json", figure=FIGURES),
             *STUDY.runs("evaluate.record.json"),
         ],
         code=STUDY.code("report"),
         lock=LOCK,
     output:
         html=report(
-            f"{STUDY.folder}/reports/report.html",
+            f"{SUMMARY}/reports/report.html",
             caption="../report/report.rst",
             category="Pages",
             labels={"page": "report", "scale": STUDY.scale},
         ),
-        record=f"{STUDY.folder}/reports/report.record.json",
+        record=f"{SUMMARY}/reports/report.record.json",
     log:
-        f"logs/{STUDY.scale}/report.log",
+        f"{LOGS}/report.log",
     conda:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
@@ -164,24 +170,24 @@ rule report:
 rule paper:
     input:
         template="paper/paper.md.j2",
-        summary=f"{STUDY.folder}/tables/summary.json",
-        figures=expand(f"{STUDY.folder}/figures/{{figure}}.svg", figure=FIGURES),
+        summary=f"{SUMMARY}/tables/summary.json",
+        figures=expand(f"{SUMMARY}/figures/{{figure}}.svg", figure=FIGURES),
         records=[
-            f"{STUDY.folder}/tables/tables.record.json",
-            *expand(f"{STUDY.folder}/figures/{{figure}}.record.json", figure=FIGURES),
+            f"{SUMMARY}/tables/tables.record.json",
+            *expand(f"{SUMMARY}/figures/{{figure}}.record.json", figure=FIGURES),
         ],
         code=STUDY.code("paper"),
         lock=LOCK,
     output:
         html=report(
-            f"{STUDY.folder}/paper/paper.html",
+            f"{SUMMARY}/paper/paper.html",
             caption="../report/paper.rst",
             category="Pages",
             labels={"page": "paper", "scale": STUDY.scale},
         ),
-        record=f"{STUDY.folder}/paper/paper.record.json",
+        record=f"{SUMMARY}/paper/paper.record.json",
     log:
-        f"logs/{STUDY.scale}/paper.log",
+        f"{LOGS}/paper.log",
     conda:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
@@ -204,26 +210,26 @@ rule paper:
 rule lineage:
     input:
         template="workflow/report/lineage.html",
-        figures=expand(f"{STUDY.folder}/figures/{{figure}}.svg", figure=FIGURES),
+        figures=expand(f"{SUMMARY}/figures/{{figure}}.svg", figure=FIGURES),
         records=[
             *STUDY.records(),
-            f"{STUDY.folder}/tables/tables.record.json",
-            *expand(f"{STUDY.folder}/figures/{{figure}}.record.json", figure=FIGURES),
-            f"{STUDY.folder}/reports/report.record.json",
-            f"{STUDY.folder}/paper/paper.record.json",
+            f"{SUMMARY}/tables/tables.record.json",
+            *expand(f"{SUMMARY}/figures/{{figure}}.record.json", figure=FIGURES),
+            f"{SUMMARY}/reports/report.record.json",
+            f"{SUMMARY}/paper/paper.record.json",
         ],
         code=STUDY.code("lineage"),
         lock=LOCK,
     output:
         html=report(
-            f"{STUDY.folder}/reports/lineage.html",
+            f"{SUMMARY}/reports/lineage.html",
             caption="../report/lineage.rst",
             category="Pages",
             labels={"page": "lineage", "scale": STUDY.scale},
         ),
-        record=f"{STUDY.folder}/reports/lineage.record.json",
+        record=f"{SUMMARY}/reports/lineage.record.json",
     log:
-        f"logs/{STUDY.scale}/lineage.log",
+        f"{LOGS}/lineage.log",
     conda:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")

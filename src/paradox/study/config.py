@@ -1,8 +1,8 @@
 """The configuration's models. Unknown keys are errors; every key is explicit in the files.
 
-``config/config.yaml`` says what to run (scale, arms, statistics), ``config/methods.yaml`` by which
-update rules, ``config/scales/*.yaml`` how large. The JSON Schema in ``workflow/schemas/`` is
-generated from these models.
+``config/config.yaml`` says what to run (scale, grid, statistics), ``config/grids/*.yaml`` which
+arms, ``config/methods.yaml`` by which update rules, ``config/scales/*.yaml`` how large. The JSON
+Schema in ``workflow/schemas/`` is generated from these models.
 """
 
 from __future__ import annotations
@@ -40,19 +40,43 @@ class Exclusion(Section):
     why: str = Field(min_length=10, description="the reason, shown in the report")
 
 
-class Arms(Section):
-    """The arms: the product base x method x reward x seed, less the exclusions."""
+Bases = list[str] | Literal["all"]
+Names = Annotated[list[str], Field(min_length=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
-    bases: list[str] | Literal["all"] = Field(description="names from the scale, or all of them")
-    methods: list[str] = Field(min_length=1, description="names from section methods")
-    rewards: list[str] = Field(
-        min_length=1, description="files in src/paradox/rewards, or names of the section rewards"
+
+class Product(Section):
+    """Arms: every combination of these."""
+
+    bases: Bases = Field(description="names from the scale, or all of them")
+    methods: Names = Field(description="names from section methods")
+    rewards: Names = Field(
+        description="files in src/paradox/rewards, or names of the section rewards"
     )
+    seeds: Seeds = Field(description="training seeds")
+
+
+class Grid(Section):
+    """A named set of arms: products, less the exclusions, and what other grids hold."""
+
+    include: list[Name] = Field([], description="grids whose arms belong to this one, too")
+    products: list[Product]
+    exclude: list[Exclusion] = Field(description="cells left out, each with its reason")
+    figures: list[Name] = Field(min_length=1, description="what is drawn")
+    pages: bool = Field(description="whether the report, the paper and the lineage page are made")
+
+
+class Arms(Section):
+    """What is changed in every product of the grid; null leaves it as it is."""
+
+    bases: Bases | None = Field(None, description="names from the scale, or all of them")
+    methods: Names | None = Field(None, description="names from section methods")
+    rewards: Names | None = Field(None, description="files, or names of the section rewards")
     logged: list[str] = Field(
         description="conditions whose means every arm logs; their files are then every arm's"
     )
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="training seeds")
-    exclude: list[Exclusion] = Field(description="cells left out, each with its reason")
+    seeds: Seeds | None = Field(None, description="training seeds")
+    exclude: list[Exclusion] | None = Field(None, description="cells left out, with reasons")
 
 
 class NamedReward(Section):
@@ -342,7 +366,9 @@ class Config(Section):
     """The whole configuration of one run."""
 
     scale: Name = Field(description="a file in config/scales")
+    grid: Name = Field(description="a file in config/grids")
     arms: Arms
+    grids: dict[Name, Grid] = Field(description="the grid and those it includes")
     rewards: dict[PlainName, NamedReward] = Field(description="reward conditions by name")
     statistics: Statistics
     contrast: Contrast

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ COMMAND_LINE = "--config"
 def scale_file(scale: str) -> str:
     """Return the path of a scale's file, relative to the repository."""
     return f"config/scales/{scale}.yaml"
+
+
+def grid_file(grid: str) -> str:
+    """Return the path of a grid's file, relative to the repository."""
+    return f"config/grids/{grid}.yaml"
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -55,48 +61,86 @@ def load_config(given: dict[str, Any], root: Path) -> Config:
     ConfigError
         Listing every wrong key with its file, what was found and what is allowed.
     """
-    scale = given.get("scale")
-    scales = sorted(path.stem for path in (root / "config/scales").glob("*.yaml"))
-    if scale not in scales:
-        raise ConfigError(f"{MAIN}: scale = {scale!r} is not a scale; {hint(scale, scales)}")
+    scale, grid = (
+        _one_of(root, given.get(kind), MAIN, kind, f"config/{kind}s") for kind in ("scale", "grid")
+    )
     names = (MAIN, scale_file(scale), METHODS_FILE)
     files = {name: _read(root / name, name) for name in names}
     merged = merge(merge(files[METHODS_FILE], files[scale_file(scale)]), given)
+    merged["grids"] = _grids(root, grid)
+    files |= {grid_file(name): data for name, data in merged["grids"].items()}
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
         lines = [_line(item, files) for item in error.errors()]
-        keys = ("bases", "methods", "rewards")
-        if all(isinstance(merged.get(key), dict) for key in ("arms", *keys)):
-            lines += unknown_names(merged["arms"], *(list(merged[key]) for key in keys))
+        if all(isinstance(merged.get(key), dict) for key in ("bases", "methods", "rewards")):
+            lines += unknown_names(merged)
         # A union reports the same problem once for each of its members.
         title = "The configuration is not valid:"
         raise ConfigError(problems(title, list(dict.fromkeys(lines)))) from None
 
 
-def unknown_names(
-    arms: dict[str, Any], bases: list[str], methods: list[str], named: list[str]
-) -> list[str]:
-    """Return the problems with the names of bases, methods and rewards in ``arms``.
+def _one_of(root: Path, name: Any, file: str, key: str, folder: str) -> str:
+    known = sorted(path.stem for path in (root / folder).glob("*.yaml"))
+    if name not in known:
+        kind = folder.split("/")[1].removesuffix("s")
+        raise ConfigError(f"{file}: {key} = {name!r} is not a {kind}; {hint(name, known)}")
+    return str(name)
 
-    `named` are the names of the section ``rewards``.
+
+def _grids(root: Path, name: str) -> dict[str, Any]:
+    """Return the content of a grid's file and of those it includes, by name."""
+    found, waiting = {}, [name]
+    while waiting:
+        if (grid := waiting.pop(0)) in found:
+            continue
+        found[grid] = _read(root / grid_file(grid), grid_file(grid))
+        included = found[grid].get("include", [])
+        for index, other in enumerate(included if isinstance(included, list) else []):
+            _one_of(root, other, grid_file(grid), f"include[{index}]", "config/grids")
+            waiting.append(other)
+    return found
+
+
+def unknown_names(config: dict[str, Any]) -> list[str]:
+    """Return the problems with the names of bases, methods and rewards of the arms.
+
+    `config` is the configuration as plain data, which need not be valid.
     """
-    rewards = [*available_rewards(), *named]
-    allowed = {"bases": bases, "methods": methods, "rewards": rewards, "logged": rewards}
-    kinds = {"bases": "base", "methods": "method", "rewards": "reward", "logged": "reward"}
+    rewards = [*available_rewards(), *config["rewards"]]
+    allowed = {
+        "bases": ("base", list(config["bases"])),
+        "methods": ("method", list(config["methods"])),
+        "rewards": ("reward", rewards),
+        "logged": ("reward", rewards),
+    }
     lines = []
-    for key, known in allowed.items():
-        given = arms.get(key)
+    for where, key, given in _lists(config):
         names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
-        where = f"{MAIN}: arms.{key}"
+        kind, known = allowed[key]
         lines += [
-            f"{where}[{index}] = {name!r} is not a {kinds[key]}; {hint(name, known)}"
+            f"{where}[{index}] = {name!r} is not a {kind}; {hint(name, known)}"
             for index, name in enumerate(names)
             if name not in known
         ]
         doubled = sorted({name for name in names if names.count(name) > 1})
         lines += [f"{where}: {name!r} is listed more than once" for name in doubled]
     return lines
+
+
+def _lists(config: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield place, key and value of each list of names, without those that ``arms`` replaces."""
+    arms = config["arms"] if isinstance(config.get("arms"), dict) else {}
+    own = [key for key in ("bases", "methods", "rewards") if arms.get(key) is None]
+    for key in ("bases", "methods", "rewards", "logged"):
+        if key not in own:
+            yield f"{MAIN}: arms.{key}", key, arms.get(key)
+    for name, grid in config["grids"].items():
+        products = grid.get("products")
+        for place, product in enumerate(products if isinstance(products, list) else []):
+            if isinstance(product, dict):
+                for key in own:
+                    yield f"{grid_file(name)}: products[{place}].{key}", key, product.get(key)
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:
@@ -113,8 +157,10 @@ def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     """Return one problem as ``file: key = found: what is allowed``."""
     loc = error["loc"]
     parts = [part for place, part in enumerate(loc) if not _is_tag(place, loc)]
-    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
-    file = origin(parts, files, error["input"])
+    own = grid_file(parts[1]) if parts[0] == "grids" and len(parts) > 1 else None
+    shown = parts[2:] if own else parts
+    key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in shown).lstrip(".")
+    file = own or origin(parts, files, error["input"])
     if error["type"] == "extra_forbidden":
         return f"{file}: unknown key {key!r}; {hint(parts[-1], _fields(parts[:-1], loc))}"
     if error["type"] == "missing":
@@ -143,7 +189,7 @@ def _is_tag(place: int, loc: tuple[Any, ...]) -> bool:
         (before == "task" and part in KINDS)
         or (before == "source" and part in {"organism", "gguf", "pretrained"})
         or (place == 2 and loc[0] == "methods" and part in TRAINER_SECTIONS)
-        or (before == "bases" and loc[0] == "arms" and part.startswith(("list[", "literal[")))
+        or (before == "bases" and part.startswith(("list[", "literal[")))
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paradox.study.config import TRAINER_SECTIONS, BenchmarksTask, Config, Rollouts
+from paradox.study.grids import named
 from paradox.study.load import METHODS_FILE, scale_file
 
 
@@ -28,7 +29,7 @@ def method_problems(config: Config) -> list[str]:
     lines = []
     if "base" in config.methods:
         lines.append(f"{METHODS_FILE}: methods.base: the name stands for the untrained bases")
-    for name in dict.fromkeys(config.arms.methods):
+    for name in named(config, "methods"):
         if name not in config.methods:
             continue
         values, section = resolved(config, name), TRAINER_SECTIONS[config.methods[name].trainer]

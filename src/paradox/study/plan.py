@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards._score import Definition, files_of, loaded
 from paradox.steps import FROM_SAMPLES, PACKAGE, TRAINERS, WITH_TASK, code
-from paradox.study.config import BenchmarksTask, Config, Exclusion
-from paradox.study.load import MAIN, load_config, scale_file, unknown_names
+from paradox.study.config import BenchmarksTask, Config
+from paradox.study.grids import DEFAULT, Arm, arms_of, exclusions, named
+from paradox.study.load import MAIN, grid_file, load_config, scale_file, unknown_names
 from paradox.study.methods import method_problems, resolved
 from paradox.study.rewards import (
     cancelled,
@@ -33,21 +33,6 @@ from paradox.tasks import module_of
 CORES = os.cpu_count() or 1
 # Asking PyTorch would take seconds at every start of the workflow.
 GPU = Path("/dev/nvidia0").exists()
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One cell of base x method x reward x seed; the untrained base is its own arm."""
-
-    base: str
-    method: str
-    reward: str
-    seed: int
-
-    @property
-    def key(self) -> str:
-        """The arm's folder below ``checkpoints`` and ``runs``."""
-        return f"{self.base}/{self.method}/{self.reward}/s{self.seed}"
 
 
 def untrained(base: str) -> Arm:
@@ -86,6 +71,21 @@ class Study:
     def folder(self) -> str:
         """The folder of this scale's results."""
         return f"results/{self.scale}"
+
+    @property
+    def part(self) -> str:
+        """What the paths of a grid's tables and figures have before them; default has nothing."""
+        return "" if self.config.grid == DEFAULT else f"grids/{self.config.grid}/"
+
+    @property
+    def figures(self) -> list[str]:
+        """The figures of the grid."""
+        return self.config.grids[self.config.grid].figures
+
+    @property
+    def pages(self) -> bool:
+        """Whether the grid has a report, a paper and a lineage page."""
+        return self.config.grids[self.config.grid].pages
 
     @property
     def all_arms(self) -> list[Arm]:
@@ -169,7 +169,7 @@ class Study:
         if step == "lineage":
             return canonical_json({"scale": self.scale})
         if step in ("report", "paper"):
-            excluded = [e.model_dump(exclude_none=True) for e in self.config.arms.exclude]
+            excluded = [e.model_dump(exclude_none=True) for _, e in exclusions(self.config)]
             said = {"scale": self.scale, "excluded": excluded}
             return canonical_json(said | {"log_folder": f"logs/{self.scale}/{step}"})
         clean = [name for name in self.bases if self.config.bases[name].planted is False]
@@ -241,64 +241,51 @@ def environment_of_jobs() -> None:
 
 
 def _arms(config: Config) -> list[Arm]:
-    wanted = config.arms
-    bases = list(config.bases) if wanted.bases == "all" else wanted.bases
     found = [
-        *unknown_names(
-            wanted.model_dump(), list(config.bases), list(config.methods), list(config.rewards)
-        ),
+        *unknown_names(config.model_dump()),
         *reward_problems(plain(config), f"{MAIN}: rewards"),
         *method_problems(config),
-        *_exclusion_problems(config, bases),
-        *_impossible(config, bases),
+        *_exclusion_problems(config),
+        *_impossible(config),
     ]
     if found:
         raise ConfigError(problems("The arms cannot be run:", found))
-    product = itertools.product(bases, wanted.methods, wanted.rewards, wanted.seeds)
-    arms = [Arm(*cell) for cell in product]
-    arms = [arm for arm in arms if not any(_matches(entry, arm) for entry in wanted.exclude)]
+    arms = arms_of(config)
     if not arms:
-        raise ConfigError(f"{MAIN}: arms: the exclusions leave no arm to run.")
+        raise ConfigError(f"{grid_file(config.grid)}: the exclusions leave no arm to run.")
     cells = [(arm.method, arm.reward) for arm in arms]
     if lines := [*without_pairs(config, cells), *cancelled(config, cells)]:
         raise ConfigError(problems("The arms cannot be run:", lines))
     return arms
 
 
-def _matches(entry: Exclusion, arm: Arm) -> bool:
-    given = entry.model_dump(exclude={"why"}, exclude_none=True)
-    return all(getattr(arm, key) == value for key, value in given.items())
-
-
-def _exclusion_problems(config: Config, bases: list[str]) -> list[str]:
+def _exclusion_problems(config: Config) -> list[str]:
     """Return the exclusions that name a value the study does not know: misspellings.
 
     A value that is known but not run now is fine: the same exclusions serve every arm list.
     """
     known: dict[str, list[Any]] = {
-        "base": list(config.bases),
         "method": list(config.methods),
         "reward": reward_names(plain(config)),
     }
     lines = []
-    for index, entry in enumerate(config.arms.exclude):
+    for where, entry in exclusions(config):
         given = entry.model_dump(exclude={"why"}, exclude_none=True)
-        where = f"{MAIN}: arms.exclude[{index}]"
         if not given:
             lines.append(f"{where}: names no base, method, reward or seed; it would leave nothing")
         for key, value in given.items():
-            # Bases differ between scales, and one list of exclusions serves them all.
-            if key in known and key != "base" and value not in known[key]:
+            # Bases differ between scales, and one grid serves them all.
+            if key in known and value not in known[key]:
                 lines.append(f"{where}.{key} = {value!r} is unknown; {hint(value, known[key])}")
     return lines
 
 
-def _impossible(config: Config, bases: list[str]) -> list[str]:
+def _impossible(config: Config) -> list[str]:
     """Return the reasons why asked arms cannot exist."""
     lines = missing_facts(config)
     task = config.task
-    for name in bases:
-        base = config.bases.get(name)
+    for name in named(config, "bases"):
+        base = config.bases[name] if name in config.bases else None
         if base and base.training and (base.planted is None or isinstance(task, BenchmarksTask)):
             lines.append(
                 f"{scale_file(config.scale)}: bases.{name}.training is given, but there is no "

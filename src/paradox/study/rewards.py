@@ -13,6 +13,7 @@ from paradox.rewards import RewardFile, available_rewards, load_file
 from paradox.rewards._score import Definition, loaded
 from paradox.steps import FROM_SAMPLES
 from paradox.study.config import BenchmarksTask, Config
+from paradox.study.grids import named as names_of
 from paradox.study.load import MAIN, METHODS_FILE, scale_file
 from paradox.study.methods import resolved
 
@@ -125,28 +126,25 @@ def _compound_problems(
 
 def missing_facts(config: Config) -> list[str]:
     """Return which rewards ask for what this scale's prompts do not have."""
-    named, task = plain(config), config.task
-    if reward_problems(named, "") or not isinstance(task, BenchmarksTask):
+    given, task = plain(config), config.task
+    if reward_problems(given, "") or not isinstance(task, BenchmarksTask):
         return []
-    known = {name: loaded(resolve(name, named)) for name in reward_names(named)}
-    asked = [
-        (f"arms.{key}: {name!r}", known[name])
-        for key in ("rewards", "logged")
-        for name in getattr(config.arms, key)
-        if name in known
-    ]
+    known = {name: loaded(resolve(name, given)) for name in reward_names(given)}
+    places = [*names_of(config, "rewards").items()]
+    places += [(name, f"{MAIN}: arms.logged") for name in config.arms.logged]
+    asked = [(f"{place}: {name!r}", known[name]) for name, place in places if name in known]
     lines = []
     if task.prompts.answer_column is None:
         blind = [name for name, files in known.items() if not _some(files, "uses_truth")]
         lines += [
-            f"{MAIN}: {place} compares with the right answer, but {scale_file(config.scale)}: "
+            f"{place} compares with the right answer, but {scale_file(config.scale)}: "
             "task.prompts.answer_column is null, so the training prompts have none; allowed: "
             f"{', '.join(blind)}."
             for place, files in asked
             if _some(files, "uses_truth")
         ]
     lines += [
-        f"{MAIN}: {place} weighs prompts by their value, but the prompts of task.kind = "
+        f"{place} weighs prompts by their value, but the prompts of task.kind = "
         f"{task.kind!r} ({scale_file(config.scale)}) have none."
         for place, files in asked
         if any("value" in file.condition.needs for file in files)
