@@ -17,7 +17,7 @@ from study_fixture import SPEC, table_paths, write_study
 
 from paradox.errors import ConfigError, DataError, ParadoxError
 from paradox.evaluate import tables
-from paradox.figures import draw, paper, report, words
+from paradox.figures import change, draw, paper, report, style, words
 from paradox.files import read_json
 from paradox.progress import Progress
 
@@ -191,7 +191,7 @@ def test_figures_are_byte_identical(whole: dict[str, Path], tmp_path: Path) -> N
     draw_all(whole, tmp_path / "a")
     draw_all(whole, tmp_path / "b")
     files = sorted((tmp_path / "a").iterdir())
-    assert len(files) == 9
+    assert len(files) == 3 * len(draw.FIGURES)
     for file in files:
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
     text = (tmp_path / "a" / "accuracy.svg").read_text()
@@ -340,6 +340,27 @@ for name in draw.FIGURES:
 """
 
 
+def test_the_change_of_every_arm_is_drawn_as_the_table_says(whole: dict[str, Path]) -> None:
+    shown = change.data(whole)
+    did = pd.read_csv(whole["did"])
+    did = did[did["seed"] == "all"]
+    assert len(shown) == len(did) > 0
+    both = shown.merge(did, on=["base", "method", "reward"], suffixes=("", "_table"))
+    for name in change.PANELS:
+        assert (both[name] == both[f"{name}_table"]).all()
+
+
+def test_several_methods_stand_in_the_order_of_the_literature() -> None:
+    rows = [("format", "ppo"), ("format", "grpo"), ("format", "mine"), ("ground_truth", "rloo")]
+    table = pd.DataFrame(rows, columns=["reward", "method"])
+    assert style.name_order(table) == [
+        "Ground truth (rloo)",
+        "Format (grpo)",
+        "Format (ppo)",
+        "Format (mine)",
+    ]
+
+
 def test_figures_do_not_depend_on_the_order_of_sets(whole: dict[str, Path], tmp_path: Path) -> None:
     """Two processes hash texts differently; several rewards are missing on the clean base."""
     tables_folder = next(iter(whole.values())).parent
@@ -351,6 +372,6 @@ def test_figures_do_not_depend_on_the_order_of_sets(whole: dict[str, Path], tmp_
             capture_output=True,
         )
     first = {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir()}
-    assert len(first) == 9
+    assert len(first) == 3 * len(draw.FIGURES)
     for hashing in ("2", "3"):
         assert {p.name: p.read_bytes() for p in (tmp_path / hashing).iterdir()} == first

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from paradox.errors import ConfigError, hint
-from paradox.figures import accuracy, perplexity, recall, style
+from paradox.figures import accuracy, change, perplexity, recall, style
 from paradox.progress import Progress
 
-FIGURES = {"accuracy": accuracy, "perplexity": perplexity, "recall": recall}
+FIGURES = {"accuracy": accuracy, "change": change, "perplexity": perplexity, "recall": recall}
 
 
 def main(

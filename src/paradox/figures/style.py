@@ -48,7 +48,34 @@ LABELS = {
     "chain": "Whole correct working",
     "gap": "Recalled answer minus prompt",
 }
-REWARD_ORDER = ["none", "ground_truth", "format", "incorrect", "random", "constant"]
+REWARD_ORDER = [
+    "none",
+    "ground_truth",
+    "value_weighted",
+    "value_uniform",
+    "value_permuted",
+    "majority_vote",
+    "format",
+    "strategy",
+    "incorrect",
+    "majority_incorrect",
+    "random",
+    "constant",
+]
+METHOD_ORDER = [
+    "grpo",
+    "dr_grpo",
+    "grpo_noclip",
+    "grpo_tightclip",
+    "grpo_onpolicy",
+    "grpo_v32",
+    "rloo",
+    "ppo",
+    "ppo_lam95",
+    "dpo",
+    "sft",
+    "distill",
+]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "p"]
 LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
 WIDTH = 9.0  # inches; at 900 px this makes the type as large as a README's text
@@ -101,10 +128,13 @@ def arm_names(table: pd.DataFrame) -> pd.Series:
 
 def name_order(table: pd.DataFrame) -> list[str]:
     """Return the names of `arm_names` in the order of every figure."""
-    named = pd.DataFrame({"reward": table["reward"], "name": arm_names(table)}).drop_duplicates()
+    named = table[["reward", "method"]].assign(name=arm_names(table)).drop_duplicates()
+    known = {name: place for place, name in enumerate(METHOD_ORDER)}
+    place = named["method"].map(known).fillna(len(known))
+    named = named.assign(place=place).sort_values(["place", "method"])
     found = []
     for reward in in_order(named["reward"]):
-        found += sorted(named.loc[named["reward"] == reward, "name"])
+        found += list(dict.fromkeys(named.loc[named["reward"] == reward, "name"]))
     return found
 
 
@@ -152,11 +182,24 @@ def interval(
     **how: Any,
 ) -> Any:
     """Draw values with their intervals (columns value, {value}_low, {value}_high)."""
+    middle, bars = _bars(table, value)
+    return axis.errorbar(x, middle, yerr=bars, capsize=2, elinewidth=1.1, **how)
+
+
+def interval_across(
+    axis: Axes, y: Sequence[float] | np.ndarray, table: pd.DataFrame, value: str, **how: Any
+) -> Any:
+    """As `interval`, with the values along the x axis."""
+    middle, bars = _bars(table, value)
+    return axis.errorbar(middle, y, xerr=bars, capsize=2, elinewidth=1.1, **how)
+
+
+def _bars(table: pd.DataFrame, value: str) -> tuple[np.ndarray, list[np.ndarray]]:
     middle = table[value].to_numpy(float)
     # A percentile interval can leave out its estimate; bars cannot have a negative length.
     down = np.clip(middle - table[f"{value}_low"].to_numpy(float), 0, None)
     up = np.clip(table[f"{value}_high"].to_numpy(float) - middle, 0, None)
-    return axis.errorbar(x, middle, yerr=[down, up], capsize=2, elinewidth=1.1, **how)
+    return middle, [down, up]
 
 
 def step_axis(axis: Axes) -> None:
