@@ -19,11 +19,13 @@ from paradox.errors import DataError, ProvenanceError, problems
 from paradox.figures.style import label
 from paradox.figures.words import Numbers
 from paradox.files import read_json, write_json, write_text
-from paradox.provenance.chain import HELD, Chain, inside, verify
+from paradox.provenance.chain import Chain, held, inside, verify
 from paradox.provenance.compare import held_tables, summary
 from paradox.provenance.identity import SUFFIXES, without_mark
 from paradox.provenance.records import Record, files_of, host_file
+from paradox.restore import configured
 from paradox.stats.gaps import table_gaps
+from paradox.study.grids import grid_of
 
 BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
 END = "<!-- numbers: end -->"
@@ -64,24 +66,32 @@ def record(scale: str, root: Path, repeats: list[Path]) -> None:
     last = chain.maker(f"results/{scale}/reports/lineage.html")
     if last is None:
         raise DataError(f"{chain.folder}: no finished run; run the workflow first.")
-    broken = verify(chain, last)
-    if broken:
-        raise ProvenanceError(problems(f"{chain.folder}: not recorded:", broken))
-    # Arms that the configuration no longer asks for may still lie beside the others.
-    chain.records = {entry["path"]: entry for entry in chain.upstream(last)}
+    ends = [entry for path, entry in chain.records.items() if grid_of(path)]
+    if broken := [text for entry in ends for text in verify(chain, entry)]:
+        raise ProvenanceError(
+            problems(f"{chain.folder}: not recorded:", list(dict.fromkeys(broken)))
+        )
+    # Arms that no grid asks for any more may still lie beside the others.
+    chain.records = upstream_of(chain, ends)
     found = tolerances(chain, [Chain.load(folder) for folder in repeats])
     shutil.rmtree(target, ignore_errors=True)
     for path, entry in chain.records.items():
         _copy(chain, path, target)
         _copy(chain, host_file(Path(path)).as_posix(), target)
         for output in files_of(entry["outputs"]):
-            if inside(output["path"]).split("/")[0] in HELD:
+            if held(output["path"]):
                 _copy(chain, output["path"], target)
     write_json(target / TOLERANCES, found)
     if scale == "tiny":
         readme = root / "README.md"
         block = readme_block(Numbers.read(target / "tables/summary.json"))
         write_text(readme, with_block(readme.read_text(encoding="utf-8"), block))
+
+
+def upstream_of(chain: Chain, ends: list[Record]) -> dict[str, Record]:
+    """Return what some records were made from, and themselves, producers first."""
+    wanted = {entry["path"] for end in ends for entry in chain.upstream(end)}
+    return {path: entry for path, entry in chain.records.items() if path in wanted}
 
 
 def _copy(chain: Chain, path: str, target: Path) -> None:
@@ -112,6 +122,8 @@ def tolerances(chain: Chain, repeats: list[Chain]) -> dict[str, Any]:
         if _devices(other) == _devices(chain):
             continue
         for path in held_tables(chain):
+            if not other.where(path).exists():
+                continue  # a grid that was not run again
             table = columns.setdefault(inside(path), {})
             gaps = table_gaps(chain.where(path), other.where(path), single_seeds=False)
             for column, gap in gaps.items():
@@ -179,6 +191,11 @@ def replay(root: Path, scale: str, folder: Path | None, cores: str, overrides: l
     if not (kept / TOLERANCES).exists():
         raise ProvenanceError(f"{kept}: no recorded run, so there is nothing to compare with.")
     reference = Chain.load(kept)
+    grid = configured(root, [*overrides, f"scale={scale}"]).config.grid
+    ends = [entry for path, entry in reference.records.items() if grid_of(path) == grid]
+    if not ends:
+        raise ProvenanceError(f"{kept}: no recorded run of the grid {grid}.")
+    reference.records = upstream_of(reference, ends)
     scratch = (folder or Path(tempfile.mkdtemp(prefix=f"paradox-replay-{scale}-"))).resolve()
     print(f"rebuilding {scale} in {scratch}", flush=True)
     _rebuild(root, scratch, scale, cores, overrides)

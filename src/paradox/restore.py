@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,12 @@ from paradox.errors import ConfigError, ProvenanceError, problems
 from paradox.provenance.chain import Chain, verify
 from paradox.provenance.compare import flat
 from paradox.provenance.records import SUFFIX, Record, files_of
+from paradox.study.grids import grid_of
 from paradox.study.load import MAIN, merge
 from paradox.study.plan import Study
+
+# Lines of Snakemake's table of jobs that are no jobs.
+NO_JOBS = ("all", "total")
 
 
 def restore(root: Path, scale: str, overrides: list[str]) -> None:
@@ -41,27 +46,33 @@ def restore(root: Path, scale: str, overrides: list[str]) -> None:
     folder = root / "results" / scale
     if not folder.is_dir():
         raise ProvenanceError(f"{folder}: no such folder; `dvc pull study@{scale}` brings it.")
-    given = [*overrides, f"scale={scale}"]
-    study, chain = _study(root, given), Chain.load(folder)
+    given, chain = [*overrides, f"scale={scale}"], Chain.load(folder)
+    grids = dict.fromkeys(filter(None, map(grid_of, chain.records)))
+    # What was run of no grid to its end is compared with the grid that is asked for.
+    each = {grid: [*given, f"grid={grid}"] for grid in grids} or {None: given}
+    studies = {grid: configured(root, settings) for grid, settings in each.items()}
     if wrong := verify(chain):
         raise ProvenanceError(problems(f"{folder}: not as recorded; nothing was marked:", wrong))
     print(f"{folder}: {len(chain.records)} records and all their files are as recorded")
-    if other := _other_settings(study, chain):
+    if other := _other_settings(studies, chain):
         title = f"{folder}: made with other settings than asked for now; nothing was marked:"
         raise ProvenanceError(problems(title, other))
     # Without --forceall, jobs that look finished by their files' times would get no metadata,
     # and Snakemake would never see a change of their parameters.
-    _snakemake(root, given, "--touch", "--forceall")
-    plan = _snakemake(root, given, "--dry-run")
-    if "Nothing to be done" not in plan:
-        jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
-        left = [f"{rule}: {count}" for rule, count in jobs.items() if rule not in ("all", "total")]
-        title = f"{folder}: what is there is marked as finished, but jobs remain:"
-        raise ProvenanceError(problems(title, left))
+    for settings in each.values():
+        _snakemake(root, settings, "--touch", "--forceall")
+    for settings in each.values():
+        plan = _snakemake(root, settings, "--dry-run")
+        if "Nothing to be done" not in plan:
+            jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan, flags=re.MULTILINE))
+            left = [f"{rule}: {count}" for rule, count in jobs.items() if rule not in NO_JOBS]
+            title = f"{folder}: what is there is marked as finished, but jobs remain:"
+            raise ProvenanceError(problems(title, left))
     print(f"{folder}: marked as finished; Snakemake has nothing to do")
 
 
-def _study(root: Path, given: list[str]) -> Study:
+def configured(root: Path, given: list[str]) -> Study:
+    """Return the study of ``config/config.yaml`` under Snakemake's ``--config KEY=VALUE ...``."""
     config: dict[str, Any] = yaml.safe_load((root / MAIN).read_text(encoding="utf-8"))
     for pair in given:
         key, equals, value = pair.partition("=")
@@ -71,10 +82,12 @@ def _study(root: Path, given: list[str]) -> Study:
     return Study.load(config, root)
 
 
-def _other_settings(study: Study, chain: Chain) -> list[str]:
+def _other_settings(studies: Mapping[str | None, Study], chain: Chain) -> list[str]:
     """Return each difference between records and configuration once, with its first record."""
     users: dict[str, list[str]] = {}
     for path, record in chain.records.items():
+        # Grids differ in nothing that the steps below their tables are given.
+        study = studies.get(grid_of(path)) or next(iter(studies.values()))
         for line in [*_other_parameters(study, record), *_other_arms(study, record)]:
             users.setdefault(line, []).append(path)
     more = {line: f" and {len(paths) - 1} more" * (len(paths) > 1) for line, paths in users.items()}

@@ -94,7 +94,7 @@ class Chain:
 
     def holds(self, path: str) -> bool:
         """Whether this chain must have the file itself, not only its hash."""
-        return self.whole or inside(path).split("/")[0] in HELD
+        return self.whole or held(path)
 
     def maker(self, path: str) -> Record | None:
         """Return the record that has `path` among its outputs; weights belong to a manifest."""
@@ -119,6 +119,12 @@ class Chain:
 def inside(path: str) -> str:
     """Return a result's recorded path below its scale's folder."""
     return path.split("/", 2)[2]
+
+
+def held(path: str) -> bool:
+    """Whether a recorded reference keeps the file of a recorded path: a table or a figure."""
+    parts = inside(path).split("/")
+    return (parts[2:] if parts[0] == "grids" else parts)[0] in HELD
 
 
 def producers(record: Record) -> list[str]:

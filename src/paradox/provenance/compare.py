@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from paradox.provenance.chain import HELD, Chain, inside
+from paradox.provenance.chain import Chain, held, inside
 from paradox.provenance.records import Record, files_of
 from paradox.stats.gaps import table_gaps
 
@@ -149,8 +149,7 @@ def flat(value: Any, key: str = "") -> dict[str, str]:
 def held_tables(chain: Chain) -> list[str]:
     """Return the recorded paths of the tables (and the tables behind figures) of a chain."""
     paths = [entry["path"] for r in chain.records.values() for entry in files_of(r["outputs"])]
-    tables = [path for path in paths if inside(path).split("/")[0] in HELD]
-    return [path for path in tables if path.endswith((".csv", ".json"))]
+    return [path for path in paths if held(path) and path.endswith((".csv", ".json"))]
 
 
 def summary(a: Chain, b: Chain, targets: tuple[Record, Record] | None = None) -> str:

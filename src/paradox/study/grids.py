@@ -11,6 +11,8 @@ from paradox.study.config import Config, Exclusion
 from paradox.study.load import MAIN, grid_file
 
 DEFAULT = "default"
+# What a grid makes from all its arms.
+SUMMARIES = ("tables", "figures", "reports", "paper")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ def arms_of(config: Config) -> list[Arm]:
         excluded = [entry for _, entry in exclusions(config, name)]
         found |= {arm: None for arm in arms if not any(_matches(e, arm) for e in excluded)}
     return list(found)
+
+
+def grid_of(path: str) -> str | None:
+    """Return the grid that a file below ``results/<scale>`` sums up, if it sums up any."""
+    parts = path.split("/")[2:]
+    if parts[0] == "grids":
+        return parts[1]
+    return DEFAULT if parts[0] in SUMMARIES else None
 
 
 _KEYS = ("bases", "methods", "rewards", "seeds")
