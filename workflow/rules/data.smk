@@ -11,6 +11,8 @@ rule data:
         record="results/{scale}/data/data.record.json",
     log:
         "logs/{scale}/data.log",
+    # Every base waits for it, and every arm for a base.
+    priority: 10
     conda:
         "../../envs/conda.yaml"
     threads: STUDY.need("data", "threads")
@@ -40,6 +42,8 @@ rule corpus:
         record="results/{scale}/data/corpus/{base}.record.json",
     log:
         "logs/{scale}/corpus/{base}.log",
+    # Every base waits for it, and every arm for a base.
+    priority: 10
     conda:
         "../../envs/conda.yaml"
     threads: STUDY.need("data", "threads")
