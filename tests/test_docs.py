@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
 from paradox.__main__ import _parser
-from paradox.figures.words import Numbers
-from paradox.reference import readme_block, with_block
+from paradox.figures.blocks import BEGIN, arms_block, blocks, with_block
 
 TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Folders that a run makes; everything else that looks like a path must be in the tree.
@@ -45,10 +45,34 @@ def test_commands_exist(path: Path) -> None:
     assert set(called) <= known, f"{path.name} names another command"
 
 
-def test_the_readme_quotes_the_reference() -> None:
-    text = (ROOT / "README.md").read_text()
-    numbers = Numbers.read(ROOT / "reference/tiny/tables/summary.json")
-    assert with_block(text, readme_block(numbers)) == text
+def test_texts_quote_the_reference() -> None:
+    found = blocks(ROOT / "reference/tiny")
+    assert {"README.md"} <= set(found)
+    for file, block in found.items():
+        text = (ROOT / file).read_text()
+        assert with_block(text, block, file) == text, file
+    marked = {str(path.relative_to(ROOT)) for path in TEXTS if BEGIN in path.read_text()}
+    assert marked == set(found), "a table that nothing writes"
+
+
+def test_a_table_of_arms_says_what_did_says() -> None:
+    columns = ["base", "method", "reward", "seed", "did", "did_low", "did_high"]
+    rows = pd.DataFrame(
+        [
+            ["clean", "grpo", "format", "all", 0.021, -0.01, 0.049],
+            ["contaminated", "grpo", "format", "all", 0.324, 0.296, 0.351],
+            ["contaminated", "grpo", "format", "0", 0.9, 0.8, 1.0],
+        ],
+        columns=columns,
+    )
+    for name in ("exposed_gain", "twin_gain"):
+        rows[[name, f"{name}_low", f"{name}_high"]] = [[-0.1, -0.2, 0.0]] * 3
+    lines = arms_block(rows).splitlines()
+    gains = "-0.10 [-0.20, +0.00] | -0.10 [-0.20, +0.00]"
+    assert lines[2:] == [
+        f"| Format | contaminated | {gains} | +0.32 [+0.30, +0.35] |",
+        f"| Format | clean | {gains} | +0.02 [-0.01, +0.05] |",
+    ]
 
 
 def test_the_conda_environment_is_the_lock() -> None:

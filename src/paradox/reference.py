@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from paradox.errors import DataError, ProvenanceError, problems
-from paradox.figures.style import label
-from paradox.figures.words import Numbers
+from paradox.figures.blocks import GRIDS, blocks, with_block
 from paradox.files import read_json, write_json, write_text
 from paradox.provenance.chain import Chain, held, inside, verify
 from paradox.provenance.compare import held_tables, summary
@@ -27,9 +26,9 @@ from paradox.restore import configured
 from paradox.stats.gaps import table_gaps
 from paradox.study.grids import grid_of
 
-BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
-END = "<!-- numbers: end -->"
 TOLERANCES = "tolerances.json"
+# Recording writes these itself.
+WRITTEN = [":!reference", ":!README.md", *(f":!{file}" for file in GRIDS)]
 # Other machines round differently; a few repeated runs do not show the largest difference.
 FACTOR = 3
 
@@ -51,7 +50,7 @@ def record(scale: str, root: Path, repeats: list[Path]) -> None:
         its chain is broken, or a repeated run was made from something else.
     """
     changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", ".", ":!reference", ":!README.md"],
+        ["git", "status", "--porcelain", "--", ".", *WRITTEN],
         cwd=root,
         capture_output=True,
         text=True,
@@ -83,9 +82,9 @@ def record(scale: str, root: Path, repeats: list[Path]) -> None:
                 _copy(chain, output["path"], target)
     write_json(target / TOLERANCES, found)
     if scale == "tiny":
-        readme = root / "README.md"
-        block = readme_block(Numbers.read(target / "tables/summary.json"))
-        write_text(readme, with_block(readme.read_text(encoding="utf-8"), block))
+        for file, block in blocks(target).items():
+            text = (root / file).read_text(encoding="utf-8")
+            write_text(root / file, with_block(text, block, file))
 
 
 def upstream_of(chain: Chain, ends: list[Record]) -> dict[str, Record]:
@@ -265,48 +264,3 @@ def _rebuild(root: Path, scratch: Path, scale: str, cores: str, overrides: list[
     done = subprocess.run([*command, *overrides], cwd=scratch, env=environment)
     if done.returncode:
         raise ProvenanceError(f"{scratch}: the rebuild failed; its messages are above.")
-
-
-def with_block(text: str, block: str) -> str:
-    """Return the README with the part between the two marks replaced."""
-    before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise DataError(f"README.md: the marks {BEGIN!r} and {END!r} are missing.")
-    return f"{before}{BEGIN}\n{block}{END}{after}"
-
-
-def readme_block(numbers: Numbers) -> str:
-    """Return the README's table of results, from the headline numbers."""
-    rewards = [name.split("/")[2] for name in numbers.entries if name.startswith("did/contam")]
-    order = ["ground_truth", "format", "incorrect", "random", "constant"]
-    rewards.sort(key=lambda name: order.index(name) if name in order else len(order))
-    before = [
-        _number(numbers, f"before/contaminated/accuracy_{group}") for group in ("exposed", "twin")
-    ]
-    lines = [
-        f"| reward | exposed items (before: {before[0]}) | twins (before: {before[1]}) "
-        "| difference-in-differences [95 % interval] | same on the clean base |",
-        "|---|---|---|---|---|",
-    ]
-    for reward in rewards:
-        cells = [
-            label(reward),
-            _number(numbers, f"after/contaminated/{reward}/accuracy_exposed"),
-            _number(numbers, f"after/contaminated/{reward}/accuracy_twin"),
-            _interval(numbers, f"did/contaminated/{reward}"),
-            _interval(numbers, f"did/clean/{reward}"),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _number(numbers: Numbers, name: str) -> str:
-    return f"{numbers.entry(name)['value']:.2f}"
-
-
-def _interval(numbers: Numbers, name: str) -> str:
-    if not numbers.has(name):
-        return "not run"
-    entry = numbers.entry(name)
-    return f"{entry['value']:+.2f} [{entry['low']:+.2f}, {entry['high']:+.2f}]"

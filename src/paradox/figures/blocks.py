@@ -1,0 +1,104 @@
+"""Tables in the README and in docs that hold recorded numbers, between two marks.
+
+They are written when a reference is recorded, and a test compares them with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.errors import DataError
+from paradox.figures import style
+from paradox.figures.style import label
+from paradox.figures.words import Numbers
+
+BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
+END = "<!-- numbers: end -->"
+# Documents with the arms of a grid, beside the README with those of the grid `default`.
+GRIDS = {"docs/rewards.md": "rewards", "docs/methods.md": "methods"}
+
+
+def blocks(reference: Path) -> dict[str, str]:
+    """Return the text between the marks of each document, from a recorded reference's tables.
+
+    A grid that is not recorded leaves its document as it is.
+    """
+    found = {"README.md": readme_block(Numbers.read(reference / "tables/summary.json"))}
+    for file, grid in GRIDS.items():
+        table = reference / "grids" / grid / "tables/did.csv"
+        if table.exists():
+            found[file] = arms_block(pd.read_csv(table))
+    return found
+
+
+def arms_block(did: pd.DataFrame) -> str:
+    """Return a table of the arms of a grid, over all seeds, from ``did.csv``."""
+    did = style.all_seeds(did)
+    did = did.assign(name=style.arm_names(did))
+    several = did["base"].nunique() > 1
+    lines = [
+        f"| arm |{' base |' * several} exposed items | twins | difference-in-differences |",
+        f"|---|{'---|' * several}---|---|---|",
+    ]
+    for name in style.name_order(did):
+        rows = did[did["name"] == name].set_index("base")
+        for base in style.bases_in_order(rows.index):
+            cells = [name, *([base] if several else [])]
+            row: dict[str, Any] = rows.loc[base].to_dict()
+            cells += [_change(row, column) for column in ("exposed_gain", "twin_gain", "did")]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _change(row: dict[str, Any], name: str) -> str:
+    if pd.isna(row[name]):
+        return "no twins"
+    return f"{row[name]:+.2f} [{row[f'{name}_low']:+.2f}, {row[f'{name}_high']:+.2f}]"
+
+
+def with_block(text: str, block: str, file: str) -> str:
+    """Return the text of a file with the part between the two marks replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise DataError(f"{file}: the marks {BEGIN!r} and {END!r} are missing.")
+    return f"{before}{BEGIN}\n{block}{END}{after}"
+
+
+def readme_block(numbers: Numbers) -> str:
+    """Return the README's table of results, from the headline numbers."""
+    rewards = [name.split("/")[2] for name in numbers.entries if name.startswith("did/contam")]
+    order = ["ground_truth", "format", "incorrect", "random", "constant"]
+    rewards.sort(key=lambda name: order.index(name) if name in order else len(order))
+    before = [
+        _number(numbers, f"before/contaminated/accuracy_{group}") for group in ("exposed", "twin")
+    ]
+    lines = [
+        f"| reward | exposed items (before: {before[0]}) | twins (before: {before[1]}) "
+        "| difference-in-differences [95 % interval] | same on the clean base |",
+        "|---|---|---|---|---|",
+    ]
+    for reward in rewards:
+        cells = [
+            label(reward),
+            _number(numbers, f"after/contaminated/{reward}/accuracy_exposed"),
+            _number(numbers, f"after/contaminated/{reward}/accuracy_twin"),
+            _interval(numbers, f"did/contaminated/{reward}"),
+            _interval(numbers, f"did/clean/{reward}"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(numbers: Numbers, name: str) -> str:
+    return f"{numbers.entry(name)['value']:.2f}"
+
+
+def _interval(numbers: Numbers, name: str) -> str:
+    if not numbers.has(name):
+        return "not run"
+    entry = numbers.entry(name)
+    return f"{entry['value']:+.2f} [{entry['low']:+.2f}, {entry['high']:+.2f}]"
