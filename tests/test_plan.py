@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -117,22 +116,30 @@ def test_the_jobs_are_those_that_run(finished: Path, monkeypatch: pytest.MonkeyP
         reward.write_text(before)
     assert run_by(finished, monkeypatch) == set()
 
-    # One arm is deleted, and nothing at all is there.
-    moved = finished / "results/smoke/runs/clean/grpo/format/s1"
-    aside = finished / "aside"
-    shutil.move(moved, aside)
+    # An arm is deleted: made again when something needs it, which nothing does while what was
+    # made of it is there.
+    deleted = ("runs/clean/grpo/format/s1", "tables", "figures")
+    aside = [(results / name, finished / f"aside-{place}") for place, name in enumerate(deleted)]
+    aside[0][0].rename(aside[0][1])
     try:
-        assert run_by(finished, monkeypatch) == arm("clean/grpo/format/s1") | last
+        assert run_by(finished, monkeypatch) == set()
         only = "results/smoke/runs/clean/grpo/format/s1/train.csv"
         training_only = {"results/smoke/runs/clean/grpo/format/s1/train.record.json"}
         assert run_by(finished, monkeypatch, only) == training_only
+        for folder, away in aside[1:]:
+            folder.rename(away)
+        assert run_by(finished, monkeypatch) == arm("clean/grpo/format/s1") | last
     finally:
-        shutil.move(aside, moved)
-    results.rename(aside)
+        for folder, away in aside:
+            if away.exists():
+                away.rename(folder)
+
+    # Nothing is there.
+    results.rename(finished / "aside")
     try:
         assert run_by(finished, monkeypatch) == everything
     finally:
-        aside.rename(results)
+        (finished / "aside").rename(results)
 
 
 def test_a_finished_study_costs_nothing(

@@ -23,7 +23,6 @@ from typing import Any
 from paradox.errors import ConfigError, DataError
 from paradox.provenance.compare import flat
 from paradox.steps import TRAINERS
-from paradox.study.plan import environment_of_jobs
 
 # Snakemake says these before what is wrong.
 CHATTER = ("Using workflow", "Config file", "Assuming unrestricted", "Building DAG", '  File "')
@@ -111,7 +110,6 @@ def planned(
     for pair in overrides:
         if "=" not in pair:
             raise ConfigError(f"--config: {pair!r} is not KEY=VALUE; targets come before --config.")
-    environment_of_jobs()
     # The profile leaves the rules out; a list of its own takes that back.
     command = [sys.executable, "-m", "snakemake", *targets, "--cores", cores, "--dry-run"]
     command += ["--printshellcmds", "--quiet", "host"]
