@@ -234,6 +234,9 @@ def test_other_settings_are_said_and_updates_counted() -> None:
     assert (
         twice.note == "grpo timed with other settings: grpo.rate 1, now 2; grpo.updates 10, now 20"
     )
+    # The method's other rewards with these settings come before this reward with others.
+    rewards = Times([took(training(updates=20), 10), took(training(reward="random"), 30)])
+    assert rewards.of(training()).seconds == 30
     # A key that the earlier run did not know is no difference.
     assert times.of(training(rate=1, new=True)).note == ""
 
