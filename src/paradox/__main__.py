@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from paradox.errors import ParadoxError, ProvenanceError
 
@@ -54,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     _takes_config(replay)
     replay.set_defaults(call=_replay)
 
+    _takes_plan(commands)
+
     crate = commands.add_parser("crate", help="describe a scale's results as an RO-Crate")
     crate.add_argument("scale")
     crate.set_defaults(call=_crate)
@@ -86,6 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--log", type=Path, required=True)
     run.set_defaults(call=_run)
     return parser
+
+
+def _takes_plan(commands: Any) -> None:
+    plan = commands.add_parser("plan", help="say what would run and what it will cost")
+    plan.add_argument("targets", nargs="*", help="as snakemake's; default: everything")
+    plan.add_argument("--cores", default="all", metavar="N")
+    plan.add_argument(
+        "--gpus", type=int, default=1, metavar="N", help="as snakemake --resources gpu=N"
+    )
+    _takes_config(plan)
+    plan.set_defaults(call=_plan)
 
 
 def _takes_config(parser: argparse.ArgumentParser) -> None:
@@ -169,6 +183,13 @@ def _replay(chosen: argparse.Namespace) -> int:
     from paradox.reference import replay
 
     return int(not replay(Path(), chosen.scale, chosen.folder, chosen.cores, chosen.config))
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    from paradox.cost import plan
+
+    print(plan(Path(), chosen.targets, chosen.config, chosen.cores, chosen.gpus))
+    return 0
 
 
 def _crate(chosen: argparse.Namespace) -> int:
