@@ -14,16 +14,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from clipping_fixture import METHODS, SEEDS, SPEC, outputs, write_study
 from scipy import stats
 
 from paradox.errors import DataError
+from paradox.figures import clipping as figure
 from paradox.mechanisms import clipping
 from paradox.mechanisms.clip_bias import gradient_factor, mu, reachable
 from paradox.mechanisms.drift import agreement, blocks, drift, read_curves, toward_prior
 from paradox.progress import Progress
 from paradox.stats.signs import flip_test, seed_mean, sign_test
+from paradox.study.clipping import clipping_base, clipping_runs, clipping_spec
+from paradox.study.plan import Study
 
+ROOT = Path(__file__).parents[1]
 QUIET = Progress("test", streams=(open("/dev/null", "w"),))
 
 # --- closed form --------------------------------------------------------------------------
@@ -277,6 +282,56 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
         clipping.main(SPEC, inputs, made, QUIET)
         texts.append([path.read_bytes() for path in made.values()])
     assert texts[0] == texts[1]
+
+
+# --- figure and plan ----------------------------------------------------------------------
+
+
+def test_figure_draws_the_tables_numbers(tmp_path: Path) -> None:
+    run(tmp_path, {"grpo": 0.08}, noise=0.01)
+    table = tmp_path / "clipping.csv"
+    drawn = []
+    for name in "ab":
+        made = {end: tmp_path / name / f"clipping.{end}" for end in ("svg", "png", "csv")}
+        figure.main({}, {"table": table}, made, QUIET)
+        drawn.append([path.read_bytes() for path in made.values()])
+    assert drawn[0] == drawn[1]
+    plotted, whole = pd.read_csv(made["csv"]), pd.read_csv(table)
+    drifts = plotted[plotted["panel"] == "drift"]
+    assert list(dict.fromkeys(drifts["measure"])) == clipping.PRIMARY
+    assert len(drifts) == len(clipping.PRIMARY) * len(METHODS) * (len(SEEDS) + 1)
+    shares = plotted[(plotted["panel"] == "share") & (plotted["method"] == "grpo")]
+    # The fixture's .001 of an update's tokens, not the sum over the run.
+    assert shares.set_index("measure")["value"]["below_pos_low"] == pytest.approx(0.001)
+    factors = plotted[plotted["panel"] == "factor"]
+    strength = whole.loc[whole["measure"] == "mu", "value"].iloc[0]
+    low, high = (factors[factors["measure"] == f"factor_{name}"] for name in ("low", "high"))
+    assert (low["value"].max(), low["value"].min()) == (strength, -strength)
+    assert (high["value"].max(), high["value"].min()) == (strength, 0)
+    assert high["x"].max() == pytest.approx(1 / 0.9)
+
+
+def test_plan_takes_methods_that_differ_in_clipping_only() -> None:
+    methods = ["grpo", "grpo_noclip", "dr_grpo", "grpo_onpolicy", "rloo", "grpo_v32"]
+    arms = {"methods": methods, "rewards": ["random", "format"], "seeds": [0, 3]}
+    given = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"scale": "tiny"}
+    study = Study.load(given | {"arms": given["arms"] | arms}, ROOT)
+    spec = json.loads(clipping_spec(study))
+    assert [how["name"] for how in spec["methods"]] == [methods[i] for i in (0, 1, 3)]
+    assert [how["epsilon"] for how in spec["methods"]] == [0.2, 1e8, 0.2]
+    assert [how["updates_per_rollout"] for how in spec["methods"]] == [4, 4, 1]
+    assert (spec["seeds"], spec["base"], spec["group"]) == ([0, 3], "contaminated", 8)
+    assert (spec["gamma"], spec["exposed_from"]) == (0.5, 128)
+    runs = clipping_runs(study, "train.csv")
+    assert len(runs) == 6 and runs[0].endswith("runs/contaminated/grpo/random/s0/train.csv")
+    assert clipping_base(study, "x") == ["results/tiny/runs/contaminated/base/none/s0/x"]
+
+
+def test_plan_without_such_arms_is_empty() -> None:
+    given = yaml.safe_load((ROOT / "config/config.yaml").read_text()) | {"scale": "tiny"}
+    study = Study.load(given | {"arms": given["arms"] | {"rewards": ["format"]}}, ROOT)
+    assert clipping_spec(study) == "{}"
+    assert clipping_runs(study, "x") == clipping_base(study, "x") == []
 
 
 # --- errors -------------------------------------------------------------------------------

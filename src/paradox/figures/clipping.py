@@ -106,8 +106,8 @@ def draw(table: pd.DataFrame) -> Figure:
     left = columns[0].subgridspec(len(measures), 1).subplots(squeeze=False)[:, 0]
     for axis, measure in zip(left, measures, strict=True):
         _drifts(axis, drifts[drifts["measure"] == measure], looks)
-        axis.set_title(_arrow(drifts[drifts["measure"] == measure]), loc="right")
-        axis.set_title(style.label(measure), loc="left")
+        arrow = _arrow(drifts[drifts["measure"] == measure])
+        axis.set_title(f"{style.label(measure)} {arrow}", loc="left")
     left[-1].set_xlabel("Change per training\n(arrow: predicted with clipping)")
     _shares(figure.add_subplot(columns[1]), table[table["panel"] == "share"], looks)
     right = columns[2].subgridspec(len(PRIORS), 1).subplots(squeeze=False)[:, 0]
@@ -132,7 +132,7 @@ def _drifts(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -
         axis.plot(mean["value"], place + 0.22, marker="|", color="black", ms=9, mew=1.8)
     axis.set_yticks(range(len(looks)), list(looks))
     axis.set_ylim(len(looks) - 0.4, -0.6)
-    axis.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=3))
     axis.grid(axis="y", visible=False)
 
 

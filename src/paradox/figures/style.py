@@ -48,7 +48,7 @@ LABELS = {
     "chain": "Whole correct working",
     "gap": "Recalled answer minus prompt",
     "toward_prior": "Drift toward the prior",
-    "direct": "Share of direct responses",
+    "direct": "Direct responses",
     "probability": "Mean token probability",
 }
 REWARD_ORDER = ["none", "ground_truth", "format", "incorrect", "random", "constant"]
