@@ -157,6 +157,11 @@ def _items(
     facts = {f"direct{of}": _at(base["direct"], before, chosen) for of, chosen in sets.items()}
     facts |= {f"accuracy{of}": _at(base["correct"], before, chosen) for of, chosen in sets.items()}
     shares = {name: float(values.mean()) for name, values in facts.items()}
+    # Items are fixed, so this error of a share of all samples is, if anything, too large.
+    shares |= {
+        f"{name}_error": math.sqrt(shares[name] * (1 - shares[name]) / values.size)
+        for name, values in facts.items()
+    }
     shares["prior_agreement"] = agreement(base["direct"])
     for method in methods:
         arm = Arm(spec["base"], method.name, spec["reward"])
@@ -214,11 +219,12 @@ def from_curves(
 def predicted(base: dict[str, float]) -> dict[str, int]:
     """Return the direction that the clipping account predicts for a method that clips.
 
-    The share of direct responses should move to the side of 1/2 on which the base has it.
+    The share of direct responses should move to the side of 1/2 on which the base has it; when
+    that share is not clear of 1/2 (by 1.96 standard errors), there is no direction to predict.
     """
     found = {"toward_prior": 1, "probability": 1, "entropy": -1}
     for name in ("direct", "direct_exposed", "direct_twin"):
-        if name in base:
+        if name in base and abs(base[name] - 0.5) > 1.96 * base[f"{name}_error"]:
             found[name] = int(np.sign(base[name] - 0.5))
     return found
 

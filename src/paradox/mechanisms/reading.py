@@ -37,6 +37,17 @@ def reading(table: Table, methods: list[Method], primary: list[str]) -> dict[str
     judged = {method.name: _verdict(found, method, free, primary) for method in methods}
     verdicts = {name: verdict for name, (verdict, _) in judged.items()}
     parts = [_design(found, primary[0])]
+    aimless = [
+        name
+        for name in primary
+        if clipping and not _own(found, clipping[0].name, name)["predicted"]
+    ]
+    if aimless:
+        parts.append(
+            f"The base is too near one half to predict a direction for the "
+            f"{' and '.join(WORDS.get(name, name) for name in aimless)}, which therefore bears on "
+            "no verdict of a method that clips."
+        )
     parts += [_drifts(found, method, primary) for method in methods]
     parts += [_said(found, method, free, *judged[method.name]) for method in clipping]
     moved = [method.name for method in free if verdicts[method.name] == "drift"]
@@ -68,7 +79,7 @@ def _verdict(
 ) -> tuple[str, list[str]]:
     """Return the verdict and the primary measures that it rests on."""
     rows = [_own(table, method.name, name) for name in primary]
-    # Without a predicted direction (a prior share of exactly 1/2) a clipping arm tests nothing.
+    # Without a predicted direction (a prior share near 1/2) a drift speaks for no account.
     rows = [row for row in rows if row["predicted"] or not method.clips]
     drifting = [row for row in rows if row["holm_p"] <= ALPHA]
     names = [row["measure"] for row in drifting]
@@ -138,7 +149,7 @@ def _said(
         f"{names}",
         "drift": f"{what} drifted as the clipping account predicts, but {unlike}",
         "opposite": f"{what} drifted against the prediction of the clipping account",
-        "none": "no primary measure drifted with one sign beyond chance; that is what noise "
+        "none": "no primary measure with a prediction drifted with one sign; that is what noise "
         "predicts, and what a weak drift by clipping would look like, too",
     }
     return f"{band}; {conclusions[verdict]}."
