@@ -30,6 +30,8 @@ STEPS = {
     "perplexity": "paradox.mechanisms.perplexity",
     "tables": "paradox.evaluate.tables",
     "figure": "paradox.figures.draw",
+    "clipping": "paradox.mechanisms.clipping",
+    "clipping_figure": "paradox.figures.clipping",
     "report": "paradox.figures.report",
     "paper": "paradox.figures.paper",
     "lineage": "paradox.figures.lineage",

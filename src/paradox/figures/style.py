@@ -47,6 +47,9 @@ LABELS = {
     "reason": "Answer, after correct working",
     "chain": "Whole correct working",
     "gap": "Recalled answer minus prompt",
+    "toward_prior": "Drift toward the prior",
+    "direct": "Direct responses",
+    "probability": "Mean token probability",
 }
 REWARD_ORDER = [
     "none",
