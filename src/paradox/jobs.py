@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from paradox.errors import ConfigError, DataError
-from paradox.provenance.compare import flat
+from paradox.provenance.compare import texts
 from paradox.steps import TRAINERS
 
 # Snakemake says these before what is wrong.
@@ -43,7 +43,7 @@ class Work:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The parameters that say how, not which."""
-        return flat({key: value for key, value in self.spec.items() if key not in IDENTITY})
+        return texts({key: value for key, value in self.spec.items() if key not in IDENTITY})
 
     @property
     def near(self) -> list[Kind]:

@@ -19,7 +19,7 @@ import yaml
 
 from paradox.errors import ConfigError, ProvenanceError, problems
 from paradox.provenance.chain import Chain, verify
-from paradox.provenance.compare import flat
+from paradox.provenance.compare import texts
 from paradox.provenance.records import SUFFIX, Record, files_of
 from paradox.study.grids import grid_of
 from paradox.study.load import MAIN, merge
@@ -99,8 +99,8 @@ def _other_parameters(study: Study, record: Record) -> list[str]:
     wildcards = {"base": said.get("base", name), "figure": name} | said.get("arm", {})
     if record["step"] in ("corpus", "base") and wildcards["base"] not in study.config.bases:
         return [f"bases.{wildcards['base']}: recorded, not configured"]
-    now = flat(json.loads(study.spec(record["step"], SimpleNamespace(**wildcards))))
-    then = flat(said)
+    now = texts(json.loads(study.spec(record["step"], SimpleNamespace(**wildcards))))
+    then = texts(said)
     return [
         f"{key}: recorded {then.get(key, 'nothing')}, configured {now.get(key, 'nothing')}"
         for key in sorted(then | now)

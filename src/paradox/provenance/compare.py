@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paradox.provenance.chain import Chain, held, inside
-from paradox.provenance.records import Record, files_of
+from paradox.provenance.records import Record, files_of, flat
 from paradox.stats.gaps import table_gaps
 
 CAUSES = ("data", "code", "parameters", "environment", "numbers")
@@ -119,7 +119,7 @@ def _causes(a: Record, b: Record, same_place: bool) -> Iterator[tuple[str, str]]
         for path, x, y in changes:
             what = "changed" if x and y else "only in the " + ("first" if x else "second")
             yield cause, f"{path} {what}"
-    for key, x, y in _unequal(flat(a["parameters"]), flat(b["parameters"])):
+    for key, x, y in _unequal(texts(a["parameters"]), texts(b["parameters"])):
         yield "parameters", f"{key}: {x} -> {y}"
     for path, x, y in _unequal(a["environment"], b["environment"]):
         yield "environment", f"{path}: {x and x[:12]} -> {y and y[:12]}"
@@ -134,16 +134,9 @@ def _unequal(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, Any, A
             yield key, a.get(key), b.get(key)
 
 
-def flat(value: Any, key: str = "") -> dict[str, str]:
-    """Return nested parameters as dotted keys with their values in JSON.
-
-    >>> flat({"grpo": {"beta": 0.0, "epochs": [1, 2]}})
-    {'grpo.beta': '0.0', 'grpo.epochs': '[1, 2]'}
-    """
-    if not isinstance(value, dict):
-        return {key: json.dumps(value, ensure_ascii=False)}
-    pairs = [flat(part, f"{key}.{name}" if key else str(name)) for name, part in value.items()]
-    return {name: text for part in pairs for name, text in part.items()}
+def texts(parameters: Any) -> dict[str, str]:
+    """Return nested parameters as dotted keys with their values in JSON, as people write them."""
+    return {k: json.dumps(v, ensure_ascii=False) for k, v in flat(parameters).items()}
 
 
 def held_tables(chain: Chain) -> list[str]:

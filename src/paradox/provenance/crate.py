@@ -15,7 +15,7 @@ from urllib.parse import quote
 from paradox.errors import ProvenanceError
 from paradox.files import canonical_json, read_json, sha256, text_sha256, write_json
 from paradox.provenance.identity import PREFIX
-from paradox.provenance.records import Record, files_of, host_file
+from paradox.provenance.records import Record, files_of, flat, host_file
 from paradox.steps import STEPS
 
 FILE = "ro-crate-metadata.json"
@@ -140,7 +140,10 @@ def _add_run(graph: _Graph, path: str, record: Record) -> Entity:
     made += [x for entry in record["outputs"].get("manifest", []) for x in graph.weights(entry)]
     for link in filter(None, (x["record"] for x in files_of(record["inputs"]))):
         graph.file(link["path"], link["sha256"])  # here a record that was edited is noticed
-    for key, value in _flat("", record["parameters"] | {"threads": record["threads"]}):
+    for key, given in flat(record["parameters"] | {"threads": record["threads"]}).items():
+        if given is None:
+            continue
+        value = canonical_json(given) if isinstance(given, list) else given
         like = port("input", key, "PropertyValue")
         value_id = f"{tool}/{key}/{text_sha256(canonical_json(value))[:12]}"
         used.append(graph.add(value_id, "PropertyValue", name=key, value=value, **like))
@@ -158,14 +161,6 @@ def _add_run(graph: _Graph, path: str, record: Record) -> Entity:
     about = {"name": f"Orchestration of {step}", "instrument": plan, "object": run}
     graph.add(f"#control-{quote(path)}", "ControlAction", **about)
     return host and facts | host
-
-
-def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
-    """Return dotted keys with plain values; None is left out."""
-    if isinstance(value, dict):
-        return [x for k, v in sorted(value.items()) for x in _flat(f"{prefix}.{k}".strip("."), v)]
-    text = canonical_json(value) if isinstance(value, list) else value
-    return [] if value is None else [(prefix, text)]
 
 
 def _add_study(graph: _Graph, scale: str, records: list[Record], hosts: list[Entity]) -> None:

@@ -136,7 +136,7 @@ def draft(
         "path": relative(path),
         "step": step,
         "parameters": spec,
-        "seeds": dict(sorted(_seeds(spec))),
+        "seeds": {key: v for key, v in flat(spec).items() if key.split(".")[-1] == "seed"},
         "threads": threads,
         "device": device,
         "determinism": determinism(step, device),
@@ -147,14 +147,16 @@ def draft(
     return record | {"derivation": derivation_of(record)}
 
 
-def _seeds(value: Any, key: str = "") -> list[tuple[str, Any]]:
+def flat(value: Any, key: str = "") -> dict[str, Any]:
+    """Return nested parameters as dotted keys, sorted.
+
+    >>> flat({"grpo": {"epochs": [1, 2], "beta": 0.0}})
+    {'grpo.beta': 0.0, 'grpo.epochs': [1, 2]}
+    """
     if not isinstance(value, dict):
-        return [(key, value)] if key.split(".")[-1] == "seed" else []
-    return [
-        pair
-        for name, part in value.items()
-        for pair in _seeds(part, f"{key}.{name}" if key else str(name))
-    ]
+        return {key: value}
+    parts = [flat(part, f"{key}.{name}" if key else str(name)) for name, part in value.items()]
+    return dict(sorted(pair for part in parts for pair in part.items()))
 
 
 def write_record(record: Record, outputs: Paths, lock: Path, started: str, seconds: float) -> None:
