@@ -20,17 +20,18 @@ END = "<!-- numbers: end -->"
 # Documents with the arms of a grid, beside the README with those of the grid `default`.
 GRIDS = {"docs/rewards.md": "rewards", "docs/methods.md": "methods"}
 
+MISSING = "No run of this grid is recorded.\n"
+
 
 def blocks(reference: Path) -> dict[str, str]:
     """Return the text between the marks of each document, from a recorded reference's tables.
 
-    A grid that is not recorded leaves its document as it is.
+    A grid that is not recorded is said to be missing.
     """
     found = {"README.md": readme_block(Numbers.read(reference / "tables/summary.json"))}
     for file, grid in GRIDS.items():
         table = reference / "grids" / grid / "tables/did.csv"
-        if table.exists():
-            found[file] = arms_block(pd.read_csv(table))
+        found[file] = arms_block(pd.read_csv(table)) if table.exists() else MISSING
     return found
 
 
