@@ -18,6 +18,7 @@ from scipy import stats
 
 from paradox.errors import DataError
 from paradox.figures import clipping as figure
+from paradox.figures.blocks import clipping_block
 from paradox.mechanisms import clipping
 from paradox.mechanisms.clip_bias import Method
 from paradox.mechanisms.drift import agreement, blocks, drift, read_curves, toward_prior
@@ -145,6 +146,17 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, dic
 @pytest.fixture(scope="module")
 def none(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, dict]:
     return run(tmp_path_factory.mktemp("none"), {}, noise=0.1)
+
+
+def test_the_page_quotes_the_primaries(planted: tuple[pd.DataFrame, dict]) -> None:
+    table, said = planted
+    lines = clipping_block(table, said["text"]).split("\n")
+    own = row(table, "grpo_tightclip", "direct")
+    mean = f"{own['value']:+.3f} [{own['low']:+.3f}, {own['high']:+.3f}]"
+    assert any(line.startswith(f"| `grpo_tightclip` | `direct` | {mean} |") for line in lines)
+    # Each method, and each less those before it, times the primaries.
+    assert sum(line.startswith("| `") for line in lines) == 3 * (4 + 3 + 2 + 1)
+    assert " ".join(lines).strip().endswith(said["text"])
 
 
 def test_planted_drift_is_found_with_its_sign(planted: tuple[pd.DataFrame, dict]) -> None:

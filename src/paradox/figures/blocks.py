@@ -5,6 +5,7 @@ They are written when a reference is recorded, and a test compares them with it.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.style import label
 from paradox.figures.words import Numbers
+from paradox.files import read_json
 
 BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
 END = "<!-- numbers: end -->"
 # Documents with the arms of a grid, beside the README with those of the grid `default`.
 GRIDS = {"docs/rewards.md": "rewards", "docs/methods.md": "methods"}
+CLIPPING = "docs/clipping.md"
 
 MISSING = "No run of this grid is recorded.\n"
 
@@ -32,6 +35,12 @@ def blocks(reference: Path) -> dict[str, str]:
     for file, grid in GRIDS.items():
         table = reference / "grids" / grid / "tables/did.csv"
         found[file] = arms_block(pd.read_csv(table)) if table.exists() else MISSING
+    tables = reference / "grids/clipping/tables"
+    if (tables / "clipping.csv").exists():
+        said = read_json(tables / "clipping.json")
+        found[CLIPPING] = clipping_block(pd.read_csv(tables / "clipping.csv"), said["text"])
+    else:
+        found[CLIPPING] = MISSING
     return found
 
 
@@ -52,6 +61,24 @@ def arms_block(did: pd.DataFrame) -> str:
             cells += [_change(row, column) for column in ("exposed_gain", "twin_gain", "did")]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def clipping_block(table: pd.DataFrame, text: str) -> str:
+    """Return the primary drifts and comparisons of ``clipping.csv``, and what they say."""
+    rows = style.all_seeds(table)
+    rows = rows[rows["primary"].astype(bool)]
+    lines = [
+        "| method | measure | mean [95 % interval] | seeds up : down | Holm p | sign-flip p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows.to_dict("records"):
+        against = "" if pd.isna(row["against"]) else f" - `{row['against']}`"
+        mean = f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        signs = f"{int(row['positive'])} : {int(row['negative'])}"
+        cells = [f"`{row['method']}`{against}", f"`{row['measure']}`", mean, signs]
+        cells += [f"{row['holm_p']:.3f}", f"{row['flip_p']:.3f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
 
 
 def _change(row: dict[str, Any], name: str) -> str:
