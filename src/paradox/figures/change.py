@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from paradox.figures import style
 from paradox.files import read_table
@@ -48,6 +49,7 @@ def draw(table: pd.DataFrame) -> Figure:
         axis.set_title(title)
         axis.axvline(0, color=style.GREY, linewidth=0.8)
         axis.grid(axis="x", visible=True)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=4))  # longer rows of numbers would touch
         _lines_between_rewards(axis, table, names)
         for number, base in enumerate(bases):
             rows = table[(table["base"] == base) & table[column].notna()]
