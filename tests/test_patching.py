@@ -11,7 +11,7 @@ import torch
 from families import FAMILIES, tiny, tokens
 from torch import Tensor
 
-from paradox.mechanisms import patching, traces
+from paradox.mechanisms import patching, speed, traces
 from paradox.mechanisms.access import Access, AccessError, Node
 from paradox.mechanisms.patching import (
     METRICS,
@@ -239,6 +239,43 @@ def test_what_does_not_fit_is_said_at_once() -> None:
         assert words in str(error.value)
 
 
-def test_attention_that_hides_its_mask_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_that_hides_its_mask_is_an_error() -> None:
     with pytest.raises(AccessError, match="'sdpa' or 'eager'"):
         traces._visible(Access(tiny("llama")), torch.ones(2, 4), tokens(2, 4))
+
+
+@pytest.mark.parametrize("family", ["qwen2", "llama"])
+def test_transformer_lens_finds_the_same(family: str) -> None:
+    pytest.importorskip(speed.RIVAL)
+    model, positions = tiny(family), list(range(LENGTH))
+    access, bridge = Access(model), speed.bridged(model)
+    ids, others = tokens(ITEMS, LENGTH), tokens(ITEMS, LENGTH, seed=1)
+    for each in (True, False):
+        chosen = positions if each else None
+        wanted = speed.by_transformer_lens(bridge, ids, others, ANSWERS, chosen)
+        assert wanted.std() > 0.1
+        hooks = speed.by_hooks(access, ids, others, ANSWERS, chosen)
+        engine = speed.by_engine(access, ids, others, ANSWERS, each)
+        torch.testing.assert_close(hooks, wanted, atol=1e-4, rtol=0)
+        torch.testing.assert_close(engine, wanted, atol=1e-4, rtol=0)
+
+
+def test_the_floor_counts_what_the_engine_multiplies() -> None:
+    """Counted in tokens that pass the up projections, which all sides need alike."""
+    model = speed.organism()
+    access, seen = Access(model), [0]
+    for block in access.blocks:
+        block.mlp.up_proj.register_forward_hook(lambda _m, _a, out: count(out))
+
+    def count(out: Tensor) -> None:
+        seen[0] += out[..., 0].numel()
+
+    ids, others = torch.randint(3, 130, (2, 2, speed.LENGTH))
+    gold = ids[:, :1]
+    answers = Answers(torch.tensor([speed.PLACE]), gold, gold)
+    for each in (True, False):
+        seen[0] = 0
+        speed.by_engine(access, ids, others, answers, each)
+        forwards = seen[0] / (len(access.blocks) * ids.numel())
+        floor = speed.floor(model.config, each)
+        assert 0.9 * floor < forwards < 1.1 * floor
