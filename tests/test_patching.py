@@ -124,6 +124,32 @@ def test_cells_that_cannot_act_are_exactly_the_clean_run(case: Case) -> None:
         assert effect[:, 0, :3, 0].any()
 
 
+def test_cells_that_cannot_act_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal bits may be luck; here the cells that were run are counted."""
+    access, ids, mask = Access(tiny("qwen2")), tokens(ITEMS, LENGTH), left_padded()
+    target, source = trace(access, ids, mask), trace(Access(tiny("qwen2", 5)), ids, mask)
+    run, seen = patching._run, []
+
+    def counted(*arguments: Any) -> Tensor:
+        seen.extend(map(tuple, arguments[2].tolist()))
+        return run(*arguments)
+
+    monkeypatch.setattr(patching, "_run", counted)
+    total_effects(target, states(source), ANSWERS, each_position(LENGTH))
+    # Real positions 0 .. 6 in the first blocks, positions 4 and 6 in the last; three are padding.
+    for item, tokens_before in ((0, 7), (1, 4), (2, 7)):
+        for block, cells in ((0, tokens_before), (1, tokens_before), (2, 2)):
+            for kind in range(len(PATCHED)):
+                assert seen.count((block, kind, item)) == cells
+    seen.clear()
+    mixed = states(source)
+    mixed.mlp_out[1] = target.mlp[1]
+    total_effects(target, mixed, ANSWERS, all_positions(LENGTH))
+    kinds = {(block, kind) for block, kind, _ in seen}
+    everything = {(block, kind) for block in range(BLOCKS) for kind in range(len(PATCHED))}
+    assert kinds == everything - {(1, PATCHED.index("mlp_out"))}
+
+
 def test_the_last_residual_of_the_source_gives_its_output(case: Case) -> None:
     """All positions, after the last block: the source's states through the target's final norm."""
     access, _, _, target, source = case
@@ -235,6 +261,8 @@ def test_what_does_not_fit_is_said_at_once() -> None:
     wrong = replace(ANSWERS, positions=torch.tensor([6, 9]), gold=torch.ones(1, 2).long())
     with pytest.raises(AccessError) as error:
         patching.total_effects(target, short, wrong, each_position(5))
+    with pytest.raises(AccessError, match=r"\(3, 32\) found, allowed \(6, 128\)"):
+        weights(target.access, trace(Access(speed.organism()), tokens(1, 4)))
     for words in ("values of mlp_out", "groups", "positions [6, 9]", "gold has shape (1, 2)"):
         assert words in str(error.value)
 

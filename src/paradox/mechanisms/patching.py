@@ -154,11 +154,10 @@ def direct_effects(target: Trace, values: Values, answers: Answers, groups: Tens
     for kind, name in enumerate(PATCHED):
         for block, (new, old) in enumerate(zip(values.of(name), _clean(target, name), strict=True)):
             change = new[:, places] - old[:, places]
-            moved = own & change.ne(0).any(-1)
             found = score(target.access.logits(final + change), answers, clean)
             for metric, value in found.items():
                 cell = effects.patched[metric][kind, block]
-                effects.patched[metric][kind, block] = torch.where(moved, value, cell)
+                effects.patched[metric][kind, block] = torch.where(own, value, cell)
     return effects
 
 

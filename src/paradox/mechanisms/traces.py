@@ -153,12 +153,17 @@ def weights(source: Access, target: Trace) -> Values:
     """Return what another model's weights make of the clean states of `target`.
 
     A branch is all between its reading from the residual and its writing to it: the matrices
-    and the norms before or after them. ``resid_post`` replaces both branches of the block.
+    and the norms before or after them. ``resid_post`` replaces both branches of the block. What
+    attention may see and how positions are rotated stay the target's.
     """
-    if len(source.blocks) != len(target.access.blocks):
+    sizes = [
+        (len(access.blocks), access.model.config.get_text_config().hidden_size)
+        for access in (source, target.access)
+    ]
+    if sizes[0] != sizes[1]:
         raise AccessError(
-            f"The models differ in the number of blocks: {title(source.model)} has "
-            f"{len(source.blocks)}, {title(target.access.model)} has {len(target.access.blocks)}."
+            f"Weights of {title(source.model)} do not fit {title(target.access.model)}: blocks "
+            f"and width {sizes[0]} found, allowed {sizes[1]}."
         )
     found = Values([], [], [])
     for number, block in enumerate(source.blocks):
