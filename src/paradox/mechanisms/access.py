@@ -239,7 +239,7 @@ class Access:
         ids = torch.tensor([[1, 2]], device=self.model.device)
         with self.capture(self.nodes(RESID_PRE, RESID_POST, ATTN_OUT, MLP_OUT)) as found:
             logits = self.model(input_ids=ids, use_cache=False).logits
-        bits = 100 * torch.finfo(logits.dtype).eps
+        bits = 16 * torch.finfo(logits.dtype).eps
         for n in range(len(self.blocks)):
             parts = sum(found[Node(kind, n)] for kind in (RESID_PRE, ATTN_OUT, MLP_OUT))
             if not _near(found[Node(RESID_POST, n)], parts, bits):
