@@ -124,7 +124,8 @@ def test_a_planted_effect_is_found_where_it_is() -> None:
     values = np.random.default_rng(5).normal(size=(60, LAYERS))
     values[labels] += effect
     for found in (label_test(values, labels, 0, pairs=pairs), label_test(values, labels, 0)):
-        assert found.peak == 3 and found.overall < 0.002
+        # The observed curve is one of the relabellings: p is never 0.
+        assert found.peak == 3 and found.overall == pytest.approx(1 / 2001)
         assert found.corrected[[0, 1, 2, 4, 5]].min() > 0.05
     chosen = held_out(values, labels, pairs, 0)
     assert chosen.layer == 3 and chosen.p < 0.05
@@ -165,6 +166,8 @@ def test_peak_and_decline() -> None:
     assert found.layer in (2, 3) and found.p < 0.01 and found.rise > 0 < found.fall
     rising = peak_test(rng.normal(size=(60, LAYERS)) / 4 + np.arange(LAYERS), names, 0)
     assert rising.layer == LAYERS - 1 and rising.p == 1
+    rising = peak_test(rng.normal(size=(60, 6)) / 4 + np.arange(LAYERS), names, 0, ends=2)
+    assert rising.fall > 0 and rising.p == 1
     # A rise to a plateau: the peak lies before the end by chance, the decline is not there.
     plateau = np.array([0, 2, 4, 4, 4, 4])
     rejected = sum(
@@ -206,7 +209,7 @@ def test_power_rises_with_effect_and_pairs() -> None:
     effect[4] = 0.8
     few, many = power(pilot, effect, 15, 0), power(pilot, effect, 60, 0)
     assert few.value < many.value and many.value > 0.8
-    assert power(pilot, effect, 15, 0) == few
+    assert power(pilot + 9, effect, 15, 0) == few  # the pilot's own effect does not count
 
 
 def test_equivalence_at_every_layer() -> None:
