@@ -120,7 +120,7 @@ def test_uncorrected_looking_is_not_a_test() -> None:
 def test_a_planted_effect_is_found_where_it_is() -> None:
     labels, pairs = _pairs(30)
     effect = np.zeros(LAYERS)
-    effect[3] = 1.5
+    effect[3] = 2
     values = np.random.default_rng(5).normal(size=(60, LAYERS))
     values[labels] += effect
     for found in (label_test(values, labels, 0, pairs=pairs), label_test(values, labels, 0)):
