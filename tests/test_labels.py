@@ -85,6 +85,12 @@ def test_labels_follow_the_rates() -> None:
     assert by_posterior(before, after, HOW).tolist() == [*LABELS, "ambiguous", "ambiguous"]
     # The same rates in four samples are not sure enough.
     assert by_posterior(before[:, ::4], after[:, ::4], HOW).tolist()[3:] == ["ambiguous"] * 3
+    # A rise from one high rate to another is a change first.
+    both = Thresholds(delta=0.2, certainty=0.95, high=0.5, low=0.5)
+    sides = [np.arange(64)[None] < right for right in (44, 64)]
+    sure = posteriors(*(side.sum(axis=1) for side in sides), (64, 64), both).iloc[0]
+    assert sure["stable"] > 0.95 < sure["leakage"]
+    assert by_posterior(*sides, both).tolist() == ["leakage"]
     right = np.array([False, True, True, False]), np.array([True, True, False, False])
     assert by_cell(*right).tolist() == LABELS
 
@@ -120,6 +126,7 @@ def test_where_nothing_changed_only_the_published_rule_finds_leakage(tmp_path: P
     assert rules.loc["any_of_1", "gain"] == 1  # in the samples that labelled
     assert abs(rules.loc["any_of_1", "gain_other"]) < 0.1
     assert abs(rules.loc["any_of_1", "change_correlation"]) < 0.25
+    assert rules.loc["any_of_1", "kappa"] < 0.5
     assert at.loc[("greedy", "leakage", "twin"), "called"] == 0
     # Cells add up to the items of their level.
     total = tables["confusion"].groupby(["rule", "level"])[["called", "items"]].sum()

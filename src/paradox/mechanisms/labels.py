@@ -175,10 +175,9 @@ def read_draws(path: Path, items: pd.DataFrame, base: str, trained: bool) -> Dra
     if bad:
         raise DataError(problems(f"{path}: malformed samples", bad))
     sampled = grid.drop(columns=-1).to_numpy(bool)
-    orders = [
-        keyed_rng("labels", path.name, trained, n).permutation(sampled.shape[1]) for n in known
-    ]
-    return Draws(np.take_along_axis(sampled, np.array(orders), 1), grid[-1].to_numpy(bool))
+    count, side = sampled.shape[1], "after" if trained else "before"
+    orders = np.array([keyed_rng("labels", side, name).permutation(count) for name in known])
+    return Draws(np.take_along_axis(sampled, orders, 1), grid[-1].to_numpy(bool))
 
 
 # --- rules --------------------------------------------------------------------------------
