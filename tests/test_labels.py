@@ -175,9 +175,11 @@ def test_bad_samples_are_named(tmp_path: Path) -> None:
     path = _samples(tmp_path / "s.parquet", items, np.full(4, 0.5), "base", 0)
     with pytest.raises(DataError, match=r"(?s)s.parquet.*base 'contaminated'.*a trained arm"):
         read_draws(path, items, "clean", trained=True)
-    write_table(path, pd.read_parquet(path).iloc[1:])
-    with pytest.raises(DataError, match="exactly once"):
-        read_draws(path, items, "contaminated", trained=False)
+    whole = pd.read_parquet(path)
+    for wrong in (whole.iloc[1:], pd.concat([whole, whole.iloc[:1]])):
+        write_table(path, wrong)
+        with pytest.raises(DataError, match="exactly once"):
+            read_draws(path, items, "contaminated", trained=False)
     with pytest.raises(DataError, match=r"any_of: found 9, allowed: 1 to 8"):
         SPEC["labels"]["any_of"] = [9]
         try:
