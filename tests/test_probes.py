@@ -60,6 +60,9 @@ def test_logistic_is_the_minimum() -> None:
         reference = optimize.minimize(loss, np.zeros(5), tol=1e-12).x
         np.testing.assert_allclose(found, reference, atol=2e-4)
         assert loss(found) <= loss(reference) + 1e-10
+        # From afar, whole Newton steps would overshoot.
+        afar = fit_logistic(features, labels, strength, np.full(5, 40.0))
+        np.testing.assert_allclose(afar, found, atol=1e-6)
     # Separable data: only the penalty keeps the weights finite.
     far = fit_logistic(labels[:, None] * 3.0, labels, 1e-3, np.zeros(1))
     assert np.isfinite(far).all() and far[0] > 1
@@ -90,6 +93,25 @@ def test_turned_coordinates_give_the_same_scores() -> None:
         path = list(probes._path(train, test))
         direct = fit_logistic(x, _labels(10), probes.STRENGTHS[-1], np.zeros(width))
         np.testing.assert_allclose(path[-1], y @ direct, atol=1e-4)
+
+
+def test_the_penalty_is_chosen_on_whole_pairs() -> None:
+    chosen = set()
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        base = np.repeat(rng.normal(size=(12, 8)), 2, axis=0) * 2
+        train = base + rng.normal(size=(24, 8)) + np.outer(_labels(12), np.arange(8) == 0) * seed
+        test = rng.normal(size=(6, 8))
+        losses = np.zeros(len(probes.STRENGTHS))
+        for fold in range(3):
+            held = np.isin(np.arange(24) // 2, np.arange(fold, 12, 3))
+            for place, score in enumerate(probes._path(train[~held], train[held])):
+                losses[place] += np.log1p(np.exp(-_labels(4) * score)).sum()
+        best = int(losses.argmin())
+        chosen.add(best)
+        expected = list(probes._path(train, test))[best]
+        np.testing.assert_allclose(probes._logistic(train, test, 3), expected)
+    assert len(chosen) > 1
 
 
 def test_a_planted_signal_is_found_at_its_layer() -> None:
@@ -139,7 +161,8 @@ def test_pairs_stay_together() -> None:
 
 def test_a_shared_position_has_no_lexical_signal() -> None:
     states, exposed, pairs = _states(4)
-    states[0] = states[0, 0]
+    # Equal up to rounding, which must not be blown up to a signal.
+    states[0] = states[0, 0] * (1 + 1e-12 * exposed[:, None])
     found = probe(states, exposed, pairs, "a", repeats=1, permutations=50)
     assert found.auc[0] == found.ridge.curve[0] == 0.5 and (found.won[0] == 0.5).all()
     assert found.ridge.corrected[0] == 1
