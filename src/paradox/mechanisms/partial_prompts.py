@@ -1,0 +1,264 @@
+"""Step ``partial_prompts``: whether a model completes questions of which it sees the beginning.
+
+A question is cut after a share of its tokens (`ratio`), at the nearest space, and the model goes
+on: greedily and in `samples` draws, for as many tokens as the rest has. A model that never saw
+the question can only guess the rest; one that was trained on it may know it. What guessing gives
+is measured, not assumed: on twins, of the same form, which are in no corpus, and by a clean
+reference model on the same text.
+
+Per item and ratio: ``exact`` and ``exact_greedy`` (the rest word by word; ``exact`` is the share
+of samples), ``edit`` and ``rouge`` (edit distance over the longer length, and ROUGE-L, both over
+words, no stemming, of the greedy continuation), ``nll`` (of the true rest given the beginning,
+nats per token) and ``lift`` (the reference's nll minus this one).
+
+How to read it: memory of question texts shows as more ``exact`` and more ``lift`` on exposed
+items than on twins. ``lift`` needs no luck of sampling and no threshold, and is the most
+sensitive. The test says nothing about answers: a model may know the answer to a question that it
+cannot recite, above all where most questions in its corpus are fresh. Ratios whose rest is short
+measure guessing; ``min_remainder`` leaves them out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from paradox.errors import DataError
+from paradox.evaluate.arms import levels
+from paradox.files import read_table, write_table
+from paradox.models import device_name, load_model, load_tokenizer, sample, score_segments
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.stats.bootstrap import Resampling, difference_in_differences
+from paradox.stats.layers import label_test
+from paradox.stats.overlap import likeness
+from paradox.tasks import Task, load_task
+from paradox.tasks.api import ITEM_COLUMNS
+
+MEASURES = ["exact", "exact_greedy", "edit", "rouge", "nll", "lift"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A prompt cut inside its question.
+
+    Attributes
+    ----------
+    item, ratio
+        Row of the item table, and the share asked for.
+    text
+        The prompt up to the end of its question.
+    place
+        Where the beginning ends and the rest (with its space) starts, in characters.
+    tokens
+        Tokens of the rest.
+    """
+
+    item: int
+    ratio: float
+    text: str
+    place: int
+    tokens: int
+
+    @property
+    def beginning(self) -> str:
+        """What the model is given."""
+        return self.text[: self.place]
+
+    @property
+    def rest(self) -> str:
+        """What it should go on with."""
+        return self.text[self.place :]
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Run the test on the last checkpoint of an arm.
+
+    Parameters
+    ----------
+    spec
+        ``arm``; ``partial_prompts``: ``ratios``, ``samples``, ``temperature``, ``min_remainder``
+        (tokens), ``batch_size`` and ``dtype``; ``task``; ``exposed_from``; ``seed`` and
+        ``resamples`` (of intervals and permutations).
+    inputs
+        ``manifest`` of the arm, ``reference`` (manifest of the clean base) and ``items``.
+    outputs
+        ``items``: one row per (ratio, item); ``contrast``: exposed against twins.
+
+    Raises
+    ------
+    DataError
+        When no question leaves enough to complete.
+    """
+    how = spec["partial_prompts"]
+    checkpoints = read_manifest(inputs["manifest"])
+    step, items = max(checkpoints.steps), read_table(inputs["items"], ITEM_COLUMNS)
+    task = load_task(spec["task"])
+    tokenizer = load_tokenizer(checkpoints.last)
+    cuts = cut_all(task, tokenizer, items, how["ratios"], how["min_remainder"])
+    reference = read_manifest(inputs["reference"]).last
+    model = load_model(reference, how["dtype"])
+    clean = rest_nll(model, load_tokenizer(reference), cuts, how["batch_size"])
+    model = load_model(checkpoints.last, how["dtype"])
+    progress.say(f"completing {len(cuts)} questions on {device_name(model.device)}")
+    own = rest_nll(model, tokenizer, cuts, how["batch_size"])
+    greedy, sampled = continuations(model, tokenizer, cuts, items, (spec, step), progress)
+    rows = []
+    for at, cut in enumerate(cuts):
+        exact, edit, rouge = likeness(greedy[at], cut.rest)
+        hits = [likeness(text, cut.rest)[0] for text in sampled[at]]
+        rows.append(
+            {
+                **items.iloc[cut.item][["item", "group", "exposure"]].to_dict(),
+                **{"ratio": cut.ratio, "tokens": cut.tokens, "exact": float(np.mean(hits))},
+                **{"exact_greedy": int(exact), "edit": edit, "rouge": rouge},
+                **{"nll": own[at], "lift": clean[at] - own[at]},
+            }
+        )
+    table = pd.DataFrame(rows)
+    contrast = contrasts(table, items, spec)
+    for made, name in ((table, "items"), (contrast, "contrast")):
+        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
+            made.insert(0, column, value)
+        write_table(outputs[name], made)
+
+
+def cut_all(
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    items: pd.DataFrame,
+    ratios: list[float],
+    min_remainder: int,
+) -> list[Cut]:
+    """Return every question's cuts that leave at least `min_remainder` tokens to complete."""
+    cuts = []
+    for row, question in enumerate(items["question"]):
+        text = task.prompt(question)
+        start = text.index(question)
+        text = text[: start + len(question)]
+        offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        spans = [span for span in offsets if span[1] > start]
+        # Some tokenizers count the space before a word to its token, others to none.
+        allowed = [
+            number
+            for number, (left, _) in enumerate(spans)
+            if number and (text[left].isspace() or text[left - 1].isspace())
+        ]
+        for ratio in ratios:
+            if not allowed:
+                break
+            # The earlier one of two that are as near.
+            number = min(allowed, key=lambda n: abs(n - ratio * len(spans)))
+            place = len(text[: spans[number][0]].rstrip())
+            if len(spans) - number >= min_remainder:
+                cuts.append(Cut(row, ratio, text, place, len(spans) - number))
+    if not cuts:
+        raise DataError(
+            f"no question leaves {min_remainder} tokens or more to complete "
+            f"(keys partial_prompts.min_remainder and partial_prompts.ratios: {ratios})."
+        )
+    return cuts
+
+
+def rest_nll(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, cuts: list[Cut], batch_size: int
+) -> list[float]:
+    """Return the mean negative log-likelihood of each rest given its beginning."""
+    # One pass per question scores all its cuts.
+    spans: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for cut in cuts:
+        spans[cut.text][str(cut.place)] = (cut.place, len(cut.text))
+    scores = score_segments(model, tokenizer, list(spans), list(spans.values()), batch_size)
+    found = dict(zip(spans, scores, strict=True))
+    return [found[cut.text][str(cut.place)].nll for cut in cuts]
+
+
+def continuations(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cuts: list[Cut],
+    items: pd.DataFrame,
+    naming: tuple[dict[str, Any], int],
+    progress: Progress,
+) -> tuple[list[str], list[list[str]]]:
+    """Return each cut's greedy continuation and its samples, as long as the rest in tokens.
+
+    Parameters
+    ----------
+    naming
+        The spec and the step, which name the samples together with item, ratio and number.
+    """
+    spec, step = naming
+    how, seed = spec["partial_prompts"], spec["arm"]["seed"]
+    by_length: dict[int, list[int]] = defaultdict(list)
+    for at, cut in enumerate(cuts):
+        by_length[cut.tokens].append(at)
+    greedy = [""] * len(cuts)
+    sampled: list[list[str]] = [[] for _ in cuts]
+    for done, (tokens, places) in enumerate(sorted(by_length.items()), start=1):
+        texts = [cuts[at].beginning for at in places]
+        first = sample(model, tokenizer, texts, None, tokens, batch_size=how["batch_size"])
+        draws = [(at, draw) for at in places for draw in range(how["samples"])]
+        keys = [
+            ("partial", seed, step, items["item"].iloc[cuts[at].item], str(cuts[at].ratio), draw)
+            for at, draw in draws
+        ]
+        drawn = sample(
+            model,
+            tokenizer,
+            [cuts[at].beginning for at, _ in draws],
+            keys,
+            tokens,
+            how["temperature"],
+            how["batch_size"],
+        )
+        for at, response in zip(places, first, strict=True):
+            greedy[at] = response.text
+        for (at, _), response in zip(draws, drawn, strict=True):
+            sampled[at].append(response.text)
+        progress("lengths", done, len(by_length))
+    return greedy, sampled
+
+
+def contrasts(table: pd.DataFrame, items: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    """Return exposed against twins, one row per (ratio, measure, exposure level).
+
+    ``difference`` compares a level with all twins and has a bootstrap interval over items; ``p``
+    swaps each item with its own twin (two-sided), in pairs of which both were cut.
+    """
+    resampling = Resampling(spec["seed"], spec["resamples"])
+    pair = items.set_index("item")["pair"]
+    rows = []
+    for ratio, cut in table.groupby("ratio", sort=True):
+        values = cut.set_index("item")
+        chosen = levels(items, values.index, spec["exposed_from"])
+        twins = [level.items for level in chosen if level.group == "twin"]
+        for level in (level for level in chosen if level.group == "exposed" and twins):
+            own = [name for name in twins[0] if pair[name] in set(pair[level.items])]
+            both = set(pair[own])
+            names = [n for n in level.items if pair[n] in both] + own
+            test = None
+            if own:
+                labels = [name not in twins[0] for name in names]
+                key = ("partial", spec["seed"], str(ratio), level.name)
+                how = {"pairs": list(pair[names]), "permutations": spec["resamples"]}
+                test = label_test(values.loc[names, MEASURES], labels, *key, **how)
+            for place, measure in enumerate(MEASURES):
+                sides = [values.loc[of, measure].to_numpy(float) for of in (level.items, twins[0])]
+                found = difference_in_differences(*sides, resampling)
+                row = {"ratio": ratio, "measure": measure, "level": level.name}
+                row |= {"items": len(sides[0]), "twins": len(sides[1])}
+                for name in ("exposed", "twin", "did"):
+                    of, to = getattr(found, name), name.replace("did", "difference")
+                    row |= {to: of.value, f"{to}_low": of.low, f"{to}_high": of.high}
+                rows.append(row | {"p": float(test.p[place]) if test else None})
+    return pd.DataFrame(rows)

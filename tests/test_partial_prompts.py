@@ -1,0 +1,215 @@
+"""Partial prompts: cuts, likeness by hand, scores, and a model that memorised some questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+from paradox.errors import DataError
+from paradox.files import write_table
+from paradox.mechanisms import partial_prompts
+from paradox.mechanisms.partial_prompts import cut_all, rest_nll
+from paradox.models import load_model, load_tokenizer, sample, save_model
+from paradox.progress import Progress
+from paradox.provenance.manifest import write_manifest
+from paradox.stats.overlap import edit_distance, likeness, rouge_l
+from paradox.tasks import Task, load_task
+
+RATIOS = [0.4, 0.6, 0.8]
+
+
+@pytest.fixture(scope="module")
+def task(task_spec: dict[str, Any]) -> Task:
+    return load_task(task_spec)
+
+
+@pytest.fixture(scope="module")
+def items(task: Task) -> pd.DataFrame:
+    return task.items(0)
+
+
+def _arm(folder: Path, model: Any, tokenizer: Any) -> Path:
+    save_model(model, tokenizer, folder / "step-0")
+    write_manifest(folder / "manifest.json", {0: folder / "step-0"}, {})
+    return folder / "manifest.json"
+
+
+@pytest.fixture(scope="module")
+def memorised(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_checkpoint: Path,
+    task: Task,
+    items: pd.DataFrame,
+) -> Path:
+    """The tiny base after learning the questions of exposure 16 by heart, and no others."""
+    folder = tiny_checkpoint / "step-0"
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    texts = [task.prompt(q) for q in items.query("exposure == 16")["question"]]
+    ids = tokenizer(texts, return_tensors="pt")["input_ids"]
+    torch.manual_seed(0)
+    adam = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(120):
+        adam.zero_grad()
+        model(ids, labels=ids).loss.backward()
+        adam.step()
+    return _arm(tmp_path_factory.mktemp("memorised"), model, tokenizer)
+
+
+def _run(
+    folder: Path, task_spec: dict[str, Any], items: pd.DataFrame, arm: Path, reference: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    how = {"ratios": RATIOS, "samples": 4, "temperature": 1.0, "min_remainder": 1}
+    spec = {
+        "arm": {"base": "contaminated", "method": "base", "reward": "none", "seed": 0},
+        "partial_prompts": how | {"batch_size": 64, "dtype": "float32"},
+        "task": task_spec,
+        "exposed_from": 16,
+        "seed": 0,
+        "resamples": 200,
+    }
+    write_table(folder / "all.csv", items)
+    inputs = {"manifest": arm, "reference": reference, "items": folder / "all.csv"}
+    outputs = {name: folder / f"{name}.csv" for name in ("items", "contrast")}
+    partial_prompts.main(spec, inputs, outputs, Progress("test"))
+    return pd.read_csv(outputs["items"]), pd.read_csv(outputs["contrast"])
+
+
+def test_likeness_by_hand() -> None:
+    cases = [  # found, reference, edit distance, common subsequence
+        ("a b c d", "a b c d", 0, 4),
+        ("", "a b", 2, 0),
+        ("a b", "", 2, 0),
+        ("a c b d", "a b c d", 2, 3),
+        ("x a b c", "a b c d", 2, 3),
+        ("d c b a", "a b c d", 4, 1),
+        ("k i t t e n", "s i t t i n g", 3, 4),
+    ]
+    for found, reference, edits, common in cases:
+        one, two = found.split(), reference.split()
+        assert edit_distance(one, two) == edits / max(len(one), len(two))
+        precision, recall = common / max(len(one), 1), common / max(len(two), 1)
+        f1 = 2 * precision * recall / (precision + recall) if common else 0
+        assert rouge_l(one, two) == pytest.approx(f1)
+        assert edit_distance(two, one) == edit_distance(one, two)
+    assert likeness("a  b", " a b")[0] and not likeness("a b", "a b c")[0]
+    assert edit_distance([], []) == 0 == rouge_l([], [])
+
+
+def test_cuts_of_chains(tiny_checkpoint: Path, task: Task, items: pd.DataFrame) -> None:
+    tokenizer = load_tokenizer(tiny_checkpoint / "step-0")
+    cuts = cut_all(task, tokenizer, items, RATIOS, 1)
+    words = items["question"].iloc[0].split()
+    assert [cut.tokens for cut in cuts[:3]] == [4, 3, 1]  # of seven: 2.8, 4.2 and 5.6 are seen
+    for cut in cuts[:3]:
+        assert cut.beginning == " ".join(["<bos> Q", *words[: 7 - cut.tokens]])
+        assert cut.rest == " " + " ".join(words[7 - cut.tokens :])
+    assert {cut.ratio for cut in cut_all(task, tokenizer, items, RATIOS, 3)} == {0.4, 0.6}
+    with pytest.raises(DataError, match="min_remainder"):
+        cut_all(task, tokenizer, items, RATIOS, 5)
+
+
+@pytest.mark.parametrize("trimmed", [True, False])
+def test_cuts_between_words(trimmed: bool) -> None:
+    story = "Mia packs 46 apples and then 12 more. Each of the 3 boxes loses 4 apples. How many?"
+    backend = Tokenizer(BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    if trimmed:
+        from tokenizers import processors
+
+        backend.post_processor = processors.ByteLevel(trim_offsets=True)
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    backend.train_from_iterator([story], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    task = load_task({"kind": "word_problems"})
+    cuts = cut_all(task, tokenizer, pd.DataFrame({"question": [story]}), RATIOS, 1)
+    whole = f"Question: {story}"
+    for cut in cuts:
+        assert cut.beginning + cut.rest == whole and cut.rest[0] == " "
+        assert cut.beginning.split() + cut.rest.split() == whole.split()
+        # The rest is tokenised as in the whole: no token spans the cut.
+        assert cut.tokens == len(tokenizer(cut.rest)["input_ids"])
+        seen = 1 - cut.tokens / len(tokenizer(f" {story}")["input_ids"])
+        assert seen == pytest.approx(cut.ratio, abs=0.12)
+
+
+def test_the_rest_is_scored_given_the_beginning(
+    tiny_checkpoint: Path, task: Task, items: pd.DataFrame
+) -> None:
+    model = load_model(tiny_checkpoint / "step-0")
+    tokenizer = load_tokenizer(tiny_checkpoint / "step-0")
+    cuts = cut_all(task, tokenizer, items.head(2), RATIOS, 1)
+    for cut, nll in zip(cuts, rest_nll(model, tokenizer, cuts, 8), strict=True):
+        ids = tokenizer(task.prompt(items["question"].iloc[cut.item]), return_tensors="pt")
+        with torch.inference_mode():
+            logp = torch.log_softmax(model(**ids).logits[0].double(), -1)
+        row = ids["input_ids"][0]
+        start = len(tokenizer(cut.beginning)["input_ids"])
+        own = [-float(logp[at - 1, row[at]]) for at in range(start, start + cut.tokens)]
+        assert nll == pytest.approx(np.mean(own), abs=1e-5)
+
+
+def test_a_memorised_question_is_completed(
+    tmp_path: Path,
+    task_spec: dict[str, Any],
+    items: pd.DataFrame,
+    memorised: Path,
+    tiny_checkpoint: Path,
+) -> None:
+    table, contrast = _run(tmp_path, task_spec, items, memorised, tiny_checkpoint / "manifest.json")
+    assert len(table) == len(items) * len(RATIOS)
+    at = contrast.set_index(["measure", "level", "ratio"])
+    for ratio in RATIOS:
+        assert at.loc[("exact_greedy", "16", ratio), "exposed"] == 1
+        assert at.loc[("exact", "16", ratio), "difference_low"] > 0.5
+        assert at.loc[("lift", "16", ratio), "difference_low"] > 1
+        assert at.loc[("edit", "16", ratio), "exposed"] == 0
+        assert at.loc[("rouge", "16", ratio), "exposed"] == 1
+        # Four pairs have 16 flips, two of which are as far out as the observed one.
+        assert at.loc[("lift", "16", ratio), "p"] == 2 / 16
+        # Questions that were not learned are not completed; of one number, a guess may hit.
+        assert ratio == 0.8 or at.loc[("exact_greedy", "4", ratio), "exposed"] == 0
+    again = _run(tmp_path, task_spec, items, memorised, tiny_checkpoint / "manifest.json")
+    assert again[0].equals(table) and again[1].equals(contrast)
+
+
+def test_a_base_that_saw_nothing_shows_nothing(
+    tmp_path: Path, task_spec: dict[str, Any], items: pd.DataFrame, tiny_checkpoint: Path
+) -> None:
+    own = tiny_checkpoint / "manifest.json"
+    table, contrast = _run(tmp_path, task_spec, items, own, own)
+    assert (table["lift"] == 0).all()
+    exact = contrast.query("measure == 'exact' and ratio == 0.4")
+    assert (exact["exposed"] <= 0.1).all() and (exact["p"] > 0.05).all()
+
+
+def test_continuations_are_the_models_own(
+    tmp_path: Path, task_spec: dict[str, Any], task: Task, items: pd.DataFrame, memorised: Path
+) -> None:
+    model = load_model(memorised.parent / "step-0")
+    tokenizer = load_tokenizer(memorised.parent / "step-0")
+    cuts = cut_all(task, tokenizer, items.head(6), RATIOS, 1)
+    spec = {
+        "arm": {"seed": 0},
+        "partial_prompts": {"samples": 2, "temperature": 1.0, "batch_size": 4},
+    }
+    greedy, sampled = partial_prompts.continuations(
+        model, tokenizer, cuts, items, (spec, 0), Progress("test")
+    )
+    for at, cut in enumerate(cuts):
+        alone = sample(model, tokenizer, [cut.beginning], None, cut.tokens)[0]
+        assert greedy[at] == alone.text
+        assert len(sampled[at]) == 2
+    assert sum(one != two for one, two in sampled) > 4
