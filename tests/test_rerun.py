@@ -70,6 +70,26 @@ def test_a_rerun_equals_a_whole_pass_with_hooks(access: Access, kind: str) -> No
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("lengths", [[6, 6, 6], [4, 9, 6]])
+@pytest.mark.parametrize("answers", [1, 3])
+def test_the_last_tokens_alone_give_the_same(
+    access: Access, lengths: list[int], answers: int
+) -> None:
+    batch = together(made(lengths, answers))
+    clean = clean_pass(access, batch)
+    draw = torch.Generator().manual_seed(0)
+    for block in range(BLOCKS):
+        parts, middle = access.blocks[block], clean.middle(block)
+        after = middle + parts.feed_forward(middle)
+        other = torch.randn(2, *after.shape, generator=draw)
+        changed = torch.stack([put(batch, "answer", new, after) for new in other])
+        whole = rerun(access, clean, block, changed)
+        last = rerun(access, clean, block, changed[:, :, batch.at :])
+        assert last.shape == whole.shape == (2, 3, answers, 50)
+        torch.testing.assert_close(last[:, batch.real], whole[:, batch.real], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
 def test_means_are_of_the_others_at_the_same_distance(access: Access) -> None:
     prompts = made([4, 6, 6, 5])
     means = OtherMeans(access, (GATE,), batches(prompts, 2, torch.device("cpu")))

@@ -29,7 +29,7 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms.access import ATTN_OUT, MLP_OUT, Access, Node
 from paradox.mechanisms.by_layer import item_rows
 from paradox.mechanisms.recalls import Batch, Recall, batches, recalls
-from paradox.mechanisms.rerun import WHERE, Clean, OtherMeans, clean_pass, put, rerun
+from paradox.mechanisms.rerun import WHERE, Clean, OtherMeans, clean_pass, first_changed, put, rerun
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
@@ -95,13 +95,13 @@ def measure(
     Parameters
     ----------
     batch_size
-        Items at a time; a rerun has four times as many rows.
+        Items at a time; a rerun has twice as many rows.
     """
     made = list(batches(prompts, batch_size, access.model.device))
     means = OtherMeans(access, (ATTN_OUT, MLP_OUT), made)
     blocks = range(len(access.blocks))
-    cells = [f"{part}@{where}" for where in WHERE for part in PARTS]
-    values = {cell: np.zeros((2, len(blocks), len(prompts))) for cell in cells}
+    shape = (2, len(blocks), len(prompts))
+    values = {f"{part}@{where}": np.zeros(shape) for where in WHERE for part in PARTS}
     values["clean"] = np.zeros((2, 1, len(prompts)))
     for done, batch in enumerate(made, start=1):
         clean = clean_pass(access, batch)
@@ -109,28 +109,27 @@ def measure(
             access.logits(clean.after[:, batch.at :])[None], batch
         )
         for block in blocks:
-            logits = rerun(access, clean, block, ablated(access, clean, means, block))
-            for cell, found in zip(cells, _scored(logits, batch).swapaxes(0, 1), strict=True):
-                values[cell][:, block, batch.rows] = found
+            for where in WHERE:
+                changed = ablated(access, clean, means, block, where)
+                scored = _scored(rerun(access, clean, block, changed), batch)
+                for place, part in enumerate(PARTS):
+                    values[f"{part}@{where}"][:, block, batch.rows] = scored[:, place]
         if progress:
             progress("batches", done, len(made))
     return values
 
 
 @torch.no_grad()
-def ablated(access: Access, clean: Clean, means: OtherMeans, block: int) -> Tensor:
-    """Return the residuals after a block without its attention or its MLP, by place and part."""
+def ablated(access: Access, clean: Clean, means: OtherMeans, block: int, where: str) -> Tensor:
+    """Return the residuals after a block without each of `PARTS`, from the first changed token."""
     parts, batch = access.blocks[block], clean.batch
     before, attention, middle = clean.before[block], clean.attention[block], clean.middle(block)
+    other = means.of_others(Node(ATTN_OUT, block), batch, attention)
+    changed = before + put(batch, where, other, attention)
     mlp = parts.feed_forward(middle)
-    runs = []
-    for where in WHERE:
-        other = means.of_others(Node(ATTN_OUT, block), batch, attention)
-        changed = before + put(batch, where, other, attention)
-        runs.append(changed + parts.feed_forward(changed))
-        other = means.of_others(Node(MLP_OUT, block), batch, mlp)
-        runs.append(middle + put(batch, where, other, mlp))
-    return torch.stack(runs)
+    other = means.of_others(Node(MLP_OUT, block), batch, mlp)
+    runs = [changed + parts.feed_forward(changed), middle + put(batch, where, other, mlp)]
+    return torch.stack(runs)[:, :, first_changed(batch, where) :]
 
 
 def _scored(logits: Tensor, batch: Batch) -> np.ndarray:

@@ -36,7 +36,16 @@ from paradox.mechanisms.access import GATE, KEY, MLP_OUT, UP, Access, Node
 from paradox.mechanisms.by_layer import item_rows
 from paradox.mechanisms.lens import frozen_norm, wide
 from paradox.mechanisms.recalls import Batch, Recall, batches, recalls
-from paradox.mechanisms.rerun import WHERE, Clean, OtherMeans, clean_pass, counted, put, rerun
+from paradox.mechanisms.rerun import (
+    WHERE,
+    Clean,
+    OtherMeans,
+    clean_pass,
+    counted,
+    first_changed,
+    put,
+    rerun,
+)
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
@@ -114,7 +123,8 @@ def measure(
             for part, own, changed in changes(access, clean, means, block):
                 for where in WHERE:
                     new = put(batch, where, changed, own)
-                    found = _measured(access, clean, block, usual, own, new, noise)
+                    since = first_changed(batch, where)
+                    found = _measured(access, clean, block, usual, own, new, noise, since)
                     values[f"{part}@{where}"][:, block, batch.rows] = found
         if progress:
             progress("batches", done, len(made))
@@ -152,13 +162,14 @@ def _measured(
     own: Tensor,
     new: Tensor,
     noise: Tensor,
+    since: int,
 ) -> np.ndarray:
-    """Return `MEASURES` of one change, shape (measures, items)."""
+    """Return `MEASURES` of one change, shape (measures, items); `since` is its first column."""
     batch = clean.batch
     length = (new - own).norm(dim=-1, keepdim=True)
     middle = clean.middle(block)
     runs = torch.cat([(middle + new)[None], middle + own + length * noise])
-    logits = rerun(access, clean, block, runs)
+    logits = rerun(access, clean, block, runs[:, :, since:])
     bits = js_divergence(logits[:, :, 0], usual[:, 0].expand_as(logits[:, :, 0]))
     random = bits[1:].mean(0)
     moved = length[..., 0].double()

@@ -1,8 +1,9 @@
 """A clean pass over a batch, changes of one block, and reruns from there to the output.
 
-What a change in block n does to the output needs blocks n + 1 .. L - 1 only. All changes of a
-block go through these as one batch of (changes x items) rows, with the arguments (mask,
-positions) that the clean pass gave each block.
+What a change in block n does to the output needs blocks n + 1 .. L - 1 only, and only the tokens
+from the first changed one on: earlier ones cannot see it, and their keys and values are those of
+the clean pass. All changes of a block go through as one batch of (changes x items) rows, with the
+arguments (mask, positions) that the clean pass gave each block.
 
 A *mean* here is always the mean over the **other** items at the same distance from the position
 that predicts the first answer token; at a distance that no other item reaches, the mean over all
@@ -18,9 +19,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
 from paradox.mechanisms.access import ATTN_OUT, RESID_POST, RESID_PRE, Access, Node
 from paradox.mechanisms.recalls import Batch
+
+# A rerun has its own.
+OWN = ("hidden_states", "past_key_values", "use_cache")
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Clean:
         The residual after the last block.
     arguments
         Of each block: the keyword arguments that it was called with.
+    memory
+        Of each block: the keys and the values, shape (items, heads, tokens, width of a head).
     """
 
     batch: Batch
@@ -44,6 +51,7 @@ class Clean:
     attention: list[Tensor]
     after: Tensor
     arguments: list[dict[str, Any]]
+    memory: list[tuple[Tensor, Tensor]]
 
     def middle(self, block: int) -> Tensor:
         """Return the residual between a block's attention and its MLP."""
@@ -58,22 +66,25 @@ def clean_pass(access: Access, batch: Batch) -> Clean:
 
     def keep(n: int) -> Callable[..., None]:
         def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            arguments[n] = {k: v for k, v in kwargs.items() if k != "hidden_states"}
+            arguments[n] = {k: v for k, v in kwargs.items() if k not in OWN}
 
         return hook
 
     modules = [block.module for block in access.blocks]
     hooks = [m.register_forward_pre_hook(keep(n), with_kwargs=True) for n, m in enumerate(modules)]
     end = Node(RESID_POST, blocks[-1])
+    # Made without the configuration, which would make it forget what is beyond a sliding window.
+    cache = DynamicCache()
     try:
         with access.capture([*access.nodes(RESID_PRE, ATTN_OUT), end]) as found:
-            access.model(**batch.inputs, use_cache=False, logits_to_keep=1)
+            access.model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
     finally:
         for hook in hooks:
             hook.remove()
     before = [found[Node(RESID_PRE, n)] for n in blocks]
     attention = [found[Node(ATTN_OUT, n)] for n in blocks]
-    return Clean(batch, before, attention, found[end], arguments)
+    memory = [(layer.keys, layer.values) for layer in cache.layers]
+    return Clean(batch, before, attention, found[end], arguments, memory)
 
 
 @torch.no_grad()
@@ -85,19 +96,40 @@ def rerun(access: Access, clean: Clean, block: int, changed: Tensor) -> Tensor:
     block
         The block whose output was changed.
     changed
-        Residuals after it, shape (changes, items, tokens, width).
+        Residuals after it, shape (changes, items, tokens, width): of all tokens, or of the last
+        ones, from `Batch.at` or before; those before them are unchanged.
 
     Returns
     -------
     Tensor
         Shape (changes, items, answer tokens, vocabulary).
     """
-    changes, rows = changed.shape[:2]
+    changes, rows, tokens = changed.shape[:3]
+    start = clean.after.shape[1] - tokens
     residual = changed.flatten(0, 1)
+    cache = DynamicCache()
     for n in range(block + 1, len(access.blocks)):
-        arguments = {k: _repeat(v, rows, changes) for k, v in clean.arguments[n].items()}
-        residual = access.blocks[n].module(residual, **arguments)
-    return access.logits(residual[:, clean.batch.at :]).unflatten(0, (changes, rows))
+        given = {k: _repeat(_last(v, tokens), rows, changes) for k, v in clean.arguments[n].items()}
+        if start:
+            kept = (_repeat(part[:, :, :start], rows, changes) for part in clean.memory[n])
+            cache.update(*kept, n)
+            given |= {"past_key_values": cache, "use_cache": True}
+            if tokens > 1 and given.get("attention_mask") is None:
+                # Without a mask, the library's attention takes the first query for the first token.
+                seen = torch.ones(tokens, start + tokens, device=residual.device).tril(start)
+                given["attention_mask"] = seen.bool()[None, None]
+        residual = access.blocks[n].module(residual, **given)
+    logits = access.logits(residual[:, clean.batch.at - start :])
+    return logits.unflatten(0, (changes, rows))
+
+
+def _last(value: Any, tokens: int) -> Any:
+    """Return what an argument of a block is for the last tokens."""
+    if isinstance(value, tuple):
+        return tuple(_last(part, tokens) for part in value)
+    if not isinstance(value, Tensor):
+        return value
+    return value[..., -tokens:, :] if value.ndim > 2 else value[..., -tokens:]
 
 
 def _repeat(value: Any, rows: int, times: int) -> Any:
@@ -177,6 +209,11 @@ def _wide(values: Tensor) -> Tensor:
 
 # Every token but the first, or those that predict the answer.
 WHERE = ("all", "answer")
+
+
+def first_changed(batch: Batch, where: str) -> int:
+    """Return the first column that `put` can change."""
+    return batch.at if where == "answer" else 0
 
 
 def put(batch: Batch, where: str, new: Tensor, old: Tensor) -> Tensor:
