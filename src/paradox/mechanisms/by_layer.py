@@ -7,8 +7,9 @@ count, and the twins of these where items come in pairs.
 
 How to read it: intervals are of the item bootstrap, seeds crossed with items. ``p`` is for a
 layer that was named beforehand; for a layer found by looking, ``corrected`` counts (labels are
-permuted within pairs, and the largest layer is what has to be beaten). A curve that is not clear
-of its null at any layer has no peak worth naming.
+permuted within pairs, and the largest layer is what has to be beaten). Both treat the seeds as
+given: an effect that turns up in some seeds only can have a small p and a wide interval. A curve
+that is not clear of its null at any layer has no peak worth naming.
 """
 
 from __future__ import annotations
