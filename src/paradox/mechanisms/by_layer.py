@@ -1,0 +1,214 @@
+"""Step ``by_layer``: per-item tables of a mechanism, summed up layer by layer.
+
+For each arm, component, measure and layer it says what the exposed items have, what their twins
+have and the difference, at three states: the untrained ``base``, ``after`` training, and the
+``change``. Only exposed items with `exposed_from` exposures or more (or of unknown exposure)
+count, and the twins of these where items come in pairs.
+
+How to read it: intervals are of the item bootstrap, seeds crossed with items. ``p`` is for a
+layer that was named beforehand; for a layer found by looking, ``corrected`` counts (labels are
+permuted within pairs, and the largest layer is what has to be beaten). Both treat the seeds as
+given: an effect that turns up in some seeds only can have a small p and a wide interval. A curve
+that is not clear of its null at any layer has no peak worth naming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from paradox.errors import DataError, problems
+from paradox.files import read_table, write_table
+from paradox.progress import Progress
+from paradox.stats.bootstrap import Estimate, Resampling, difference_in_differences, mean
+from paradox.stats.layers import label_test
+from paradox.tasks.api import ITEM_COLUMNS
+
+ARM = ["base", "method", "reward"]
+KEYS = [*ARM, "seed", "step", "item", "component", "layer"]
+Array = NDArray[np.float64]
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the table of all arms.
+
+    Parameters
+    ----------
+    spec
+        ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (seed and
+        resamples) and ``permutations``.
+    inputs
+        ``tables``: the per-item tables of one mechanism, one per arm and seed, the untrained
+        base of each among them; ``items``: the item table.
+    outputs
+        ``table``: a row per arm, component, measure, state, contrast and layer.
+    """
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    tables = [read_table(Path(path), [*KEYS, *spec["measures"]]) for path in inputs["tables"]]
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    chosen = Groups(items, spec["exposed_from"])
+    table = contrasts(tables, spec["measures"], chosen, resampling, spec["permutations"])
+    write_table(outputs["table"], table)
+    progress("arms", len(tables), len(tables))
+
+
+def item_rows(
+    items: pd.DataFrame, component: str, layers: Iterable[int], columns: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return a table with a row per item and layer.
+
+    Parameters
+    ----------
+    items
+        The item table.
+    columns
+        Maps a column to its values, shape (layers, items).
+    """
+    numbers = list(layers)
+    table = pd.concat([items[["item", "group", "exposure"]]] * len(numbers), ignore_index=True)
+    table["component"] = component
+    table["layer"] = np.repeat(numbers, len(items))
+    for name, values in columns.items():
+        table[name] = np.asarray(values).reshape(len(table))
+    return table
+
+
+class Groups:
+    """Exposed items and the twins they are compared with.
+
+    Attributes
+    ----------
+    exposed, twin
+        Names of the items; where `pairs` is not None, in the same order of pairs.
+    pairs
+        The pair of each exposed item, or None where an item has no twin of its own.
+    """
+
+    def __init__(self, items: pd.DataFrame, exposed_from: int) -> None:
+        counts = (items["exposure"] >= exposed_from) | items["exposure"].isna()
+        exposed = items[(items["group"] == "exposed") & counts]
+        twin = items[items["group"] == "twin"]
+        if exposed.empty or twin.empty:
+            raise DataError(
+                f"the item table has {len(exposed)} exposed items (with {exposed_from} exposures "
+                f"or more) and {len(twin)} twins; both are needed."
+            )
+        own = twin[twin["pair"].notna()].set_index("pair")["item"]
+        self.exposed = exposed["item"].tolist()
+        paired = own.index.is_unique and exposed["pair"].is_unique
+        self.pairs: list[str] | None = None
+        self.twin = twin["item"].tolist()
+        if paired and exposed["pair"].isin(own.index).all():
+            self.pairs = exposed["pair"].astype(str).tolist()
+            self.twin = own.loc[exposed["pair"]].tolist()
+
+
+def contrasts(
+    tables: Sequence[pd.DataFrame],
+    measures: Sequence[str],
+    groups: Groups,
+    resampling: Resampling,
+    permutations: int,
+) -> pd.DataFrame:
+    """Return the rows of `main`'s table; arms in the order of their names.
+
+    Raises
+    ------
+    DataError
+        When an arm's untrained base is missing, or tables differ in items or layers.
+    """
+    everything = pd.concat(tables, ignore_index=True)
+    names = [*groups.exposed, *groups.twin]
+    rows: list[dict[str, Any]] = []
+    for measure in measures:
+        cubes = _cubes(everything, measure, names)
+        for (*arm, component), (layers, values) in cubes.items():
+            trained = arm[1] != "base"
+            states = {"after" if trained else "base": values}
+            if trained:
+                before = cubes.get((arm[0], "base", "none", component))
+                if before is None or before[0] != layers:
+                    raise DataError(
+                        f"{'/'.join(arm)}: the table of the untrained base {arm[0]}/base/none "
+                        f"is missing, or has not the layers of component {component!r}."
+                    )
+                states["change"] = values - before[1]
+            key = {**dict(zip(ARM, arm, strict=True)), "component": component, "measure": measure}
+            for state, cube in states.items():
+                found = _layers(cube, layers, groups, resampling, permutations)
+                rows += [{**key, "state": state, **row} for row in found]
+    return pd.DataFrame(rows)
+
+
+def _cubes(
+    table: pd.DataFrame, measure: str, names: list[str]
+) -> dict[tuple[str, ...], tuple[list[int], Array]]:
+    """Map arm and component to its layers and values of shape (items, layers, seeds)."""
+    cubes, bad = {}, []
+    for key, rows in table.groupby([*ARM, "component"], sort=True):
+        wide = rows.pivot_table(index="item", columns=["layer", "seed"], values=measure)
+        layers, seeds = (sorted(set(wide.columns.get_level_values(n))) for n in (0, 1))
+        full = wide.reindex(index=names, columns=pd.MultiIndex.from_product([layers, seeds]))
+        values = full.to_numpy(float).reshape(len(names), len(layers), len(seeds))
+        if len(rows) != len(rows.drop_duplicates(["item", "layer", "seed"])):
+            bad.append(f"{'/'.join(key)}: an item has several rows for one layer and seed")
+        elif not np.isfinite(values).all():
+            bad.append(
+                f"{'/'.join(key)}: {int((~np.isfinite(values)).sum())} of {values.size} values "
+                f"of {measure!r} are missing or not finite"
+            )
+        cubes[key] = ([int(layer) for layer in layers], values)
+    if bad:
+        raise DataError(problems("tables of a mechanism do not fit together", bad))
+    return cubes
+
+
+def _layers(
+    cube: Array, layers: list[int], groups: Groups, resampling: Resampling, permutations: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one curve."""
+    split = len(groups.exposed)
+    exposed, twin = cube[:split], cube[split:]
+    labels = np.arange(len(cube)) < split
+    pairs = None if groups.pairs is None else groups.pairs * 2
+    test = label_test(
+        cube.mean(axis=2),
+        labels,
+        resampling.seed,
+        pairs=pairs,
+        permutations=permutations,
+        level=resampling.level,
+    )
+    for place, layer in enumerate(layers):
+        sides = exposed[:, place], twin[:, place]
+        if groups.pairs is None:
+            parts = difference_in_differences(*sides, resampling)
+            found = {"exposed": parts.exposed, "twin": parts.twin, "difference": parts.did}
+        else:
+            found = _paired(*sides, resampling)
+        for contrast, estimate in found.items():
+            tested = contrast == "difference"
+            yield {
+                "contrast": contrast,
+                "layer": layer,
+                "value": estimate.value,
+                "low": estimate.low,
+                "high": estimate.high,
+                "p": test.p[place] if tested else None,
+                "corrected": test.corrected[place] if tested else None,
+                "items": estimate.items,
+                "seeds": estimate.seeds,
+            }
+
+
+def _paired(exposed: Array, twin: Array, resampling: Resampling) -> dict[str, Estimate]:
+    """Return the parts and the difference, pairs resampled whole."""
+    sides = {"exposed": exposed, "twin": twin, "difference": exposed - twin}
+    return {name: mean(values, resampling, "pairs") for name, values in sides.items()}
