@@ -17,8 +17,10 @@ TRAINERS = {
 }
 # These learn from samples of the base, which are made beforehand.
 FROM_SAMPLES = ("dpo", "sft")
+# Mechanism analyses that run the models.
+ANALYSES = ("partial_prompts", "lens", "jsd", "ablation")
 # These steps load the module of the scale's task.
-WITH_TASK = ("data", "corpus", "votes", "samples", *TRAINERS, "evaluate", "perplexity")
+WITH_TASK = ("data", "corpus", "votes", "samples", *TRAINERS, "evaluate", "perplexity", *ANALYSES)
 STEPS = {
     "data": "paradox.tasks.data",
     "corpus": "paradox.tasks.corpus",
@@ -28,6 +30,10 @@ STEPS = {
     **TRAINERS,
     "evaluate": "paradox.evaluate.sampling",
     "perplexity": "paradox.mechanisms.perplexity",
+    **{name: f"paradox.mechanisms.{name}" for name in ANALYSES},
+    "labels": "paradox.mechanisms.labels",
+    "by_layer": "paradox.mechanisms.by_layer",
+    "collected": "paradox.mechanisms.collected",
     "tables": "paradox.evaluate.tables",
     "figure": "paradox.figures.draw",
     "clipping": "paradox.mechanisms.clipping",
@@ -37,7 +43,7 @@ STEPS = {
     "lineage": "paradox.figures.lineage",
 }
 # These steps compute with PyTorch; the others start in a fraction of a second.
-NUMERIC = {"base", "votes", "samples", *TRAINERS, "evaluate", "perplexity"}
+NUMERIC = {"base", "votes", "samples", *TRAINERS, "evaluate", "perplexity", *ANALYSES}
 
 
 def determinism(step: str, device: str) -> str:
@@ -48,7 +54,7 @@ def determinism(step: str, device: str) -> str:
     """
     if step not in NUMERIC or device.startswith("cpu"):
         return "bitwise"
-    return "tolerance" if step == "perplexity" else "statistical"
+    return "tolerance" if step in ("perplexity", "lens", "jsd", "ablation") else "statistical"
 
 
 def code(step: str, *loaded: str) -> list[str]:

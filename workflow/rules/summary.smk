@@ -1,6 +1,7 @@
 """Tables over all arms, figures, the report and the paper (seconds to a minute)."""
 
 from paradox.study.clipping import clipping_runs
+from paradox.study.mechanisms import Mechanisms
 
 # Tables and figures belong to a grid; those of the grid `default` have no folder of their own.
 SUMMARY = f"results/{STUDY.scale}/{STUDY.part}".rstrip("/")
@@ -9,8 +10,9 @@ FIGURES = STUDY.figures
 if not clipping_runs(STUDY, "items.csv"):
     # The command line can leave a grid without the arms of this study.
     FIGURES = [name for name in FIGURES if name != "clipping"]
-# The study of clipping has rules of its own.
-DRAWN = [name for name in FIGURES if name != "clipping"]
+MECHANISMS = Mechanisms(STUDY)
+# The study of clipping and the mechanisms have rules of their own.
+DRAWN = [name for name in FIGURES if name not in ("clipping", *MECHANISMS.figures)]
 PAGES = [f"{SUMMARY}/{page}.html" for page in ("reports/report", "paper/paper", "reports/lineage")]
 PAGES = PAGES if STUDY.pages else []
 

@@ -12,23 +12,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import Field, create_model
 
 from paradox.files import write_text
-
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-PlainName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-Dtype = Literal["float32", "bfloat16"]
-
-
-class Section(BaseModel):
-    """A part of the configuration; misspelt keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+from paradox.study.fields import Dtype, Name, PlainName, Positive, Rate, Section, Share
+from paradox.study.mechanism_config import Mechanisms
 
 class Exclusion(Section):
     """Cells of the product that are not run; a key left out matches every value."""
@@ -380,6 +368,7 @@ class Config(Section):
     votes: Votes
     evaluation: Evaluation
     perplexity: Perplexity
+    mechanisms: Mechanisms
     resources: RuleResources
 
 

@@ -1,0 +1,20 @@
+"""What the configuration's models are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+PlainName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Dtype = Literal["float32", "bfloat16"]
+
+
+class Section(BaseModel):
+    """A part of the configuration; misspelt keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

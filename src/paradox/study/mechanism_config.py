@@ -1,0 +1,57 @@
+"""Section ``mechanisms`` of the configuration: which arms are analysed, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from paradox.study.fields import Dtype, Name, Positive, Rate, Section, Share
+
+
+class Labels(Section):
+    """When an item is called leakage, stable, degraded or persistent."""
+
+    delta: Share = Field(description="change of the success rate that counts")
+    certainty: Share = Field(description="posterior probability from which a label is given")
+    high: Share = Field(description="stable: both rates above")
+    low: Share = Field(description="persistent: both rates below")
+    any_of: list[Positive] = Field(description="k of the published rule, right once in k responses")
+
+
+class PartialPrompts(Section):
+    """Completing questions of which the model sees the beginning."""
+
+    ratios: list[Share] = Field(min_length=1, description="shares of the question that are shown")
+    samples: Positive = Field(description="continuations per question and ratio")
+    temperature: Rate
+    min_remainder: Positive = Field(description="tokens that must be left to complete")
+    reference: Name | None = Field(description="clean base to compare with; null: no such test")
+
+
+class Jsd(Section):
+    """Divergence of the output when a part of an MLP is replaced."""
+
+    draws: Positive = Field(description="random directions of the same length, the baseline")
+
+
+class Probes(Section):
+    """Linear probes of exposed items against twins."""
+
+    folds: Annotated[int, Field(ge=3)]
+    repeats: Positive = Field(description="splits into folds")
+    permutations: Positive = Field(description="relabellings, each with probes fitted anew")
+
+
+class Mechanisms(Section):
+    """Where and how memory is looked for inside the models (docs/mechanisms.md)."""
+
+    methods: list[str] = Field(description="methods of a grid whose arms are analysed")
+    rewards: list[str] = Field(description="reward conditions of a grid whose arms are analysed")
+    permutations: Positive = Field(description="relabellings behind every p-value of layers")
+    batch_size: Positive = Field(description="items at a time")
+    dtype: Dtype
+    labels: Labels
+    partial_prompts: PartialPrompts
+    jsd: Jsd
+    probes: Probes
