@@ -8,10 +8,8 @@ into the item's run (is it lost?). Rows of exposed items score memory; rows of t
 for answers that were never seen, with the same two prompts, and are the control.
 
 Components and nulls are those of `paradox.mechanisms.transplants`; ``other`` writes the states
-of the same member of another pair. Metrics are
-``gold_logp``, ``kl`` and ``correct`` as in `paradox.mechanisms.cross_model`, and
-``logit_difference`` between the first answer token of the item and that of its partner (where
-they are equal, a wrong answer of the same form).
+of the same member of another pair. The foil of ``logit_difference`` is the first answer token of
+the partner (where that is the item's own, a wrong answer of the same form).
 
 How to read it: ``resid_post`` at ``all`` positions moves everything, at any block (recovery 1).
 Where the effect of ``prompt`` ends and that of ``final`` begins is where the answer is read out.

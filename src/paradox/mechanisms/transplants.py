@@ -19,6 +19,12 @@ source      ``states`` of the source run; ``weights``: what the source model's a
             other item's difference between source and target run
 =========== =====================================================================================
 
+Measures: ``gold_logp`` (mean over the answer's tokens, nats), ``logit_difference`` (first answer
+token: gold minus foil), ``kl`` (from the unpatched source run's distribution to the patched one,
+mean over the answer's tokens: the distance to go), ``correct`` (every answer token is the first
+choice), all given the scaffold; and ``mode_logp``, mean over the scaffold's tokens after the
+prompt: how much the model goes for recall at all.
+
 Where items differ in length they are aligned by the distance from the answer; a donor for
 ``other`` and ``shift`` is one with a prompt of the same length if there is one, and positions
 that it does not have are left as they are.
@@ -53,6 +59,7 @@ from paradox.progress import Progress
 from paradox.seeds import keyed_rng
 from paradox.tasks import Task
 
+MEASURES = (*METRICS, "mode_logp")
 DENOISE, NOISE = "denoise", "noise"
 TOTAL, DIRECT = "total", "direct"
 STATES, WEIGHTS, OTHER, SHIFT = "states", "weights", "other", "shift"
@@ -91,15 +98,15 @@ class Swap:
 
 @dataclass(frozen=True)
 class Measured:
-    """Metrics (in the order of `METRICS`) of patched and unpatched runs.
+    """Values (in the order of `MEASURES`) of patched and unpatched runs.
 
     Attributes
     ----------
     cells
-        (kind, positions, effect, source) -> (metrics, blocks, items); not a number where the two
+        (kind, positions, effect, source) -> (measures, blocks, items); not a number where the two
         prompts of an item do not fit.
     target, source
-        Unpatched, (metrics, items). ``kl`` starts at the source run.
+        Unpatched, (measures, items).
     """
 
     cells: dict[Cell, Array]
@@ -164,20 +171,20 @@ def measure(
     positions = (PROMPT, FINAL, ALL) if alone else (PROMPT, FINAL, ANSWER, ALL)
     blocks, items = len(target.blocks), len(swaps)
     cells: dict[Cell, Array] = {}
-    unpatched = np.zeros((2, len(METRICS), items), dtype=np.float32)
+    unpatched = np.zeros((2, len(MEASURES), items), dtype=np.float32)
     other = donors(swaps, seed)
     order = sorted(range(items), key=lambda n: len(swaps[n].into.prompt))
     for start in range(0, items, batch_size):
         rows = order[start : start + batch_size]
         runs = _Runs(target, source, [swaps[n] for n in rows], [swaps[other[n]] for n in rows])
-        unpatched[0, :, rows] = runs.reduced(runs.unpatched(runs.target)).T
-        unpatched[1, :, rows] = runs.reduced(runs.unpatched(runs.source)).T
+        for number, run in enumerate((runs.target, runs.source)):
+            unpatched[number, :, rows] = runs.reduced(runs.unpatched(run)).T
         for name, values in runs.values(sources, seed):
             for effect, places, found in runs.effects(values, positions):
                 for kind, place in np.ndindex(len(PATCHED), len(places)):
                     cell = (PATCHED[kind], places[place], effect, name)
                     if cell not in cells:
-                        shape = len(METRICS), blocks, items
+                        shape = len(MEASURES), blocks, items
                         cells[cell] = np.full(shape, np.nan, dtype=np.float32)
                     cells[cell][:, :, rows] = found[:, kind, :, place]
         if progress:
@@ -213,16 +220,21 @@ class _Runs:
             trace(model, batch.ids[part], batch.mask[part])
             for model, part in zip(models, parts, strict=True)
         )
-        self._at = batch.at
-        self._real = batch.real[parts[0]]
-        places = batch.at + torch.arange(self._real.shape[1], device=self._real.device)
-        foil = batch.control[parts[0]][:, None].expand_as(self._real)
-        last = self.source.residual[-1][:, places]
-        reference = source.logits(last)
-        self._answers = Answers(places, batch.gold[parts[0]], foil, reference)
+        self._at, own, device = batch.at, parts[0], batch.ids.device
+        self._scaffold = torch.tensor([swap.scaffold for swap in swaps], device=device)[:, None]
+        # What is scored: the scaffold, then the answer; shorter scaffolds are padded on the left.
+        self._split = int(self._scaffold.max())
+        scaffold = batch.ids[own, self._at + 1 - self._split : self._at + 1]
+        gold = torch.cat([scaffold, batch.gold[own]], 1)
+        places = torch.arange(gold.shape[1], device=device) + self._at - self._split
+        written = torch.arange(self._split, device=device) >= self._split - self._scaffold
+        self._real = torch.cat([written, batch.real[own]], 1)
+        foil = batch.control[own][:, None].expand_as(gold)
+        reference = source.logits(self.source.residual[-1][:, places])
+        self._answers = Answers(places, gold, foil, reference)
 
     def unpatched(self, run: Trace) -> dict[str, Tensor]:
-        """Return the metrics (items, answer tokens) of a run as it is."""
+        """Return the metrics (items, scored tokens) of a run as it is."""
         logits = run.access.logits(run.residual[-1][:, self._answers.positions])
         assert self._answers.reference is not None
         return score(logits, self._answers, self._answers.reference)
@@ -251,7 +263,7 @@ class _Runs:
     def effects(
         self, values: Values, positions: Sequence[str]
     ) -> Iterator[tuple[str, Sequence[str], Array]]:
-        """Yield effect, positions and metrics (metrics, kinds, blocks, positions, items)."""
+        """Yield effect, positions and values (measures, kinds, blocks, positions, items)."""
         groups = torch.stack([self._group(place) for place in positions])
         whole = all_positions(groups.shape[-1])
         total = total_effects(self.target, values, self._answers, groups)
@@ -260,25 +272,27 @@ class _Runs:
         yield DIRECT, (ALL,), self.reduced(direct.patched)
 
     def reduced(self, found: Mapping[str, Tensor]) -> Array:
-        """Return metrics of the whole answer, (metrics, ..., items), from those of its tokens."""
-        real, count = self._real, self._real.sum(-1)
-        parts = []
-        for name in METRICS:
-            tokens = found[name]
-            if name == "logit_difference":
-                parts.append(tokens[..., 0])
-            elif name == "correct":
-                parts.append(torch.where(real, tokens, 1).amin(-1))
-            else:
-                parts.append(torch.where(real, tokens, 0).sum(-1) / count)
-        return torch.stack(parts).cpu().numpy()
+        """Return `MEASURES`, shape (measures, ..., items), from what was found at each token."""
+        scaffold, answer = slice(self._split), slice(self._split, None)
+
+        def average(name: str, part: slice) -> Tensor:
+            real = self._real[:, part]
+            return torch.where(real, found[name][..., part], 0).sum(-1) / real.sum(-1)
+
+        values = {
+            "gold_logp": average("gold_logp", answer),
+            "logit_difference": found["logit_difference"][..., self._split],
+            "kl": average("kl", answer),
+            "correct": torch.where(self._real, found["correct"], 1)[..., answer].amin(-1),
+            "mode_logp": average("gold_logp", scaffold),
+        }
+        return torch.stack([values[name] for name in MEASURES]).cpu().numpy()
 
     def _group(self, positions: str) -> Tensor:
         """Return where positions of one name are, (items, tokens)."""
         real = self.target.real
         column = torch.arange(real.shape[1], device=real.device)
-        scaffold = torch.tensor([swap.scaffold for swap in self._swaps], device=real.device)
-        first = (self._at + 1 - scaffold)[:, None]
+        first = self._at + 1 - self._scaffold
         return (
             real
             & {
@@ -334,13 +348,13 @@ def _moved(own: Values, new: Values, directions: list[Tensor]) -> Values:
 def rows(items: pd.DataFrame, measured: Measured, direction: str) -> pd.DataFrame:
     """Return a row per item, component and layer.
 
-    Columns of each metric: ``_change`` (patched minus unpatched target run), and the unpatched
+    Columns of each measure: ``_change`` (patched minus unpatched target run), and the unpatched
     runs ``_target`` and ``_source``. Components that an item does not have are left out.
     """
     tables = []
     for (kind, positions, effect, source), values in measured.cells.items():
         columns: dict[str, Any] = {}
-        for number, name in enumerate(METRICS):
+        for number, name in enumerate(MEASURES):
             target, wanted = (
                 np.broadcast_to(run[number], values[number].shape)
                 for run in (measured.target, measured.source)
@@ -349,5 +363,5 @@ def rows(items: pd.DataFrame, measured: Measured, direction: str) -> pd.DataFram
             columns |= {f"{name}_target": target, f"{name}_source": wanted}
         component = ":".join((kind, positions, direction, effect, source))
         made = item_rows(items, component, range(values.shape[1]), columns)
-        tables.append(made.dropna(subset=[f"{METRICS[0]}_change"]))
+        tables.append(made.dropna(subset=[f"{MEASURES[0]}_change"]))
     return pd.concat(tables, ignore_index=True)
