@@ -208,7 +208,7 @@ def panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> 
     """Draw the arms' curves and the widest of their null bands (columns name, depth, value ...)."""
     axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
     if table.empty:
-        how = {"ha": "center", "va": "center", "color": style.GREY}
+        how = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
         axis.text(0.5, 0.7, "no such arm", transform=axis.transAxes, **how)
     band(axis, table)
     for place, (name, rows) in enumerate(_by_arm(table, looks)):
