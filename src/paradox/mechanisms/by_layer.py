@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -82,6 +82,26 @@ def item_rows(
     return table
 
 
+class Curve(NamedTuple):
+    """What an arm has at one state.
+
+    Attributes
+    ----------
+    arm
+        Base, method and reward.
+    state
+        ``base`` (the arm is an untrained base), ``after`` training, or the ``change``.
+    values
+        Shape (items, layers, seeds).
+    """
+
+    arm: tuple[str, ...]
+    component: str
+    state: str
+    layers: list[int]
+    values: Array
+
+
 class Groups:
     """Exposed items and the twins they are compared with.
 
@@ -112,6 +132,42 @@ class Groups:
             self.twin = own.loc[exposed["pair"]].tolist()
 
 
+class Pairs:
+    """Exposed items with their own twins.
+
+    Attributes
+    ----------
+    items
+        Names of items: all exposed ones, then their twins in the same order.
+    names, exposures
+        Of the pairs.
+    counts
+        Which pairs have exposures enough to count.
+    counted
+        Names of these.
+
+    Raises
+    ------
+    DataError
+        When an exposed item has no twin of its own.
+    """
+
+    def __init__(self, items: pd.DataFrame, exposed_from: int) -> None:
+        groups = Groups(items, 0)
+        if groups.pairs is None:
+            raise DataError(
+                "column 'pair' of the item table: not every exposed item has a twin of its own, "
+                "and this analysis keeps pairs together. It needs planted items; leave it out "
+                "for benchmarks whose items have no pairs."
+            )
+        self.items = [*groups.exposed, *groups.twin]
+        self.names = groups.pairs
+        self.exposures = items.set_index("item")["exposure"].loc[groups.exposed].to_numpy()
+        counted = set(Groups(items, exposed_from).exposed)
+        self.counts = np.array([name in counted for name in groups.exposed])
+        self.counted = [n for n, c in zip(self.names, self.counts, strict=True) if c]
+
+
 def contrasts(
     tables: Sequence[pd.DataFrame],
     measures: Sequence[str],
@@ -126,53 +182,63 @@ def contrasts(
     DataError
         When an arm's untrained base is missing, or tables differ in items or layers.
     """
-    everything = pd.concat(tables, ignore_index=True)
     names = [*groups.exposed, *groups.twin]
     rows: list[dict[str, Any]] = []
-    cubes = _cubes(everything, measures, names)
-    for place, measure in enumerate(measures):
-        for (*arm, component), (layers, values) in cubes.items():
-            trained = arm[1] != "base"
-            states = {"after" if trained else "base": values[place]}
-            if trained:
-                before = cubes.get((arm[0], "base", "none", component))
-                if before is None or before[0] != layers:
-                    raise DataError(
-                        f"{'/'.join(arm)}: the table of the untrained base {arm[0]}/base/none "
-                        f"is missing, or has not the layers of component {component!r}."
-                    )
-                states["change"] = (values - before[1])[place]
-            key = {**dict(zip(ARM, arm, strict=True)), "component": component, "measure": measure}
-            for state, cube in states.items():
-                found = _layers(cube, layers, groups, resampling, permutations)
-                rows += [{**key, "state": state, **row} for row in found]
+    for measure in measures:
+        for curve in curves(tables, measure, names):
+            key = {**dict(zip(ARM, curve.arm, strict=True)), "component": curve.component}
+            key |= {"measure": measure, "state": curve.state}
+            found = _layers(curve.values, curve.layers, groups, resampling, permutations)
+            rows += [{**key, **row} for row in found]
     return pd.DataFrame(rows)
 
 
+def curves(tables: Sequence[pd.DataFrame], measure: str, names: list[str]) -> Iterator[Curve]:
+    """Yield every arm and component at its states, in the order of their names.
+
+    Raises
+    ------
+    DataError
+        When an arm's untrained base is missing, or tables differ in items or layers.
+    """
+    cubes = _cubes(pd.concat(tables, ignore_index=True), measure, names)
+    for (*arm, component), (layers, values) in cubes.items():
+        if arm[1] == "base":
+            yield Curve(tuple(arm), component, "base", layers, values)
+            continue
+        before = cubes.get((arm[0], "base", "none", component))
+        if before is None or before[0] != layers:
+            raise DataError(
+                f"{'/'.join(arm)}: the table of the untrained base {arm[0]}/base/none "
+                f"is missing, or has not the layers of component {component!r}."
+            )
+        yield Curve(tuple(arm), component, "after", layers, values)
+        yield Curve(tuple(arm), component, "change", layers, values - before[1])
+
+
 def _cubes(
-    table: pd.DataFrame, measures: Sequence[str], names: list[str]
+    table: pd.DataFrame, measure: str, names: list[str]
 ) -> dict[tuple[str, ...], tuple[list[int], Array]]:
-    """Map arm and component to its layers and values of shape (measures, items, layers, seeds)."""
+    """Map arm and component to its layers and values of shape (items, layers, seeds)."""
     cubes, bad = {}, []
     places = pd.Index(names).get_indexer(table["item"])
     layer_of, seed_of = (table[name].to_numpy(int) for name in ("layer", "seed"))
-    measured = table[list(measures)].to_numpy(float)
+    measured = table[measure].to_numpy(float)
     groups = table.groupby([*ARM, "component"]).indices
     for key, every in sorted(groups.items()):
         rows = every[places[every] >= 0]
         layers, at_layer = np.unique(layer_of[rows], return_inverse=True)
         seeds, at_seed = np.unique(seed_of[rows], return_inverse=True)
-        values = np.full((len(measures), len(names), len(layers), len(seeds)), np.nan)
-        where = np.ravel_multi_index((places[rows], at_layer, at_seed), values.shape[1:])
-        values.reshape(len(measures), -1)[:, where] = measured[rows].T
+        values = np.full((len(names), len(layers), len(seeds)), np.nan)
+        values[places[rows], at_layer, at_seed] = measured[rows]
+        where = np.ravel_multi_index((places[rows], at_layer, at_seed), values.shape)
         if len(np.unique(where)) < len(where):
             bad.append(f"{'/'.join(key)}: an item has several rows for one layer and seed")
-        for measure, of in zip(measures, values, strict=True):
-            if count := int((~np.isfinite(of)).sum()):
-                bad.append(
-                    f"{'/'.join(key)}: {count} of {of.size} values of {measure!r} are missing or "
-                    "not finite"
-                )
+        elif not np.isfinite(values).all():
+            bad.append(
+                f"{'/'.join(key)}: {int((~np.isfinite(values)).sum())} of {values.size} values "
+                f"of {measure!r} are missing or not finite"
+            )
         cubes[key] = ([int(layer) for layer in layers], values)
     if bad:
         raise DataError(problems("tables of a mechanism do not fit together", bad))

@@ -1,129 +1,178 @@
-"""Linear probes: at which layers exposed items can be told from their twins.
+"""Step ``probes``: at which layers exposed items can be told from their twins.
 
-A probe is a linear classifier of one layer's activations at one position (the one that predicts
-the answer). It is trained on some pairs and asked about others; an item and its twin are always
-on the same side, so that nothing about a pair can be learnt. Penalties are chosen inside the
-training pairs (nested cross-validation).
-
-Two probes are run on the same folds. *Logistic* regression (L2, Newton's method) gives the areas
-under the curve. *Ridge* regression on the labels has a closed form: the factorisation of a
-fold's activations serves all relabellings at once, and so does leaving out each pair in turn to
-choose the penalty. The null of the largest layer is therefore that of the ridge probe, refitted
-for every relabelling (labels swapped within pairs), and the p-values are about its curve.
+A probe is a linear classifier of the residual after a block, trained on some pairs of exposed
+item and twin and asked about others (see `paradox.stats.linear`). There are two positions:
+``answer`` is where the first answer token of the recall prompt is predicted, and ``question``
+is the mean over the question's tokens. Layer ``emb`` is in both the mean of the question's
+embeddings, which is the lexical baseline: what the words alone give away.
 
 How to read it: an area of 1/2 is guessing, and the largest of several layers exceeds it by
-chance; `corrected` takes that into account. Readable is not used: a probe shows where an
-exposed item looks different, not that the model acts on it. Layer 0 is the embedding output;
-given as the mean over the question's tokens it is the lexical baseline (what the words alone
-give away). At a single position that all prompts share it is constant, and its area is 1/2.
-Layer l + 1 is the residual after block l.
+chance; ``corrected`` takes that into account. Readable is not used: a probe shows where an
+exposed item looks different, not that the model acts on it. ``rates`` says how often the test
+finds something where labels were permuted, and where only some of the pairs are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
-from scipy.stats import rankdata
+import torch
+from numpy.typing import NDArray
 
-from paradox.seeds import Key, keyed_uniform
+from paradox.files import read_table, write_table
+from paradox.mechanisms.access import RESID_POST, RESID_PRE, Access, Node
+from paradox.mechanisms.by_layer import Pairs
+from paradox.mechanisms.recalls import Recall, batches, recalls
+from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
 from paradox.stats.bootstrap import Resampling, mean
 from paradox.stats.layers import LayerTest, flips, max_test
+from paradox.stats.linear import (
+    ALPHA,
+    Folds,
+    Probe,
+    detections,
+    false_positives,
+    probe,
+    ridge_curves,
+)
+from paradox.tasks import load_task
+from paradox.tasks.api import ITEM_COLUMNS
 
 Array = NDArray[np.float64]
-# Penalties of the squared weights, relative to the mean loss over training items.
-STRENGTHS = (10.0, 1.0, 0.1, 0.01, 0.001)
-# Spread below this share of a feature's size is rounding.
-CONSTANT = 1e-6
-NEWTON_STEPS = 50
+ANSWER, QUESTION = "answer", "question"
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What the probes of all layers found.
-
-    Attributes
-    ----------
-    auc
-        Area under the curve of the logistic probe per layer, mean over folds and repeats.
-    won
-        Shape (layers, pairs): how often the exposed item scored above its own twin (a tie is
-        1/2), in the folds in which the pair was held out.
-    ridge
-        The ridge probe's areas against those of permuted labels, one-sided.
-    pairs
-        Names of the pairs.
-    """
-
-    auc: Array
-    won: Array
-    ridge: LayerTest
-    pairs: list[str]
-
-
-def probe(
-    activations: ArrayLike,
-    exposed: ArrayLike,
-    pairs: Sequence[str],
-    *key: Key,
-    folds: int = 5,
-    repeats: int = 3,
-    permutations: int = 200,
-) -> Probe:
-    """Probe every layer for whether an item is exposed.
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Probe the last checkpoint of an arm.
 
     Parameters
     ----------
-    activations
-        Shape (layers + 1, items, width); see the module's text for layer 0.
-    exposed
-        Which items are exposed.
-    pairs
-        The pair of each item; every pair has one exposed item and one twin.
-    key
-        Names the folds and the permutations.
-    folds, repeats
-        Folds per split, and splits.
+    spec
+        ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` (of intervals and of the
+        comparison) and ``probes``: ``batch_size``, ``dtype``, ``folds``, ``repeats``,
+        ``permutations``; for the rates ``relabellings``, ``exposures``, ``sizes`` (numbers of
+        pairs) and ``draws`` (of as many pairs; untrained bases only).
+    inputs
+        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
+    outputs
+        ``table``: a row per position and layer; ``change``: the same for the change since the
+        base; ``rates``: see `paradox.mechanisms.error_rates`.
 
     Raises
     ------
-    ValueError
-        When shapes do not fit, a pair is not one exposed item and one twin, a value is not
-        finite, or there are fewer than 2 pairs per fold.
+    DataError
+        When exposed items have no twins of their own.
     """
-    states, names = _by_pair(activations, exposed, pairs)
-    count = len(names)
-    if count < 2 * folds or folds < 3:
-        raise ValueError(f"{count} pairs are too few for {folds} folds (2 each, 3 folds or more)")
-    splits = [split(names, folds, *key, repeat) for repeat in range(repeats)]
-    signs, _ = flips(count, permutations, "probe", *key)
-    # The observed labels are the first column; max_test adds them to the null.
-    signs = np.vstack([np.ones(count), signs]).T
-    auc, ridge = np.zeros(len(states)), np.zeros((len(states), signs.shape[1]))
-    won = np.zeros((len(states), count))
-    for layer, x in enumerate(states):
-        for held in (places == fold for places in splits for fold in range(folds)):
-            train, test = x[~held].reshape(-1, x.shape[-1]), x[held].reshape(-1, x.shape[-1])
-            score = _logistic(train, test, folds - 1)
-            auc[layer] += areas(score[:, None], np.ones((held.sum(), 1)))[0]
-            gap = np.sign(score[0::2] - score[1::2])
-            won[layer, held] += (gap + 1) / 2
-            ridge[layer] += areas(_ridge(train, test, signs[~held]), signs[held])
-    ridge /= folds * repeats
-    test = max_test(ridge[:, 0], ridge[:, 1:].T, two_sided=False)
-    return Probe(auc / (folds * repeats), won / repeats, test, names)
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    pairs = Pairs(items, spec["exposed_from"])
+    trained = spec["arm"]["method"] != "base"
+    step = max(read_manifest(inputs["manifest"]).steps)
+    after = read_states(spec, inputs["manifest"], items, pairs)
+    before = read_states(spec, inputs["base"], items, pairs) if trained else after
+    progress.say(f"probing {len(pairs.names)} pairs, read on {device_name(pick_device())}")
+    resampling = Resampling(spec["seed"], spec["resamples"])
+    tables: dict[str, list[pd.DataFrame]] = {"table": [], "change": [], "rates": []}
+    for done, place in enumerate((ANSWER, QUESTION), start=1):
+        how = Folds(spec["probes"]["folds"], spec["probes"]["repeats"], (spec["seed"], place))
+        sides = before[place], after[place]
+        found = [
+            probe(side[:, pairs.counts], pairs.counted, how, spec["probes"]["permutations"])
+            for side in sides[not trained :]
+        ]
+        made = {
+            "table": table(found[-1], resampling),
+            "change": compare(found[0], found[-1], resampling),
+            "rates": rates(spec, pairs, how, sides[not trained :]),
+        }
+        for name, of in made.items():
+            of.insert(0, "component" if name == "rates" else "position", place)
+            tables[name].append(of)
+        progress("positions", done, 2)
+    for name, parts in tables.items():
+        whole = pd.concat(parts, ignore_index=True)
+        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
+            whole.insert(0, column, value)
+        write_table(outputs[name], whole)
+
+
+# --- states -------------------------------------------------------------------------------
+
+
+def read_states(
+    spec: dict[str, Any], manifest: Path, items: pd.DataFrame, pairs: Pairs
+) -> dict[str, Array]:
+    """Return the states of a checkpoint at each position, shape (layers, pairs, 2, width)."""
+    folder = read_manifest(manifest).last
+    how = spec["probes"]
+    access = Access(load_model(folder, how["dtype"]))
+    task, tokenizer = load_task(spec["task"]), load_tokenizer(folder)
+    made = {recall.item: recall for recall in recalls(task, tokenizer, items, spec["seed"])}
+    spans = {}
+    for item in items.itertuples():
+        prompt = task.prompt(item.question)
+        start = prompt.index(item.question)
+        text = prompt + task.recall_scaffold + task.answer_after_scaffold(item.answer)
+        offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        end = start + len(item.question)
+        inside = [n for n, (left, right) in enumerate(offsets) if right > start and left < end]
+        spans[item.item] = (inside[0], inside[-1] + 1)
+    found = states(
+        access,
+        [made[name] for name in pairs.items],
+        [spans[name] for name in pairs.items],
+        how["batch_size"],
+    )
+    half = len(pairs.names)
+    return {name: np.stack([of[:, :half], of[:, half:]], axis=2) for name, of in found.items()}
+
+
+@torch.no_grad()
+def states(
+    access: Access, prompts: list[Recall], spans: list[tuple[int, int]], batch_size: int
+) -> dict[str, Array]:
+    """Return the states at each position, shape (blocks + 1, items, width).
+
+    Parameters
+    ----------
+    spans
+        First token of each prompt's question and the one after its last.
+    """
+    nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
+    found: dict[str, Array] = {}
+    for batch in batches(prompts, batch_size, access.model.device, answers=False):
+        with access.capture(nodes) as values:
+            access.model(**batch.inputs, use_cache=False, logits_to_keep=1)
+        inside = torch.zeros(batch.ids.shape, dtype=torch.float64)
+        for row, prompt in enumerate(batch.rows):
+            shift = batch.at + 1 - len(prompts[prompt].prompt)
+            first, end = spans[prompt]
+            inside[row, shift + first : shift + end] = 1 / (end - first)
+        for layer, node in enumerate(nodes):
+            whole = values.pop(node).double().cpu()
+            pooled = torch.einsum("btd,bt->bd", whole, inside)
+            chosen = {ANSWER: whole[:, batch.at] if layer else pooled, QUESTION: pooled}
+            for name, of in chosen.items():
+                shape = (len(nodes), len(prompts), of.shape[-1])
+                found.setdefault(name, np.zeros(shape))[layer, batch.rows] = of.numpy()
+    return found
+
+
+# --- tables -------------------------------------------------------------------------------
 
 
 def table(found: Probe, resampling: Resampling) -> pd.DataFrame:
     """Return one row per layer.
 
-    ``auc`` (logistic); ``pair_auc``, the share of pairs whose exposed item scores higher, with
-    its interval over pairs; ``ridge_auc`` with the middle 95 % of its null, ``p`` of the layer
-    alone, and ``corrected`` for the largest of all layers.
+    ``auc`` (logistic probe); ``pair_auc``, the share of pairs whose exposed item the ridge probe
+    scores higher, with its interval over pairs; ``ridge_auc`` with the middle 95 % of its null,
+    ``p`` of the layer alone, and ``corrected`` for the largest of all layers.
     """
     rows = []
     for layer, won in enumerate(found.won):
@@ -149,8 +198,7 @@ def compare(before: Probe, after: Probe, resampling: Resampling) -> pd.DataFrame
     if before.pairs != after.pairs or before.won.shape != after.won.shape:
         raise ValueError("the two models were probed on different pairs or layers")
     change = (after.won - before.won).T
-    signs, exact = flips(len(change), resampling.resamples, "probes", resampling.seed)
-    test = max_test(change.mean(axis=0), signs @ change / len(change), exact)
+    test = swapped(change, resampling)
     rows = []
     for layer, moved in enumerate(change.T):
         found = mean(moved, resampling, "pairs")
@@ -160,143 +208,45 @@ def compare(before: Probe, after: Probe, resampling: Resampling) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def split(names: Sequence[str], folds: int, *key: Key) -> NDArray[np.int64]:
-    """Return the fold of each pair; it depends on `key` and on the set of names only."""
-    order = sorted(range(len(names)), key=lambda n: keyed_uniform("folds", *key, names[n]))
-    places = np.empty(len(names), dtype=np.int64)
-    places[order] = np.arange(len(names)) % folds
-    return places
+def swapped(change: Array, resampling: Resampling, *key: int) -> LayerTest:
+    """Test changes of shape (pairs, layers) by swapping the two models within pairs."""
+    signs, exact = flips(len(change), resampling.resamples, "probes", resampling.seed, *key)
+    return max_test(change.mean(axis=0), signs @ change / len(change), exact)
 
 
-def areas(scores: Array, signs: Array) -> Array:
-    """Return the area under the curve per column; ties count one half.
+def rates(spec: dict[str, Any], pairs: Pairs, how: Folds, sides: tuple[Array, ...]) -> pd.DataFrame:
+    """Return how often the tests reject with permuted labels, and with fewer pairs.
 
     Parameters
     ----------
-    scores
-        Shape (2 x pairs, columns): exposed item and twin of each pair in turn.
-    signs
-        Shape (pairs, columns): -1 where the labels of a pair are swapped.
+    sides
+        States of all pairs: of the untrained base alone, or of the base and of the arm.
     """
-    ranks = rankdata(scores, axis=0)
-    pairs = len(signs)
-    labelled = np.where(signs > 0, ranks[0::2], ranks[1::2]).sum(axis=0)
-    return (labelled - pairs * (pairs + 1) / 2) / pairs**2
+    own = spec["probes"]
+    runs, permutations = own["relabellings"], own["permutations"]
+    state = "after" if len(sides) > 1 else "base"
+    counted = sides[-1][:, pairs.counts]
+    found, outer, won = false_positives(counted, pairs.counted, how, permutations, runs)
+    row = {"measure": "ridge_auc", "state": state, "kind": "false_positive", "exposure": None}
+    size = {"pairs": len(pairs.counted), "runs": runs}
+    rows = [{**row, **size, "rejected": int(found.sum())}]
+    if len(sides) > 1:
+        # The same relabellings for both models: the change is of one set of labels.
+        _, earlier = ridge_curves(sides[0][:, pairs.counts], pairs.counted, how, outer, runs)
+        resampling = Resampling(spec["seed"], permutations)
+        tests = [swapped((won - earlier)[..., n].T, resampling, n) for n in range(runs)]
+        hits = sum(test.overall <= ALPHA for test in tests)
+        rows.append({**row, "measure": "pair_auc", "state": "change", **size, "rejected": hits})
+    for exposure in own["exposures"] if state == "base" else []:
+        inside = pairs.exposures == exposure
+        names = [name for name, has in zip(pairs.names, inside, strict=True) if has]
+        for count in (count for count in own["sizes"] if count < len(names)):
+            draws = own["draws"]
+            hits = detections(sides[-1][:, inside], names, how, permutations, count, draws)
+            row = {"measure": "ridge_auc", "state": state, "kind": "power", "exposure": exposure}
+            rows.append({**row, "pairs": count, "runs": draws, "rejected": hits})
+    return pd.DataFrame(rows)
 
 
 def _name(layer: int) -> str:
     return str(layer - 1) if layer else "emb"
-
-
-def _by_pair(
-    activations: ArrayLike, exposed: ArrayLike, pairs: Sequence[str]
-) -> tuple[Array, list[str]]:
-    """Return states of shape (layers + 1, pairs, 2, width), exposed first, and the pairs."""
-    states, labels = np.asarray(activations, dtype=np.float64), np.asarray(exposed, dtype=bool)
-    if states.ndim != 3 or not states.shape[1] == len(labels) == len(pairs):
-        raise ValueError(
-            f"expected (layers + 1, items, width), (items,) and (items,): {states.shape}, "
-            f"{labels.shape}, {len(pairs)}"
-        )
-    if not np.isfinite(states).all():
-        raise ValueError("an activation is not finite")
-    rows: dict[str, list[list[int]]] = {}
-    for row, (pair, label) in enumerate(zip(pairs, labels, strict=True)):
-        rows.setdefault(pair, [[], []])[0 if label else 1].append(row)
-    if any(len(side) != 1 for sides in rows.values() for side in sides):
-        raise ValueError("every pair needs exactly one exposed item and one twin")
-    places = np.array([[sides[0][0], sides[1][0]] for sides in rows.values()])
-    return states[:, places], list(rows)
-
-
-def _factors(train: Array, test: Array) -> tuple[Array, Array, Array]:
-    """Return left vectors and singular values of the standardised `train`, and `test` turned.
-
-    A penalty on squared weights does not change when features are turned, so both probes work
-    in these coordinates: as many as there are training items at most, however wide the layer.
-    """
-    middle, spread = train.mean(axis=0), train.std(axis=0)
-    moves = spread > CONSTANT * np.abs(train).max(axis=0)
-    scale = np.where(moves, spread, np.inf)
-    left, values, right = np.linalg.svd((train - middle) / scale, full_matrices=False)
-    kept = values > 1e-9 * max(values[0], 1e-300)
-    return left[:, kept], values[kept], ((test - middle) / scale) @ right[kept].T
-
-
-def _ridge(train: Array, test: Array, signs: Array) -> Array:
-    """Return test scores of shape (items, columns), the penalty chosen for each column.
-
-    Labels are +-1 and every pair has both, so there is no intercept. Squared errors with each
-    pair left out are exact for given features: (I - H_pp)^-1 times the pair's residuals.
-    """
-    left, values, turned = _factors(train, test)
-    labels = np.stack([signs, -signs], axis=1).reshape(len(train), -1)
-    inside = left.T @ labels
-    by_pair = left.reshape(len(signs), 2, -1)
-    errors, scores = [], []
-    for strength in STRENGTHS:
-        shrunk = values**2 / (values**2 + strength * len(train))
-        residuals = labels - left @ (shrunk[:, None] * inside)
-        own = np.eye(2) - np.einsum("pir,r,pjr->pij", by_pair, shrunk, by_pair)
-        out = np.linalg.solve(own, residuals.reshape(len(signs), 2, -1))
-        errors.append((out**2).sum(axis=(0, 1)))
-        scores.append(turned @ ((shrunk / values)[:, None] * inside))
-    best = np.argmin(errors, axis=0)
-    return np.take_along_axis(np.array(scores), best[None, None, :], 0)[0]
-
-
-def _logistic(train: Array, test: Array, folds: int) -> Array:
-    """Return test scores of a logistic probe whose penalty is chosen on folds of `train`."""
-    pairs = len(train) // 2
-    losses = np.zeros(len(STRENGTHS))
-    for fold in range(folds):
-        held = np.repeat(np.arange(pairs) % folds == fold, 2)
-        labels = np.where(np.arange(held.sum()) % 2 == 0, 1.0, -1.0)
-        for place, score in enumerate(_path(train[~held], train[held])):
-            losses[place] += np.logaddexp(0, -labels * score).sum()
-    scores = list(_path(train, test, int(losses.argmin()) + 1))
-    return scores[-1]
-
-
-def _path(train: Array, test: Array, most: int | None = None) -> Iterator[Array]:
-    """Yield test scores for each penalty, the strongest first; each fit starts at the last."""
-    left, values, turned = _factors(train, test)
-    features = left * values
-    labels = np.where(np.arange(len(train)) % 2 == 0, 1.0, -1.0)
-    weights = np.zeros(features.shape[1])
-    for strength in STRENGTHS[:most]:
-        weights = fit_logistic(features, labels, strength, weights)
-        yield turned @ weights
-
-
-def fit_logistic(features: Array, labels: Array, strength: float, start: Array) -> Array:
-    """Minimise mean log loss + strength / 2 x squared weights by Newton's method.
-
-    Parameters
-    ----------
-    features
-        Shape (items, width); no intercept is added.
-    labels
-        -1 or 1.
-    start
-        Weights to start from.
-    """
-
-    def loss(weights: Array) -> float:
-        margins = labels * (features @ weights)
-        return float(np.logaddexp(0, -margins).mean() + strength / 2 * weights @ weights)
-
-    weights, now = start, loss(start)
-    for _ in range(NEWTON_STEPS):
-        wrong = expit(-labels * (features @ weights))
-        slope = strength * weights - features.T @ (labels * wrong) / len(labels)
-        if not slope.size or np.abs(slope).max() < 1e-8:
-            break
-        bend = (features.T * (wrong * (1 - wrong))) @ features / len(labels)
-        step = np.linalg.solve(bend + strength * np.eye(len(weights)), slope)
-        size = 1.0
-        # The loss is convex, so some part of the step always helps.
-        while (new := loss(weights - size * step)) > now and size > 1e-6:
-            size /= 2
-        weights, now = weights - size * step, new
-    return weights
