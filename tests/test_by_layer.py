@@ -56,6 +56,8 @@ def test_a_planted_effect_is_found_at_its_layer_only(items: pd.DataFrame) -> Non
     assert after.loc[2, "value"] == pytest.approx(2, abs=0.7) and after.loc[2, "low"] > 1
     assert after["corrected"].idxmin() == 2 and after.loc[2, "corrected"] < 0.01
     assert (after.drop(2)["corrected"] > 0.05).all()
+    outside = (after["value"] < after["null_low"]) | (after["value"] > after["null_high"])
+    assert (outside == (after["corrected"] <= 0.05)).all()
     change = rows(found, "change")
     expected = after["value"] - rows(found, "base")["value"].to_numpy()[-LAYERS:]
     np.testing.assert_allclose(change["value"], expected)
@@ -70,7 +72,7 @@ def test_the_parts_are_means_and_give_the_difference(items: pd.DataFrame) -> Non
         own = made[made["item"].isin(names)].groupby("layer")["drop"].mean()
         part = rows(found, "base", contrast)
         np.testing.assert_allclose(part["value"], own)
-        assert part["p"].isna().all()
+        assert part[["p", "null_low", "null_high"]].isna().all(axis=None)
     left, right = (rows(found, "base", name)["value"] for name in ("exposed", "twin"))
     np.testing.assert_allclose(left - right, rows(found, "base")["value"])
 

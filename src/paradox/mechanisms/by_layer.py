@@ -8,8 +8,10 @@ count, and the twins of these where items come in pairs.
 How to read it: intervals are of the item bootstrap, seeds crossed with items. ``p`` is for a
 layer that was named beforehand; for a layer found by looking, ``corrected`` counts (labels are
 permuted within pairs, and the largest layer is what has to be beaten). Both treat the seeds as
-given: an effect that turns up in some seeds only can have a small p and a wide interval. A curve
-that is not clear of its null at any layer has no peak worth naming.
+given: an effect that turns up in some seeds only can have a small p and a wide interval.
+``null_low`` and ``null_high`` are the band that the difference leaves exactly where ``corrected``
+is small (at most .05 for a level of 95 %). A curve that does not leave its band at any layer has
+no peak worth naming.
 """
 
 from __future__ import annotations
@@ -219,12 +221,18 @@ def _cubes(
 ) -> dict[tuple[str, ...], tuple[list[int], Array]]:
     """Map arm and component to its layers and values of shape (items, layers, seeds)."""
     cubes, bad = {}, []
-    for key, rows in table.groupby([*ARM, "component"], sort=True):
-        wide = rows.pivot_table(index="item", columns=["layer", "seed"], values=measure)
-        layers, seeds = (sorted(set(wide.columns.get_level_values(n))) for n in (0, 1))
-        full = wide.reindex(index=names, columns=pd.MultiIndex.from_product([layers, seeds]))
-        values = full.to_numpy(float).reshape(len(names), len(layers), len(seeds))
-        if len(rows) != len(rows.drop_duplicates(["item", "layer", "seed"])):
+    places = pd.Index(names).get_indexer(table["item"])
+    layer_of, seed_of = (table[name].to_numpy(int) for name in ("layer", "seed"))
+    measured = table[measure].to_numpy(float)
+    groups = table.groupby([*ARM, "component"]).indices
+    for key, every in sorted(groups.items()):
+        rows = every[places[every] >= 0]
+        layers, at_layer = np.unique(layer_of[rows], return_inverse=True)
+        seeds, at_seed = np.unique(seed_of[rows], return_inverse=True)
+        values = np.full((len(names), len(layers), len(seeds)), np.nan)
+        values[places[rows], at_layer, at_seed] = measured[rows]
+        where = np.ravel_multi_index((places[rows], at_layer, at_seed), values.shape)
+        if len(np.unique(where)) < len(where):
             bad.append(f"{'/'.join(key)}: an item has several rows for one layer and seed")
         elif not np.isfinite(values).all():
             bad.append(
@@ -270,6 +278,8 @@ def _layers(
                 "high": estimate.high,
                 "p": test.p[place] if tested else None,
                 "corrected": test.corrected[place] if tested else None,
+                "null_low": test.max_low[place] if tested else None,
+                "null_high": test.max_high[place] if tested else None,
                 "items": estimate.items,
                 "seeds": estimate.seeds,
             }
