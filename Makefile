@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Named after the lock, so that another LOCK makes the environment anew.
 STAMP := $(VENV)/.made-from-$(notdir $(LOCK))
+# Another toolkit, which some tests compare results with; beside the environment, not in it.
+COMPARED := $(VENV)/comparison/.made-from-comparison.lock
 UV_VERSION := 0.13.8
 
 # Recipes and the jobs that Snakemake starts find the environment's tools first.
@@ -32,7 +34,12 @@ $(STAMP): $(LOCK) pyproject.toml
 reproduce: $(STAMP) ## run the whole study (ARGS="--config scale=small" for another scale)
 	snakemake --cores all $(ARGS)
 
-test: $(STAMP) ## run the tests (ARGS="-k stats" for some of them)
+$(COMPARED): envs/comparison.lock $(STAMP)
+	rm -rf $(@D)
+	$(BIN)/pip install -qq --no-deps --target $(@D) --requirement $<
+	touch $@
+
+test: $(STAMP) $(COMPARED) ## run the tests (ARGS="-k stats" for some of them)
 	pytest $(ARGS)
 
 lint: $(STAMP) ## check style and the workflow

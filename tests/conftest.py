@@ -15,6 +15,8 @@ import yaml
 
 from paradox.study.load import merge
 
+# Where `make test` puts the toolkit that some tests compare with (envs/comparison.lock).
+sys.path.append(str(Path(sys.prefix) / "comparison"))
 ROOT = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 ARMS = {"rewards": ["ground_truth", "format", "constant"], "seeds": [0, 1]}

@@ -13,6 +13,7 @@ from families import FAMILIES, tiny, tokens
 
 from paradox.errors import CheckpointError
 from paradox.mechanisms import lens as step
+from paradox.mechanisms import speed
 from paradox.mechanisms.access import Access
 from paradox.mechanisms.lens import attribution, emergence, frozen_norm, lens
 from paradox.progress import Progress
@@ -173,24 +174,10 @@ def test_the_step_reads_every_item(
 
 @torch.no_grad()
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
-def test_equal_to_transformer_lens(family: str, tmp_path: Path) -> None:
-    transformer_lens = pytest.importorskip("transformer_lens.model_bridge")
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from transformers import PreTrainedTokenizerFast
-
+def test_equal_to_transformer_lens(family: str) -> None:
+    pytest.importorskip(speed.RIVAL)
     model = tiny(family)
-    model.save_pretrained(tmp_path)
-    words = Tokenizer(WordLevel({str(n): n for n in range(50)}, unk_token="0"))
-    names = {"pad_token": "0", "bos_token": "1", "eos_token": "2"}
-    PreTrainedTokenizerFast(tokenizer_object=words, **names).save_pretrained(tmp_path)
-    bridge = transformer_lens.TransformerBridge.boot_transformers(
-        str(tmp_path),
-        hf_model=type(model).from_pretrained(tmp_path, attn_implementation="eager"),
-        tokenizer=PreTrainedTokenizerFast.from_pretrained(tmp_path),
-        dtype=torch.float32,
-        device="cpu",
-    )
+    bridge = speed.bridged(model)
     ids, follow = tokens(3, 8), asked(3, 1)
     access = Access(model)
     _, cache = bridge.run_with_cache(ids)

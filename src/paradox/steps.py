@@ -18,7 +18,7 @@ TRAINERS = {
 # These learn from samples of the base, which are made beforehand.
 FROM_SAMPLES = ("dpo", "sft")
 # Mechanism analyses that run the models.
-ANALYSES = ("partial_prompts", "lens", "jsd", "ablation")
+ANALYSES = ("partial_prompts", "lens", "jsd", "ablation", "probes", "cross_model", "cross_item")
 # These steps load the module of the scale's task.
 WITH_TASK = ("data", "corpus", "votes", "samples", *TRAINERS, "evaluate", "perplexity", *ANALYSES)
 STEPS = {
@@ -34,6 +34,8 @@ STEPS = {
     "labels": "paradox.mechanisms.labels",
     "by_layer": "paradox.mechanisms.by_layer",
     "collected": "paradox.mechanisms.collected",
+    "recovery": "paradox.mechanisms.recovery",
+    "error_rates": "paradox.mechanisms.error_rates",
     "tables": "paradox.evaluate.tables",
     "figure": "paradox.figures.draw",
     "clipping": "paradox.mechanisms.clipping",

@@ -60,6 +60,9 @@ ANALYSES = {
     "lens": Analysis(("lens", "attribution", "emergence")),
     "jsd": Analysis(),
     "ablation": Analysis(),
+    "probes": Analysis(("table", "change", "rates"), ("base",)),
+    "cross_model": Analysis(needs=("base",), trained=True),
+    "cross_item": Analysis(),
 }
 SUMMARIES = {
     "labels": Summary("collected", "labels", "rules"),
@@ -69,6 +72,10 @@ SUMMARIES = {
     "attribution": Summary("by_layer", "lens", "attribution", ("logit", "control_logit")),
     "jsd": Summary("by_layer", "jsd", measures=("jsd", "excess", "local_jsd")),
     "ablation": Summary("by_layer", "ablation", measures=("logp_drop", "correct_drop")),
+    "probes": Summary("collected", "probes"),
+    "probes_change": Summary("collected", "probes", "change"),
+    "cross_model": Summary("recovery", "cross_model", measures=PATCHED),
+    "cross_item": Summary("recovery", "cross_item", measures=PATCHED),
 }
 FIGURES = {
     "labels": ("labels", "confusion"),
