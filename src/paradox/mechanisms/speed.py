@@ -1,8 +1,11 @@
-"""What patching costs: ``python -m paradox.mechanisms.speed --help``.
+"""What patching and the lens cost: ``python -m paradox.mechanisms.speed --help``.
 
 Times the engine of `paradox.mechanisms.patching`, one forward pass with hooks per cell, and
 TransformerLens where it is installed, on a random model of the organism's shape: all kinds and
-blocks, each position by itself and all positions at once, with all runs that each of them needs.
+blocks, each position by itself and all positions at once, with all runs that each of them needs;
+and the logit lens of all layers at one position, beside one forward pass plus the final norm and
+head at the same places (``least lens``). With ``--model`` a checkpoint's folder is timed instead,
+without the sides that run once per cell.
 The time is the process's CPU time on one thread; the sides take turns in random order, and a
 ratio is that of one round. The two slow sides do every eighth position and are scaled: the work
 of their cells does not depend on the position.
@@ -22,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,13 +33,14 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast, Qwen2Config
 
-from paradox.mechanisms.access import Access, Node
+from paradox.mechanisms.access import RESID_POST, RESID_PRE, Access, Node
+from paradox.mechanisms.lens import lens
 from paradox.mechanisms.patching import Answers, all_positions, each_position, total_effects
 from paradox.mechanisms.traces import PATCHED, states, trace
-from paradox.models import set_determinism
+from paradox.models import load_model, set_determinism
 from paradox.seeds import keyed_rng
 
-VOCABULARY, ITEMS, LENGTH, PLACE = 130, 32, 32, 29
+VOCABULARY, ITEMS, FEW, LENGTH, PLACE = 130, 32, 4, 32, 29
 EVERY = 8
 # No dependency of the project: compared with where it is installed.
 RIVAL = "transformer_lens"
@@ -157,33 +162,72 @@ def floor(config: Any, each: bool) -> float:
     return total / (blocks * LENGTH * block)
 
 
-def measure(rounds: int) -> dict[str, Any]:
-    """Return seconds of every side and ratios (median, least, greatest) to the engine."""
-    set_determinism(threads=1, seed=0)
-    model = organism()
-    access = Access(model)
-    ids, others = torch.randint(3, VOCABULARY, (2, ITEMS, LENGTH))
+@torch.no_grad()
+def lens_least(access: Access, ids: Tensor, positions: list[int], tokens: Tensor) -> Tensor:
+    """Do what no lens can do without: a forward pass, and norm and head once per layer."""
+    access.model(ids, use_cache=False, logits_to_keep=1)
+    residual = torch.ones(len(ids), len(positions), access.model.config.hidden_size)
+    logits = [access.logits(residual) for _ in range(len(access.blocks) + 1)]
+    return torch.stack([value.log_softmax(-1).gather(-1, tokens) for value in logits])
+
+
+def lens_transformer_lens(bridge: Any, ids: Tensor, positions: list[int], tokens: Tensor) -> Tensor:
+    """Return the lens of all layers, by TransformerLens."""
+    wanted = [f"blocks.{n}.hook_{RESID_POST}" for n in range(bridge.cfg.n_layers)]
+    wanted.insert(0, f"blocks.0.hook_{RESID_PRE}")
+    with torch.no_grad():
+        _, cache = bridge.run_with_cache(ids, names_filter=lambda name: name in wanted)
+        chosen = [bridge.unembed(bridge.ln_final(cache[name][:, positions])) for name in wanted]
+    return torch.stack([logits.log_softmax(-1).gather(-1, tokens) for logits in chosen])
+
+
+def sides_of(model: PreTrainedModel, cells: bool) -> dict[str, tuple[Callable[[], Any], float]]:
+    """Return what is timed and by how much it stands for more; `cells`: one run per cell, too."""
+    access, size = Access(model), ITEMS if cells else FEW
+    ids, others = torch.randint(3, VOCABULARY, (2, size, LENGTH))
     place = torch.tensor([PLACE])
     answers = Answers(place, ids[:, [PLACE + 1]], others[:, [PLACE + 1]])
-    some = list(range(0, LENGTH, EVERY))
+    some, follow = list(range(0, LENGTH, EVERY)), ids[:, :1, None]
     sides: dict[str, tuple[Callable[[], Any], float]] = {
         "forward": (torch.no_grad()(lambda: model(ids, use_cache=False)), 1),
-        "engine each": (lambda: by_engine(access, ids, others, answers, True), 1),
         "engine all": (lambda: by_engine(access, ids, others, answers, False), 1),
+        "lens": (lambda: lens(access, {"input_ids": ids}, [PLACE], follow), 1),
+        "least lens": (lambda: lens_least(access, ids, [PLACE], follow), 1),
+    }
+    if not cells:
+        return sides
+    sides |= {
+        "engine each": (lambda: by_engine(access, ids, others, answers, True), 1),
         "hooks each": (lambda: by_hooks(access, ids, others, answers, some), EVERY),
         "hooks all": (lambda: by_hooks(access, ids, others, answers, None), 1),
     }
     if importlib.util.find_spec(RIVAL):
         bridge = bridged(model)
-        sides["transformer_lens each"] = (
-            lambda: by_transformer_lens(bridge, ids, others, answers, some),
-            EVERY,
-        )
-        sides["transformer_lens all"] = (
-            lambda: by_transformer_lens(bridge, ids, others, answers, None),
-            1,
-        )
-    sides["forward"][0]()  # the first call is slower
+
+        def theirs(positions: list[int] | None) -> Callable[[], Any]:
+            return lambda: by_transformer_lens(bridge, ids, others, answers, positions)
+
+        sides |= {
+            f"{RIVAL} each": (theirs(some), EVERY),
+            f"{RIVAL} all": (theirs(None), 1),
+            f"{RIVAL} lens": (lambda: lens_transformer_lens(bridge, ids, [PLACE], follow), 1),
+        }
+    return sides
+
+
+def measure(rounds: int, folder: Path | None = None) -> dict[str, Any]:
+    """Return seconds of every side and ratios (median, least, greatest).
+
+    Parameters
+    ----------
+    folder
+        A checkpoint; None: a random model of the organism's shape.
+    """
+    set_determinism(threads=1, seed=0)
+    model = organism() if folder is None else load_model(folder, "float32")
+    sides = sides_of(model, cells=folder is None)
+    for call, _ in sides.values():
+        call()  # the first call is slower
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         for index in keyed_rng("speed", number).permutation(len(sides)):
@@ -191,11 +235,12 @@ def measure(rounds: int) -> dict[str, Any]:
             start = time.process_time()
             call()
             seconds[name].append(scale * (time.process_time() - start))
+    below = {"each": "engine each", "all": "engine all", "lens": "least lens"}
     ratios = {
-        f"{name} / {below}": np.divide(seconds[name], seconds[below])
+        f"{name} / {other}": np.divide(seconds[name], seconds[other])
         for name in sides
-        for below in ("forward", f"engine {name.split()[-1]}")
-        if below in sides and name != below
+        for other in ("forward", below.get(name.split()[-1], "forward"))
+        if name != other
     }
     return {
         "floor": {"each": floor(model.config, True), "all": floor(model.config, False)},
@@ -216,7 +261,9 @@ def main() -> int:
     """Time all sides in turn and print what was found as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    print(json.dumps(measure(parser.parse_args().rounds), indent=2))
+    parser.add_argument("--model", type=Path, help="a checkpoint's folder; default: the organism")
+    chosen = parser.parse_args()
+    print(json.dumps(measure(chosen.rounds, chosen.model), indent=2))
     return 0
 
 
