@@ -257,7 +257,7 @@ class _Runs:
         if OTHER in sources:
             yield OTHER, _kept(others, own, self._other_source.real)
         if SHIFT in sources:
-            change = _each(lambda o, s, t: o + s - t, own, others, states(self._other_target))
+            change = _each(lambda o, s, t: o + (s - t), own, others, states(self._other_target))
             yield SHIFT, _kept(change, own, self._other_source.real & self._other_target.real)
 
     def effects(
