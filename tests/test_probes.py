@@ -1,194 +1,110 @@
-"""Probes against direct solutions, planted and absent signals, and false-positive rates."""
+"""The step that probes an arm, against whole passes and on a model without memory."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-from scipy import optimize, stats
+from pathlib import Path
+from typing import Any
 
-from paradox.mechanisms import probes
-from paradox.mechanisms.probes import areas, compare, fit_logistic, probe, split, table
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from paradox.errors import DataError
+from paradox.mechanisms import probes as step
+from paradox.mechanisms.access import Access
+from paradox.mechanisms.by_layer import Pairs
+from paradox.mechanisms.probes import compare, read_states, table
+from paradox.models import load_model, load_tokenizer
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
 from paradox.stats.bootstrap import Resampling
+from paradox.stats.linear import Folds, probe
+from paradox.tasks import load_task
 
 R = Resampling(0, 400)
 
 
-def _states(
-    seed: int, layers: int = 4, pairs: int = 30, width: int = 12, signal: float = 0.0, at: int = 2
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return activations in which exposed items are shifted along one direction at one layer."""
+def _states(seed: int, signal: float = 0.0, pairs: int = 30) -> tuple[np.ndarray, list[str]]:
     rng = np.random.default_rng(seed)
-    exposed = np.arange(2 * pairs) % 2 == 0
-    states = rng.normal(size=(layers, 2 * pairs, width))
-    # Pairs share much, as items of one form do.
-    states += np.repeat(rng.normal(size=(layers, pairs, width)), 2, axis=1)
-    states[at, exposed] += signal * rng.normal(size=width) / np.sqrt(width)
-    order = rng.permutation(2 * pairs)
-    names = np.array([f"p{row // 2}" for row in range(2 * pairs)])
-    return states[:, order], exposed[order], list(names[order])
-
-
-def _labels(pairs: int) -> np.ndarray:
-    return np.where(np.arange(2 * pairs) % 2 == 0, 1.0, -1.0)
-
-
-def _solve(x: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
-    return np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ target)
-
-
-def test_areas_are_shares_of_ordered_pairs() -> None:
-    rng = np.random.default_rng(0)
-    scores = rng.integers(0, 5, size=(12, 3)).astype(float)
-    signs = np.where(rng.random((6, 3)) < 0.5, -1.0, 1.0)
-    for column, found in enumerate(areas(scores, signs)):
-        positive = np.repeat(signs[:, column], 2) * _labels(6) > 0
-        above, below = scores[positive, column], scores[~positive, column]
-        wins = np.sign(above[:, None] - below[None, :])
-        assert found == pytest.approx((wins + 1).mean() / 2)
-
-
-def test_logistic_is_the_minimum() -> None:
-    rng = np.random.default_rng(1)
-    features, labels = rng.normal(size=(40, 5)), _labels(20)
-    for strength in (1e-3, 0.1, 10.0):
-        found = fit_logistic(features, labels, strength, np.zeros(5))
-
-        def loss(w: np.ndarray, strength: float = strength) -> float:
-            mean = np.logaddexp(0, -labels * (features @ w)).mean()
-            return float(mean + strength / 2 * w @ w)
-
-        reference = optimize.minimize(loss, np.zeros(5), tol=1e-12).x
-        np.testing.assert_allclose(found, reference, atol=2e-4)
-        assert loss(found) <= loss(reference) + 1e-10
-        # From afar, whole Newton steps would overshoot.
-        afar = fit_logistic(features, labels, strength, np.full(5, 40.0))
-        np.testing.assert_allclose(afar, found, atol=1e-6)
-    # Separable data: only the penalty keeps the weights finite.
-    far = fit_logistic(labels[:, None] * 3.0, labels, 1e-3, np.zeros(1))
-    assert np.isfinite(far).all() and far[0] > 1
-
-
-def test_turned_coordinates_give_the_same_scores() -> None:
-    rng = np.random.default_rng(2)
-    for width in (5, 60):  # narrower and wider than there are items
-        train, test = rng.normal(size=(20, width)), rng.normal(size=(6, width))
-        signs = np.where(rng.random((10, 4)) < 0.5, -1.0, 1.0)
-        labels = np.stack([signs, -signs], axis=1).reshape(20, 4)
-        middle, spread = train.mean(axis=0), train.std(axis=0)
-        x, y = (train - middle) / spread, (test - middle) / spread
-        found = probes._ridge(train, test, signs)
-        for column in range(4):
-            errors, scores = [], []
-            target = labels[:, column]
-            for strength in probes.STRENGTHS:
-                error = 0.0
-                for pair in range(10):
-                    out = np.arange(20) // 2 == pair
-                    weights = _solve(x[~out], target[~out], 20 * strength)
-                    error += ((target[out] - x[out] @ weights) ** 2).sum()
-                errors.append(error)
-                scores.append(y @ _solve(x, target, 20 * strength))
-            np.testing.assert_allclose(found[:, column], scores[int(np.argmin(errors))], atol=1e-8)
-        # The logistic path against the same fit in the features themselves.
-        path = list(probes._path(train, test))
-        direct = fit_logistic(x, _labels(10), probes.STRENGTHS[-1], np.zeros(width))
-        np.testing.assert_allclose(path[-1], y @ direct, atol=1e-4)
-
-
-def test_the_penalty_is_chosen_on_whole_pairs() -> None:
-    chosen = set()
-    for seed in range(6):
-        rng = np.random.default_rng(seed)
-        base = np.repeat(rng.normal(size=(12, 8)), 2, axis=0) * 2
-        train = base + rng.normal(size=(24, 8)) + np.outer(_labels(12), np.arange(8) == 0) * seed
-        test = rng.normal(size=(6, 8))
-        losses = np.zeros(len(probes.STRENGTHS))
-        for fold in range(3):
-            held = np.isin(np.arange(24) // 2, np.arange(fold, 12, 3))
-            for place, score in enumerate(probes._path(train[~held], train[held])):
-                losses[place] += np.log1p(np.exp(-_labels(4) * score)).sum()
-        best = int(losses.argmin())
-        chosen.add(best)
-        expected = list(probes._path(train, test))[best]
-        np.testing.assert_allclose(probes._logistic(train, test, 3), expected)
-    assert len(chosen) > 1
-
-
-def test_a_planted_signal_is_found_at_its_layer() -> None:
-    found = probe(*_states(3, signal=5.0), "a", permutations=200, repeats=2)
-    assert found.ridge.peak == 2 == found.auc.argmax() and found.auc[2] > 0.8
-    assert found.ridge.overall == pytest.approx(1 / 201)
-    rows = table(found, R).set_index("layer")
-    assert list(rows.index) == ["emb", "0", "1", "2"]
-    assert rows.loc["1", "pair_auc_low"] > 0.7 and rows.loc["1", "corrected"] < 0.01
-    assert (rows.drop("1")["corrected"] > 0.05).all()
-
-
-def test_no_signal_is_found_as_rarely_as_stated() -> None:
-    runs, alone, overall, areas_found = 200, 0, 0, []
-    for run in range(runs):
-        found = probe(
-            *_states(1000 + run, layers=3, pairs=12, width=4),
-            run,
-            folds=3,
-            repeats=1,
-            permutations=99,
-        )
-        alone += found.ridge.p[1] <= 0.05
-        overall += found.ridge.overall <= 0.05
-        areas_found.append(found.auc)
-    low, high = stats.binom.ppf([0.0005, 0.9995], runs, 0.05)
-    assert low <= alone <= high and low <= overall <= high
-    # The areas of held-out pairs centre on one half.
-    drawn = np.array(areas_found)
-    assert abs(drawn.mean() - 0.5) < 4 * drawn.mean(axis=1).std() / np.sqrt(runs)
-
-
-def test_pairs_stay_together() -> None:
-    names = [f"p{n}" for n in range(23)]
-    places = split(names, 5, "a")
-    assert set(np.bincount(places)) <= {4, 5}
-    turned = split(names[::-1], 5, "a")
-    assert (turned[::-1] == places).all() and (split(names, 5, "b") != places).any()
-    # A code for each pair, of opposite sign in its twin, is worthless on other pairs; were an
-    # item's twin in the training set, it would give the label away.
-    pairs, exposed = np.repeat(names, 2), np.arange(46) % 2 == 0
-    codes = np.where(exposed, 1.0, -1.0)[:, None] * np.repeat(np.eye(23), 2, axis=0)
-    noise = np.random.default_rng(0).normal(size=codes.shape) * 1e-3
-    found = probe((codes + noise)[None], exposed, list(pairs), "a", repeats=1, permutations=50)
-    assert 0.2 < found.auc[0] < 0.8 and found.ridge.overall > 0.02
-
-
-def test_a_shared_position_has_no_lexical_signal() -> None:
-    states, exposed, pairs = _states(4)
-    # Equal up to rounding, which must not be blown up to a signal.
-    states[0] = states[0, 0] * (1 + 1e-12 * exposed[:, None])
-    found = probe(states, exposed, pairs, "a", repeats=1, permutations=50)
-    assert found.auc[0] == found.ridge.curve[0] == 0.5 and (found.won[0] == 0.5).all()
-    assert found.ridge.corrected[0] == 1
+    states = rng.normal(size=(4, pairs, 2, 12))
+    states[2, :, 0] += signal * rng.normal(size=12) / np.sqrt(12)
+    return states, [f"p{n}" for n in range(pairs)]
 
 
 def test_two_models_are_compared_on_the_same_pairs() -> None:
-    before = probe(*_states(5, signal=0.0), "a", repeats=2, permutations=20)
-    after = probe(*_states(5, signal=6.0), "a", repeats=2, permutations=20)
+    how = Folds(5, 2, ("a",)), 20
+    before, after = probe(*_states(5), *how), probe(*_states(5, 6.0), *how)
+    shown = table(after, R).set_index("layer")
+    assert list(shown.index) == ["emb", "0", "1", "2"] and shown.loc["1", "pair_auc_low"] > 0.7
     rows = compare(before, after, R).set_index("layer")
     assert rows.loc["1", "low"] > 0.1 and rows.loc["1", "corrected"] < 0.05
     same = rows.drop("1")  # the other layers have the same activations
     assert (same["change"] == 0).all() and (same["corrected"] == 1).all()
-    assert (compare(after, after, R)["change"] == 0).all()
-    other = probe(*_states(5, pairs=29), "a", repeats=1, permutations=20)
+    other = probe(*_states(5, pairs=29), *how)
     with pytest.raises(ValueError, match="different pairs"):
         compare(before, other, R)
 
 
-def test_wrong_input_is_refused() -> None:
-    states, exposed, pairs = _states(6)
-    with pytest.raises(ValueError, match="exactly one"):
-        probe(states, ~exposed | exposed, pairs)
-    with pytest.raises(ValueError, match="expected"):
-        probe(states[0], exposed, pairs)
-    with pytest.raises(ValueError, match="too few"):
-        probe(states, exposed, pairs, folds=20)
-    states[1, 3, 0] = np.nan
-    with pytest.raises(ValueError, match="finite"):
-        probe(states, exposed, pairs)
+@pytest.fixture()
+def arm(tiny_checkpoint: Path, task_spec: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    items = load_task(task_spec).items(0)
+    items.to_csv(tmp_path / "items.csv", index=False)
+    own = {"folds": 3, "repeats": 1, "permutations": 39, "relabellings": 20, "draws": 5}
+    own |= {"exposures": [int(items["exposure"].max())], "sizes": [6]}
+    named = {"base": "b", "method": "base", "reward": "none", "seed": 0}
+    spec = {"arm": named, "task": task_spec, "seed": 0, "exposed_from": 0, "resamples": 50}
+    spec["probes"] = {**own, "batch_size": 5, "dtype": "float32"}
+    manifest = tiny_checkpoint / "manifest.json"
+    inputs = {"manifest": manifest, "base": manifest, "items": tmp_path / "items.csv"}
+    outputs = {name: tmp_path / f"{name}.csv" for name in ("table", "change", "rates")}
+    return {"spec": spec, "inputs": inputs, "outputs": outputs, "items": items}
+
+
+@torch.no_grad()
+def test_states_are_those_of_a_whole_pass(arm: dict[str, Any]) -> None:
+    items, spec = arm["items"], arm["spec"]
+    pairs = Pairs(items, 0)
+    found = read_states(spec, arm["inputs"]["manifest"], items, pairs)
+    folder = read_manifest(arm["inputs"]["manifest"]).last
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    task, access = load_task(spec["task"]), Access(model)
+    for side, name in ((0, pairs.items[3]), (1, pairs.items[3 + len(pairs.names)])):
+        item = items.set_index("item").loc[name]
+        prompt = task.prompt(item["question"])
+        ids = tokenizer(prompt + task.recall_scaffold, return_tensors="pt")["input_ids"]
+        before = prompt[: prompt.index(item["question"])]
+        first = len(tokenizer(before)["input_ids"]) if before else 0
+        last = len(tokenizer(before + item["question"])["input_ids"])
+        whole = model(ids, output_hidden_states=True).hidden_states[:-1]
+        assert len(found["answer"]) == len(access.blocks) + 1
+        for layer, state in enumerate(whole):
+            pooled = state[0, first:last].mean(0)
+            at = state[0, -1] if layer else pooled
+            for place, expected in (("answer", at), ("question", pooled)):
+                np.testing.assert_allclose(found[place][layer, 3, side], expected, atol=1e-5)
+
+
+def test_the_step_writes_its_tables(arm: dict[str, Any]) -> None:
+    spec, inputs, outputs = arm["spec"], arm["inputs"], arm["outputs"]
+    step.main(spec, inputs, outputs, Progress("probes"))
+    found = {name: pd.read_csv(path) for name, path in outputs.items()}
+    assert list(found["table"].columns[:7]) == [*spec["arm"], "step", "position", "layer"]
+    read = found["table"].set_index(["position", "layer"])
+    # The lexical baseline is the same at both positions.
+    assert read.loc[("answer", "emb"), "auc"] == read.loc[("question", "emb"), "auc"]
+    assert not found["change"]["change"].any()
+    assert found["rates"]["kind"].value_counts().to_dict() == {"false_positive": 2, "power": 2}
+    # As a trained arm, whose weights happen to be the base's: the change is tested, too.
+    trained = {**spec, "arm": {**spec["arm"], "method": "grpo", "reward": "format"}}
+    step.main(trained, inputs, outputs, Progress("probes"))
+    rates = pd.read_csv(outputs["rates"])
+    assert rates["state"].tolist() == ["after", "change"] * 2 and (rates["runs"] == 20).all()
+    # Two equal models differ under no relabelling.
+    assert not rates.loc[rates["state"] == "change", "rejected"].any()
+
+
+def test_items_without_twins_are_refused(arm: dict[str, Any]) -> None:
+    arm["items"].assign(pair=None).to_csv(arm["inputs"]["items"], index=False)
+    with pytest.raises(DataError, match="no pairs"):
+        step.main(arm["spec"], arm["inputs"], arm["outputs"], Progress("probes"))

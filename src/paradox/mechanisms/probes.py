@@ -80,7 +80,7 @@ def main(
     resampling = Resampling(spec["seed"], spec["resamples"])
     tables: dict[str, list[pd.DataFrame]] = {"table": [], "change": [], "rates": []}
     for done, place in enumerate((ANSWER, QUESTION), start=1):
-        how = Folds(spec["probes"]["folds"], spec["probes"]["repeats"], (spec["seed"], place))
+        how = Folds(spec["probes"]["folds"], spec["probes"]["repeats"], (spec["seed"],))
         sides = before[place], after[place]
         found = [
             probe(side[:, pairs.counts], pairs.counted, how, spec["probes"]["permutations"])
@@ -89,7 +89,7 @@ def main(
         made = {
             "table": table(found[-1], resampling),
             "change": compare(found[0], found[-1], resampling),
-            "rates": rates(spec, pairs, how, sides[not trained :]),
+            "rates": rates(spec, pairs, how, sides[not trained :], place),
         }
         for name, of in made.items():
             of.insert(0, "component" if name == "rates" else "position", place)
@@ -214,19 +214,24 @@ def swapped(change: Array, resampling: Resampling, *key: int) -> LayerTest:
     return max_test(change.mean(axis=0), signs @ change / len(change), exact)
 
 
-def rates(spec: dict[str, Any], pairs: Pairs, how: Folds, sides: tuple[Array, ...]) -> pd.DataFrame:
+def rates(
+    spec: dict[str, Any], pairs: Pairs, how: Folds, sides: tuple[Array, ...], place: str
+) -> pd.DataFrame:
     """Return how often the tests reject with permuted labels, and with fewer pairs.
 
     Parameters
     ----------
     sides
         States of all pairs: of the untrained base alone, or of the base and of the arm.
+    place
+        The position, which names the relabellings: they are independent between positions.
     """
     own = spec["probes"]
     runs, permutations = own["relabellings"], own["permutations"]
     state = "after" if len(sides) > 1 else "base"
     counted = sides[-1][:, pairs.counts]
-    found, outer, won = false_positives(counted, pairs.counted, how, permutations, runs)
+    many = {"permutations": permutations, "runs": runs}
+    found, outer, won = false_positives(counted, pairs.counted, how, spec["seed"], place, **many)
     row = {"measure": "ridge_auc", "state": state, "kind": "false_positive", "exposure": None}
     size = {"pairs": len(pairs.counted), "runs": runs}
     rows = [{**row, **size, "rejected": int(found.sum())}]

@@ -139,13 +139,18 @@ def ridge_curves(
 
 
 def false_positives(
-    states: ArrayLike, pairs: Sequence[str], how: Folds, permutations: int, runs: int
+    states: ArrayLike,
+    pairs: Sequence[str],
+    how: Folds,
+    *key: Key,
+    permutations: int,
+    runs: int,
 ) -> tuple[NDArray[np.bool_], Array, Array]:
     """Test relabelled data, each relabelling as if it were the data.
 
     Every run swaps the labels within a random half of the pairs and has `permutations` of its
     own to be compared with, so that runs are independent (ranks within one shared set of
-    relabellings would reject the stated share by construction).
+    relabellings would reject the stated share by construction). `key` names the draws.
 
     Returns
     -------
@@ -153,7 +158,7 @@ def false_positives(
     who won in them, shape (layers, pairs, runs).
     """
     checked = _checked(states, pairs, how)
-    rng = keyed_rng("probe rates", *how.key)
+    rng = keyed_rng("probe rates", *key)
     outer = rng.integers(0, 2, (len(pairs), runs)) * 2.0 - 1
     inner = rng.integers(0, 2, (len(pairs), runs, permutations)) * 2.0 - 1
     # Half the digits are twice as fast, and ranks do not need more.
@@ -205,38 +210,6 @@ def areas(scores: Array, signs: Array) -> Array:
     # Twice the share of (labelled, other) that are in order: > counts one, >= counts ties, too.
     wins = sum((labelled > row).sum(axis=0) + (labelled >= row).sum(axis=0) for row in other)
     return wins / (2 * len(signs) ** 2)
-
-
-def by_pair(
-    activations: ArrayLike, exposed: ArrayLike, pairs: Sequence[str]
-) -> tuple[Array, list[str]]:
-    """Return states of shape (layers, pairs, 2, width), exposed first, and the pairs.
-
-    Parameters
-    ----------
-    activations
-        Shape (layers, items, width).
-    exposed, pairs
-        Which items are exposed, and the pair of each.
-
-    Raises
-    ------
-    ValueError
-        When shapes do not fit, or a pair is not one exposed item and one twin.
-    """
-    states, labels = np.asarray(activations, dtype=np.float64), np.asarray(exposed, dtype=bool)
-    if states.ndim != 3 or not states.shape[1] == len(labels) == len(pairs):
-        raise ValueError(
-            f"expected (layers, items, width), (items,) and (items,): {states.shape}, "
-            f"{labels.shape}, {len(pairs)}"
-        )
-    rows: dict[str, list[list[int]]] = {}
-    for row, (pair, label) in enumerate(zip(pairs, labels, strict=True)):
-        rows.setdefault(pair, [[], []])[0 if label else 1].append(row)
-    if any(len(side) != 1 for sides in rows.values() for side in sides):
-        raise ValueError("every pair needs exactly one exposed item and one twin")
-    places = np.array([[sides[0][0], sides[1][0]] for sides in rows.values()])
-    return states[:, places], list(rows)
 
 
 def _checked(states: ArrayLike, pairs: Sequence[str], how: Folds) -> Array:
