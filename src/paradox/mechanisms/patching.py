@@ -18,7 +18,8 @@ The result equals one whole forward pass per cell with hooks, at a fraction of t
   or the block is the last and the group holds no answer position.
 
 Metrics at each answer position: ``gold_logp`` (nats), ``logit_difference`` (gold minus foil),
-``kl`` (clean to patched, nats) and ``correct`` (1 when gold is the first choice).
+``kl`` (clean, or another reference, to patched, nats) and ``correct`` (1 when gold is the first
+choice).
 
 A *direct* effect changes the node for the final norm only, with all later nodes frozen at the
 clean run (path patching of the path node -> logits); it needs no run of any block.
@@ -52,11 +53,14 @@ class Answers:
         (pad on the left so that answers end together).
     gold, foil
         (B, A) tokens: the right answer, and the one to compare its logit with.
+    reference
+        (B, A, V) logits that ``kl`` starts at, or None for those of the clean target run.
     """
 
     positions: Tensor
     gold: Tensor
     foil: Tensor
+    reference: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def total_effects(
     read[answers.positions] = True
     changed[-1] &= read
     after = {kind: _after(target, values, kind) for kind in PATCHED}
-    reference = _answer_logits(target, answers).float().log_softmax(-1)
+    reference = _reference(target, answers).float().log_softmax(-1)
     wide = stop * max(_widest(target), target.residual[0].shape[-1])
     rows = max(1, chunk // max(wide, len(answers.positions) * reference.shape[-1]))
     for number, group in enumerate(inside):
@@ -148,13 +152,13 @@ def direct_effects(target: Trace, values: Values, answers: Answers, groups: Tens
     groups = _checked(target, values, answers, groups)
     effects = _unpatched(target, answers, groups)
     places = answers.positions
-    final, clean = target.residual[-1][:, places], _answer_logits(target, answers)
+    final, reference = target.residual[-1][:, places], _reference(target, answers)
     # (G, B, A): whether the group holds the answer position itself.
     own = (groups & target.real)[:, :, places]
     for kind, name in enumerate(PATCHED):
         for block, (new, old) in enumerate(zip(values.of(name), _clean(target, name), strict=True)):
             change = new[:, places] - old[:, places]
-            found = score(target.access.logits(final + change), answers, clean)
+            found = score(target.access.logits(final + change), answers, reference)
             for metric, value in found.items():
                 cell = effects.patched[metric][kind, block]
                 effects.patched[metric][kind, block] = torch.where(own, value, cell)
@@ -230,6 +234,10 @@ def _answer_logits(target: Trace, answers: Answers) -> Tensor:
     return target.access.logits(target.residual[-1][:, answers.positions])
 
 
+def _reference(target: Trace, answers: Answers) -> Tensor:
+    return _answer_logits(target, answers) if answers.reference is None else answers.reference
+
+
 def _score(logits: Tensor, gold: Tensor, foil: Tensor, clean: Tensor) -> dict[str, Tensor]:
     """Return the metrics; `clean` are log-probabilities."""
     logits = logits.float()
@@ -245,8 +253,7 @@ def _score(logits: Tensor, gold: Tensor, foil: Tensor, clean: Tensor) -> dict[st
 
 
 def _unpatched(target: Trace, answers: Answers, groups: Tensor) -> Effects:
-    logits = _answer_logits(target, answers)
-    clean = score(logits, answers, logits)
+    clean = score(_answer_logits(target, answers), answers, _reference(target, answers))
     cells = len(PATCHED), len(target.access.blocks), len(groups)
     patched = {name: value.expand(*cells, *value.shape).clone() for name, value in clean.items()}
     return Effects(clean, patched)
@@ -282,6 +289,11 @@ def _checked(target: Trace, values: Values, answers: Answers, groups: Tensor) ->
                 f"answers: {name} has shape {tuple(tokens.shape)}, allowed "
                 f"{(items, len(positions))}"
             )
+    if answers.reference is not None and answers.reference.shape[:2] != answers.gold.shape:
+        found.append(
+            f"answers: reference has shape {tuple(answers.reference.shape)}, allowed "
+            f"{(*answers.gold.shape, 'vocabulary')}"
+        )
     if found:
         raise AccessError(problems("Patching: these do not fit the run.", found))
     groups = groups.to(residual.device)
