@@ -232,11 +232,12 @@ def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]
 
 
 def _verdict_arm(row: pd.Series) -> str:
-    rule = row["signature"].partition(": ")[2]
-    who = _arm((row["method"], row["reward"])) + (f" by rule {rule}" if rule else "")
-    return (
-        f"{who} ({row['effect']:+.3g} [{row['low']:+.3g}, {row['high']:+.3g}], p = {_p(row['p'])})"
-    )
+    part = row["signature"].partition(": ")[2]
+    who = _arm((row["method"], row["reward"])) + (f" by {part}" if part else "")
+    if pd.isna(row["effect"]):
+        return f"{who} (nothing to measure)"
+    ends = f"[{row['low']:+.3g}, {row['high']:+.3g}]"
+    return f"{who} ({row['effect']:+.3g} {ends}, p = {_p(row['p'])})"
 
 
 def _p(value: float) -> str:

@@ -16,8 +16,9 @@ emergence      lens: a middle block adds more to the gap of the gold log-probabi
 injection      attribution: a late MLP adds more to the gap of the gold logit than other MLPs
 probe_peak     probes: the share of pairs told apart is larger at the best middle block than
                after the last block (at the position that predicts the answer)
-patching       recovery: what the MLPs carry back (``denoise``) and take away (``noise``) is
-               largest at a middle block (total effect of states at prompt positions)
+patching       recovery: what an MLP's states at all prompt positions carry back (``denoise``) and
+               take away (``noise``), beyond noise of the same size, is largest at a middle block
+               (share of the gap of exposed items, total effect; each measure by itself)
 leakage        labels: exposed items are called leakage more often than their twins (each rule by
                itself; one to one, so that a precision above 1/2 says the same)
 ============== ==================================================================================
@@ -30,8 +31,9 @@ of 1/2, the gap of a rule that calls half of the exposed items and no twin). p i
 swapping within pairs, the seeds given, and not corrected for the number of signatures and arms.
 Probes and patching are read from their tables: p is the corrected one of the best block, the
 interval of probes goes from the ends of its two shares' intervals (too wide, on purpose), and
-patching is reproduced only with both directions, and not reproduced when a direction is clear of
-its null and largest elsewhere.
+patching is reproduced only with both directions (interval above 0, and more than in twins), not
+reproduced when a direction has its interval above 0 and is largest elsewhere, and not decidable
+where there is no gap to close.
 
 How to read it: a signature that the clean base shows, too, is none of memory; one that the
 untrained base shows is none of training.
@@ -280,30 +282,30 @@ def probe_peak(table: pd.DataFrame, planted: str, share: float) -> Iterator[dict
 
 
 def patching(table: pd.DataFrame, planted: str, share: float) -> Iterator[dict[str, Any]]:
-    """Yield the rows of ``patching``."""
+    """Yield a row ``patching: MEASURE`` per arm and measure."""
     chosen = table[(table["effect"] == "total") & (table["source"] == "states")]
     chosen = chosen[(chosen["kind"] == "mlp_out") & (chosen["positions"] == "prompt")]
-    margin = share * float(chosen.loc[chosen["base"] == planted, "value"].abs().max())
-    for key, rows in _arms(chosen):
-        peaks, middle = [], []
-        for _, of in rows.groupby("direction", sort=True):
-            of = of.sort_values("layer").reset_index(drop=True)
-            best = of.loc[of["value"].idxmax()]
-            peaks.append(best)
-            middle.append(bool(inside(len(of), MIDDLE)[best["layer"]]))
-        clear = [best["corrected"] <= ALPHA and best["low"] > best["null_high"] for best in peaks]
-        parts = [
-            Part(
-                Estimate(*(float(best[end]) for end in ("value", "low", "high")), 0, 0),
-                float(best["corrected"]),
-                str(best["layer"]),
-            )
-            for best in peaks
-        ]
-        row = _row("patching", key, parts, margin)
-        elsewhere = any(c and not m for c, m in zip(clear, middle, strict=True))
-        both = len(peaks) == 2 and all(clear) and all(middle)
-        yield row | {"verdict": REPRODUCED if both else NOT if elsewhere else OPEN}
+    chosen = chosen[chosen["minus"] == "states_noise"]
+    for measure, rows in chosen.groupby("measure", sort=True):
+        for key, of in _arms(rows):
+            parts, clear, middle = [], [], []
+            for _, one in of.groupby("direction", sort=True):
+                recovered = one[(one["quantity"] == "recovery") & (one["contrast"] == "exposed")]
+                recovered = recovered.set_index("layer").sort_index()
+                if recovered["value"].isna().any():
+                    continue
+                best = recovered.loc[recovered["value"].idxmax()]
+                tested = one[(one["quantity"] == "change") & (one["contrast"] == "difference")]
+                p = float(tested.set_index("layer").loc[best.name, "corrected"])
+                ends = (float(best[end]) for end in ("value", "low", "high"))
+                parts.append(Part(Estimate(*ends, 0, 0), p, str(best.name)))
+                clear.append(best["low"] > 0)
+                middle.append(bool(inside(len(recovered), MIDDLE)[int(best.name)]))
+            nothing = Part(Estimate(*[float("nan")] * 3, 0, 0), float("nan"), "")
+            row = _row(f"patching: {measure}", key, parts or [nothing], share)
+            found = len(parts) == 2 and all(clear) and all(middle) and row["p"] <= ALPHA
+            other = any(c and not m for c, m in zip(clear, middle, strict=True))
+            yield row | {"verdict": REPRODUCED if found else NOT if other else OPEN}
 
 
 def leakage(table: pd.DataFrame, test: Tester, margin: float) -> Iterator[dict[str, Any]]:
