@@ -30,8 +30,8 @@ from matplotlib.ticker import MaxNLocator
 
 from paradox.figures import style
 from paradox.figures.layers import ALPHA, BAND, CHANGE, COLUMNS, depth_axis, legend, with_depth
+from paradox.figures.probes import area_rows
 from paradox.files import read_table
-from paradox.mechanisms.by_layer import ARM
 from paradox.progress import Progress
 
 
@@ -117,22 +117,11 @@ def data(inputs: dict[str, Any]) -> pd.DataFrame:
 
 
 def probe_rows(paths: list[Path]) -> pd.DataFrame:
-    """Return the probes' tables in the form of a contrast table (seeds averaged)."""
-    values = ["ridge_auc", "null_low", "null_high", "p", "corrected"]
-    key = [*ARM, "position", "layer"]
-    table = pd.concat([read_table(path, [*key, "seed", *values]) for path in paths])
-    table = table.groupby(key, sort=False)[values].mean().reset_index()
-    table["layer"] = table["layer"].astype(str).replace("emb", "-1").astype(int)
+    """Return the probes' tables in the form of a contrast table."""
+    table = area_rows(paths)
     state = table["method"].map(lambda method: "base" if method == "base" else "after")
-    return table.assign(
-        component=table["position"],
-        measure="ridge_auc",
-        state=state,
-        contrast="difference",
-        value=table["ridge_auc"],
-        low=None,
-        high=None,
-    )
+    new = {"component": table["position"], "measure": "ridge_auc", "state": state}
+    return table.assign(**new, contrast="difference")
 
 
 def draw(table: pd.DataFrame) -> Figure:
