@@ -1,8 +1,14 @@
-"""Where memory is: analyses of single arms, their tables over all arms, and figures (seconds)."""
+"""Where memory is: analyses of single arms (seconds each), their tables over all arms, figures."""
 
 from paradox.study.mechanisms import ANALYSES, SUMMARIES
 
 ARM = "results/{scale}/runs/{base}/{method}/{reward}/s{seed}"
+
+
+def pairs(named):
+    """Return role=path for each path; roles that end in + take several."""
+    return [f"{role}={path}" for role, paths in named.items() for path in paths]
+
 
 for _analysis, _how in ANALYSES.items():
 
@@ -10,9 +16,7 @@ for _analysis, _how in ANALYSES.items():
         name:
             _analysis
         input:
-            manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
-            item_table="results/{scale}/data/items.csv",
-            others=lambda w, name=_analysis: list(MECHANISMS.inputs(name, w).values()),
+            read=lambda w, name=_analysis: list(MECHANISMS.inputs(name, w).values()),
             records=lambda w, name=_analysis: MECHANISMS.producers(name, w),
             code=STUDY.code(_analysis),
             lock=LOCK,
@@ -31,46 +35,45 @@ for _analysis, _how in ANALYSES.items():
         params:
             step=_analysis,
             spec=lambda w, name=_analysis: MECHANISMS.spec(name, w),
-            others=lambda w, name=_analysis: [
+            read=lambda w, name=_analysis: [
                 f"{role}={path}" for role, path in MECHANISMS.inputs(name, w).items()
             ],
-            tables=lambda w, output, names=_how.outputs: [
+            made=lambda w, output, names=_how.outputs: [
                 f"{name}={path}" for name, path in zip(names, output.tables)
             ],
             disk=STUDY.need("evaluate", "disk_mb"),
         shell:
             "python -m paradox run {params.step} --spec {params.spec:q}"
             " --label '{params.step} {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-            " --in manifest={input.manifest} items={input.item_table} {params.others}"
-            " --out {params.tables} --producers {input.records}"
+            " --in {params.read} --out {params.made} --producers {input.records}"
             " --code {input.code} --lock {input.lock} --record {output.record}"
             " --threads {threads} --disk-mb {params.disk} --log {log}"
 
 
-for _table in MECHANISMS.tables:
+for _summary in MECHANISMS.summaries:
 
     rule:
         name:
-            f"table_{_table}"
+            f"table_{_summary}"
         input:
-            tables=MECHANISMS.files(_table),
+            read=[path for paths in MECHANISMS.sources(_summary).values() for path in paths],
             item_table=f"{STUDY.folder}/data/items.csv",
             records=[
                 f"{STUDY.folder}/data/data.record.json",
-                *MECHANISMS.records(_table),
+                *MECHANISMS.source_records(_summary),
             ],
-            code=STUDY.code(SUMMARIES[_table].step),
+            code=STUDY.code(SUMMARIES[_summary].step),
             lock=LOCK,
         output:
-            table=report(
-                f"{SUMMARY}/tables/{_table}.csv",
+            tables=report(
+                list(MECHANISMS.outputs(_summary).values()),
                 caption="../report/table_mechanism.rst",
                 category="Tables",
-                labels={"table": _table, "scale": STUDY.scale},
+                labels={"table": _summary, "scale": STUDY.scale},
             ),
-            record=f"{SUMMARY}/tables/{_table}.record.json",
+            record=MECHANISMS.record(_summary),
         log:
-            f"{LOGS}/{_table}.log",
+            f"{LOGS}/{_summary}.log",
         conda:
             "../../envs/conda.yaml"
         threads: STUDY.need("summary", "threads")
@@ -79,14 +82,61 @@ for _table in MECHANISMS.tables:
             runtime=STUDY.need("summary", "runtime"),
             gpu=STUDY.need("summary", "gpu"),
         params:
-            step=SUMMARIES[_table].step,
-            name=_table,
-            spec=MECHANISMS.summary_spec(_table),
-            tables=lambda w, input: [f"tables+={path}" for path in input.tables],
+            step=SUMMARIES[_summary].step,
+            name=_summary,
+            spec=MECHANISMS.summary_spec(_summary),
+            read=pairs(MECHANISMS.sources(_summary)),
+            made=[f"{role}={path}" for role, path in MECHANISMS.outputs(_summary).items()],
             disk=STUDY.need("summary", "disk_mb"),
         shell:
             "python -m paradox run {params.step} --label 'table {params.name}'"
-            " --spec {params.spec:q} --in {params.tables} items={input.item_table}"
-            " --out table={output.table} --producers {input.records}"
+            " --spec {params.spec:q} --in {params.read} items={input.item_table}"
+            " --out {params.made} --producers {input.records}"
+            " --code {input.code} --lock {input.lock} --record {output.record}"
+            " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+for _figure in MECHANISMS.figures:
+
+    rule:
+        name:
+            f"figure_{_figure}"
+        input:
+            read=[MECHANISMS.table(name) for name in MECHANISM_FIGURES[_figure].tables.values()],
+            records=[MECHANISMS.record(name) for name in MECHANISM_FIGURES[_figure].tables.values()],
+            code=STUDY.code(MECHANISM_FIGURES[_figure].step),
+            lock=LOCK,
+        output:
+            svg=report(
+                f"{SUMMARY}/figures/{_figure}.svg",
+                caption="../report/figure_mechanism.rst",
+                category="Figures",
+                labels={"figure": _figure, "scale": STUDY.scale},
+            ),
+            png=f"{SUMMARY}/figures/{_figure}.png",
+            csv=f"{SUMMARY}/figures/{_figure}.csv",
+            record=f"{SUMMARY}/figures/{_figure}.record.json",
+        log:
+            f"{LOGS}/figures/{_figure}.log",
+        conda:
+            "../../envs/conda.yaml"
+        threads: STUDY.need("summary", "threads")
+        resources:
+            mem_mb=STUDY.need("summary", "mem_mb"),
+            runtime=STUDY.need("summary", "runtime"),
+            gpu=STUDY.need("summary", "gpu"),
+        params:
+            step=MECHANISM_FIGURES[_figure].step,
+            name=_figure,
+            read=[
+                f"{role}={MECHANISMS.table(name)}"
+                for role, name in MECHANISM_FIGURES[_figure].tables.items()
+            ],
+            disk=STUDY.need("summary", "disk_mb"),
+        shell:
+            "python -m paradox run {params.step} --label 'figure {params.name}'"
+            ' --spec \'{{"figure":"{params.name}"}}\' --in {params.read}'
+            " --out svg={output.svg} png={output.png} csv={output.csv}"
+            " --producers {input.records}"
             " --code {input.code} --lock {input.lock} --record {output.record}"
             " --threads {threads} --disk-mb {params.disk} --log {log}"

@@ -1,6 +1,7 @@
 """Tables over all arms, figures, the report and the paper (seconds to a minute)."""
 
 from paradox.study.clipping import clipping_runs
+from paradox.study.mechanisms import FIGURES as MECHANISM_FIGURES
 from paradox.study.mechanisms import Mechanisms
 
 # Tables and figures belong to a grid; those of the grid `default` have no folder of their own.
@@ -12,7 +13,8 @@ if not clipping_runs(STUDY, "items.csv"):
     FIGURES = [name for name in FIGURES if name != "clipping"]
 MECHANISMS = Mechanisms(STUDY)
 # The study of clipping and the mechanisms have rules of their own.
-DRAWN = [name for name in FIGURES if name not in ("clipping", *MECHANISMS.figures)]
+DRAWN = [name for name in FIGURES if name not in ("clipping", *MECHANISM_FIGURES)]
+FIGURES = [name for name in FIGURES if name not in MECHANISM_FIGURES or name in MECHANISMS.figures]
 PAGES = [f"{SUMMARY}/{page}.html" for page in ("reports/report", "paper/paper", "reports/lineage")]
 PAGES = PAGES if STUDY.pages else []
 
@@ -222,6 +224,7 @@ rule lineage:
         figures=expand(f"{SUMMARY}/figures/{{figure}}.svg", figure=FIGURES),
         records=[
             *STUDY.records(),
+            *MECHANISMS.records(),
             f"{SUMMARY}/tables/tables.record.json",
             *expand(f"{SUMMARY}/figures/{{figure}}.record.json", figure=FIGURES),
             f"{SUMMARY}/reports/report.record.json",

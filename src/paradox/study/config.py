@@ -18,6 +18,7 @@ from paradox.files import write_text
 from paradox.study.fields import Dtype, Name, PlainName, Positive, Rate, Section, Share
 from paradox.study.mechanism_config import Mechanisms
 
+
 class Exclusion(Section):
     """Cells of the product that are not run; a key left out matches every value."""
 

@@ -41,6 +41,17 @@ class Probes(Section):
     folds: Annotated[int, Field(ge=3)]
     repeats: Positive = Field(description="splits into folds")
     permutations: Positive = Field(description="relabellings, each with probes fitted anew")
+    draws: Positive = Field(description="sets of pairs behind a power")
+
+
+class ErrorRates(Section):
+    """How often the tests of the analyses are wrong, and how often they find what is there."""
+
+    relabellings: Positive = Field(description="sets of permuted labels, each tested as if data")
+    permutations: Positive = Field(description="relabellings behind each of their p-values")
+    exposures: list[Positive] = Field(description="exposures at which power is measured")
+    sizes: list[Positive] = Field(description="numbers of pairs at which power is measured")
+    margin_share: Share = Field(description="of the largest gap: up to this it counts as none")
 
 
 class Mechanisms(Section):
@@ -55,3 +66,4 @@ class Mechanisms(Section):
     partial_prompts: PartialPrompts
     jsd: Jsd
     probes: Probes
+    error_rates: ErrorRates

@@ -1,15 +1,18 @@
-"""What the mechanism analyses take from a plan: their arms, files, parameters and tables.
+"""What the mechanism analyses take from a plan: their arms, files, parameters, tables and figures.
 
 An *analysis* runs once per arm, at its last checkpoint, and writes below the arm's run folder. A
-*summary* makes one table of a grid from an analysis of all its arms. A figure shows summaries.
+*summary* makes tables of a grid from analyses of all its arms, or from other summaries. A figure
+shows summaries. The grid's figures say what is made.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from paradox.files import canonical_json
+from paradox.study.config import BenchmarksTask
 from paradox.study.grids import Arm
 from paradox.study.plan import Study, untrained
 
@@ -24,34 +27,54 @@ class Analysis:
         Names of its tables.
     needs
         What it reads beside the arm's checkpoint and the items: ``base`` (the untrained base's
-        checkpoint), ``reference`` (the clean base's) or ``samples`` (of the base and of the arm).
+        checkpoint), ``reference`` (the clean base's) or ``samples`` (of the base and of the arm,
+        in place of the arm's checkpoint).
     trained
         Whether untrained bases are left out.
+    paired
+        Whether every exposed item needs a twin of its own.
     """
 
     outputs: tuple[str, ...] = ("table",)
     needs: tuple[str, ...] = ()
     trained: bool = False
+    paired: bool = False
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A table of a grid.
+    """Tables of a grid; its name is that of the first.
 
     Attributes
     ----------
     step
-        What makes it.
-    analysis, output
-        What it is made from.
+        What makes them.
+    files
+        Role -> analysis and output: a file of every arm.
+    tables
+        Role -> another summary.
     measures
-        For step ``by_layer``: columns.
+        Columns that are summed up.
+    outputs
+        Role -> file.
+    planted
+        Whether there must be a contaminated base.
     """
 
     step: str
-    analysis: str
-    output: str = "table"
-    measures: tuple[str, ...] = ()
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
+    measures: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
+    outputs: dict[str, str] = field(default_factory=dict)
+    planted: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure: its step, and role -> summary; a role that ends in + takes a list of files."""
+
+    step: str
+    tables: dict[str, str]
 
 
 ANALYSES = {
@@ -60,32 +83,82 @@ ANALYSES = {
     "lens": Analysis(("lens", "attribution", "emergence")),
     "jsd": Analysis(),
     "ablation": Analysis(),
-    "probes": Analysis(("table", "change", "rates"), ("base",)),
+    "probes": Analysis(("table", "change", "rates"), ("base",), paired=True),
     "cross_model": Analysis(needs=("base",), trained=True),
-    "cross_item": Analysis(),
+    "cross_item": Analysis(paired=True),
 }
+PATCHED = ("gold_logp", "logit_difference", "kl", "correct", "mode_logp")
+# What the layer tests are about.
+TESTED = {
+    "lens": ("logp",),
+    "attribution": ("logit",),
+    "jsd": ("excess",),
+    "ablation": ("logp_drop", "correct_drop"),
+    "partial_prompts": ("exact", "edit", "rouge", "lift"),
+}
+ITEMS = {
+    "ablation": ("ablation", "table"),
+    "jsd": ("jsd", "table"),
+    "lens": ("lens", "lens"),
+    "attribution": ("lens", "attribution"),
+}
+
+
+def _by_layer(name: str, *measures: str) -> Summary:
+    return Summary("by_layer", {"tables": ITEMS[name]}, measures=measures)
+
+
+def _collected(analysis: str, output: str) -> Summary:
+    return Summary("collected", {"tables": (analysis, output)})
+
+
 SUMMARIES = {
-    "labels": Summary("collected", "labels", "rules"),
-    "confusion": Summary("collected", "labels", "confusion"),
-    "partial_prompts": Summary("collected", "partial_prompts", "contrast"),
-    "lens": Summary("by_layer", "lens", "lens", ("logp", "rank", "control_logp", "emerged")),
-    "attribution": Summary("by_layer", "lens", "attribution", ("logit", "control_logit")),
-    "jsd": Summary("by_layer", "jsd", measures=("jsd", "excess", "local_jsd")),
-    "ablation": Summary("by_layer", "ablation", measures=("logp_drop", "correct_drop")),
-    "probes": Summary("collected", "probes"),
-    "probes_change": Summary("collected", "probes", "change"),
-    "cross_model": Summary("recovery", "cross_model", measures=PATCHED),
-    "cross_item": Summary("recovery", "cross_item", measures=PATCHED),
+    "labels": _collected("labels", "rules"),
+    "confusion": _collected("labels", "confusion"),
+    "partial_prompts": _collected("partial_prompts", "contrast"),
+    "lens": _by_layer("lens", "logp", "rank", "control_logp", "emerged"),
+    "attribution": _by_layer("attribution", "logit", "control_logit"),
+    "jsd": _by_layer("jsd", "jsd", "excess", "local_jsd"),
+    "ablation": _by_layer("ablation", "logp_drop", "correct_drop"),
+    "probes": _collected("probes", "table"),
+    "probes_change": _collected("probes", "change"),
+    "cross_model": Summary("recovery", {"tables": ("cross_model", "table")}, measures=PATCHED),
+    "cross_item": Summary("recovery", {"tables": ("cross_item", "table")}, measures=PATCHED),
+    "error_rates": Summary(
+        "error_rates",
+        ITEMS
+        | {
+            "labels": ("labels", "labels"),
+            "partial_prompts": ("partial_prompts", "items"),
+            "probes": ("probes", "rates"),
+        },
+        measures=TESTED,
+        outputs={"rates": "error_rates.csv", "equivalence": "equivalence.csv"},
+        planted=True,
+    ),
+    "signatures": Summary(
+        "signatures",
+        ITEMS | {"labels": ("labels", "labels"), "probes": ("probes", "table")},
+        tables={"recovery+": "cross_model"},
+        planted=True,
+    ),
+    "reading": Summary(
+        "layer_reading",
+        tables={name: name for name in ITEMS} | {"signatures": "signatures"},
+        outputs={"reading": "reading.json"},
+        planted=True,
+    ),
 }
 FIGURES = {
-    "labels": ("labels", "confusion"),
-    "partial_prompts": ("partial_prompts",),
-    "lens": ("lens",),
-    "attribution": ("attribution",),
-    "jsd": ("jsd",),
-    "ablation": ("ablation",),
-    "memory": ("lens", "attribution", "jsd", "ablation"),
+    "labels": Figure("labels_figure", {"tables+": "confusion"}),
+    "partial_prompts": Figure("partial_prompts_figure", {"tables+": "partial_prompts"}),
+    "probes": Figure("probes_figure", {"tables+": "probes", "changes+": "probes_change"}),
+    "patching": Figure("patching_figure", {"table": "cross_model"}),
+    "memory": Figure("memory_figure", {name: name for name in ITEMS} | {"probes+": "probes"}),
+    **{name: Figure("layer_figure", {"table": name}) for name in ITEMS},
 }
+# What is made beside the overview.
+WITH_OVERVIEW = ("labels", "cross_item", "error_rates", "reading")
 
 
 class Mechanisms:
@@ -94,19 +167,25 @@ class Mechanisms:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.how = study.config.mechanisms
-        self.figures = [name for name in study.figures if name in FIGURES]
-        self.tables = list(
-            dict.fromkeys(
-                table
-                for figure in self.figures
-                for table in FIGURES[figure]
-                if self.arms(SUMMARIES[table].analysis)
-            )
-        )
+        config = study.config
+        self.paired = not isinstance(config.task, BenchmarksTask)
+        of = {
+            planted: [b for b in study.bases if config.bases[b].planted is planted]
+            for planted in (True, False)
+        }
+        self.planted, self.clean = (of[planted][0] if of[planted] else None for planted in of)
+        self.figures = [name for name in study.figures if name in FIGURES and self._drawn(name)]
+        wanted = [table for name in self.figures for table in FIGURES[name].tables.values()]
+        if "memory" in self.figures:
+            wanted += [name for name in WITH_OVERVIEW if self._made(name)]
+        self.targets = list(dict.fromkeys(wanted))
+        self.summaries = list(dict.fromkeys(_with_sources(self.targets)))
 
     def arms(self, analysis: str) -> list[Arm]:
         """Return the arms that an analysis is run on, the untrained bases first."""
         own = ANALYSES[analysis]
+        if own.paired and not self.paired:
+            return []
         if "reference" in own.needs and self.how.partial_prompts.reference not in self.study.bases:
             return []
         trained = [
@@ -116,75 +195,141 @@ class Mechanisms:
         ]
         return ([] if own.trained else [untrained(base) for base in self.study.bases]) + trained
 
-    def files(self, table: str) -> list[str]:
-        """Return the files that a summary is made from."""
-        how = SUMMARIES[table]
-        return [self._file(arm, f"{how.analysis}/{how.output}.csv") for arm in self.arms(how.analysis)]
+    def _made(self, summary: str) -> bool:
+        how = SUMMARIES[summary]
+        if how.planted and self.planted is None:
+            return False
+        own = all(self.arms(analysis) for analysis, _ in how.files.values())
+        return own and all(self._made(table) for table in how.tables.values())
 
-    def records(self, table: str) -> list[str]:
-        """Return the records of these files."""
-        analysis = SUMMARIES[table].analysis
-        return [self._file(arm, f"{analysis}/{analysis}.record.json") for arm in self.arms(analysis)]
+    def _drawn(self, figure: str) -> bool:
+        return all(self._made(table) for table in FIGURES[figure].tables.values())
 
-    def _file(self, arm: Arm, name: str) -> str:
-        return f"{self.study.folder}/runs/{arm.key}/{name}"
+    # --- files ---------------------------------------------------------------------------
 
     def inputs(self, analysis: str, wildcards: Any) -> dict[str, str]:
-        """Return what an analysis reads beside the arm's checkpoint and the items, by role."""
-        arm = Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
-        folder, base = self.study.folder, untrained(wildcards.base)
-        found = {}
+        """Return what an analysis reads, by role."""
+        arm = _arm(wildcards)
+        found = {"items": f"{self.study.folder}/data/items.csv"}
+        if "samples" in ANALYSES[analysis].needs:
+            before = self._file(untrained(arm.base), "samples.parquet")
+            return found | {"before": before, "after": self._file(arm, "samples.parquet")}
+        found["manifest"] = self._manifest(arm)
         for need in ANALYSES[analysis].needs:
-            if need == "samples":
-                found["before"] = self._file(base, "samples.parquet")
-                found["after"] = self._file(arm, "samples.parquet")
-            else:
-                named = self.how.partial_prompts.reference if need == "reference" else arm.base
-                found[need] = f"{folder}/checkpoints/{untrained(str(named)).key}/manifest.json"
+            found[need] = self._manifest(self._other(need, arm))
         return found
 
     def producers(self, analysis: str, wildcards: Any) -> list[str]:
         """Return the records of everything that an analysis reads."""
+        arm = _arm(wildcards)
         found = [f"{self.study.folder}/data/data.record.json"]
-        arm = Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
-        found.append(self._file(arm, "train.record.json"))
-        for need in ANALYSES[analysis].needs:
-            if need == "samples":
-                found += [
-                    self._file(a, "evaluate.record.json") for a in (untrained(arm.base), arm)
-                ]
-            else:
-                named = self.how.partial_prompts.reference if need == "reference" else arm.base
-                found.append(self._file(untrained(str(named)), "train.record.json"))
-        return list(dict.fromkeys(found))
+        if "samples" in ANALYSES[analysis].needs:
+            both = untrained(arm.base), arm
+            return found + [self._file(one, "evaluate.record.json") for one in both]
+        read = [arm, *(self._other(need, arm) for need in ANALYSES[analysis].needs)]
+        return found + [self._file(one, "train.record.json") for one in dict.fromkeys(read)]
+
+    def sources(self, summary: str) -> dict[str, list[str]]:
+        """Return what a summary reads, by role; roles of lists end in +."""
+        how = SUMMARIES[summary]
+        found = {
+            f"{role}+": [self._file(arm, f"{name}/{output}.csv") for arm in self.arms(name)]
+            for role, (name, output) in how.files.items()
+        }
+        return found | {role: [self.table(name)] for role, name in how.tables.items()}
+
+    def source_records(self, summary: str) -> list[str]:
+        """Return the records of what a summary reads."""
+        how = SUMMARIES[summary]
+        analyses = dict.fromkeys(name for name, _ in how.files.values())
+        found = [self._record(arm, name) for name in analyses for arm in self.arms(name)]
+        return found + [self.record(name) for name in how.tables.values()]
+
+    def records(self) -> list[str]:
+        """Return the records of all analyses of the grid and of its summaries."""
+        used = [name for summary in self.summaries for name, _ in SUMMARIES[summary].files.values()]
+        found = [self._record(arm, name) for name in dict.fromkeys(used) for arm in self.arms(name)]
+        return found + [self.record(name) for name in self.summaries]
+
+    def outputs(self, summary: str) -> dict[str, str]:
+        """Return the files that a summary writes, by role."""
+        named = SUMMARIES[summary].outputs or {"table": f"{summary}.csv"}
+        return {role: f"{self._folder}/tables/{name}" for role, name in named.items()}
+
+    def table(self, summary: str) -> str:
+        """Return the first file that a summary writes."""
+        return next(iter(self.outputs(summary).values()))
+
+    def record(self, summary: str) -> str:
+        """Return the record of a summary."""
+        return f"{self._folder}/tables/{summary}.record.json"
+
+    @property
+    def _folder(self) -> str:
+        return f"{self.study.folder}/{self.study.part}".rstrip("/")
+
+    def _file(self, arm: Arm, name: str) -> str:
+        return f"{self.study.folder}/runs/{arm.key}/{name}"
+
+    def _record(self, arm: Arm, analysis: str) -> str:
+        return self._file(arm, f"{analysis}/{analysis}.record.json")
+
+    def _manifest(self, arm: Arm) -> str:
+        return f"{self.study.folder}/checkpoints/{arm.key}/manifest.json"
+
+    def _other(self, need: str, arm: Arm) -> Arm:
+        reference = str(self.how.partial_prompts.reference)
+        return untrained(reference if need == "reference" else arm.base)
+
+    # --- parameters ----------------------------------------------------------------------
 
     def spec(self, analysis: str, wildcards: Any) -> str:
         """Return an analysis' parameters for one arm as canonical JSON."""
-        arm = Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
         how = self.how.model_dump(mode="json")
-        own = how.get(analysis, {}) | {key: how[key] for key in ("batch_size", "dtype")}
+        own = dict(how.get(analysis, {}))
+        if "samples" not in ANALYSES[analysis].needs:
+            own |= {key: how[key] for key in ("batch_size", "dtype")}
+        if analysis == "probes":
+            keys = ("relabellings", "exposures", "sizes")
+            own |= {key: how["error_rates"][key] for key in keys}
         task = self.study.config.task.model_dump(mode="json")
-        given = {"arm": asdict(arm), "task": task, analysis: own}
-        return canonical_json(given | self._statistics())
-
-    def summary_spec(self, table: str) -> str:
-        """Return the parameters of a summary as canonical JSON."""
-        how = SUMMARIES[table]
-        if how.step == "collected":
-            return canonical_json({"table": table})
+        given = {"arm": asdict(_arm(wildcards)), "task": task, analysis: own}
         statistics = self._statistics()
-        given = {
-            "measures": how.measures,
-            "permutations": self.how.permutations,
-            "exposed_from": statistics.pop("exposed_from"),
-            "bootstrap": statistics,
+        return canonical_json(given | statistics.pop("bootstrap") | statistics)
+
+    def summary_spec(self, summary: str) -> str:
+        """Return the parameters of a summary as canonical JSON."""
+        how = SUMMARIES[summary]
+        bases = {"planted": self.planted, "clean": self.clean}
+        rates = self.how.error_rates.model_dump(mode="json")
+        measured = {"measures": how.measures, "permutations": self.how.permutations}
+        given: dict[str, Any] = {
+            "collected": {"table": summary},
+            "by_layer": measured | self._statistics(),
+            "recovery": measured | self._statistics(),
+            "error_rates": {"measures": how.measures, "bases": bases, "error_rates": rates}
+            | self._statistics(),
+            "signatures": {
+                "permutations": self.how.permutations,
+                "margin_share": rates["margin_share"],
+                "planted": self.planted,
+            }
+            | self._statistics(),
+            "layer_reading": {"planted": self.planted},
         }
-        return canonical_json({"table": table} | given)
+        return canonical_json(given[how.step])
 
     def _statistics(self) -> dict[str, Any]:
         config = self.study.config
-        return {
-            "seed": config.seed,
-            "exposed_from": config.contrast.exposed_from,
-            "resamples": config.statistics.resamples,
-        }
+        bootstrap = {"seed": config.seed, "resamples": config.statistics.resamples}
+        return {"exposed_from": config.contrast.exposed_from, "bootstrap": bootstrap}
+
+
+def _arm(wildcards: Any) -> Arm:
+    return Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
+
+
+def _with_sources(summaries: list[str]) -> Iterator[str]:
+    for name in summaries:
+        yield from _with_sources(list(SUMMARIES[name].tables.values()))
+        yield name
