@@ -48,6 +48,7 @@ def test_two_models_are_compared_on_the_same_pairs() -> None:
 
 @pytest.fixture()
 def arm(tiny_checkpoint: Path, task_spec: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    task_spec = {**task_spec, "items_per_exposure": 8}
     items = load_task(task_spec).items(0)
     items.to_csv(tmp_path / "items.csv", index=False)
     own = {"folds": 3, "repeats": 1, "permutations": 39, "relabellings": 20, "draws": 5}
@@ -107,4 +108,11 @@ def test_the_step_writes_its_tables(arm: dict[str, Any]) -> None:
 def test_items_without_twins_are_refused(arm: dict[str, Any]) -> None:
     arm["items"].assign(pair=None).to_csv(arm["inputs"]["items"], index=False)
     with pytest.raises(DataError, match="no pairs"):
+        step.main(arm["spec"], arm["inputs"], arm["outputs"], Progress("probes"))
+
+
+@pytest.mark.parametrize(("key", "value"), [("folds", 9), ("sizes", [5])])
+def test_too_few_pairs_are_refused_at_once(arm: dict[str, Any], key: str, value: Any) -> None:
+    arm["spec"]["probes"][key] = value
+    with pytest.raises(DataError, match=f"key probes.{key}: "):
         step.main(arm["spec"], arm["inputs"], arm["outputs"], Progress("probes"))

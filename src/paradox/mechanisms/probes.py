@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from paradox.errors import DataError, problems
 from paradox.files import read_table, write_table
 from paradox.mechanisms.access import RESID_POST, RESID_PRE, Access, Node
 from paradox.mechanisms.by_layer import Pairs
@@ -68,10 +69,11 @@ def main(
     Raises
     ------
     DataError
-        When exposed items have no twins of their own.
+        When exposed items have no twins of their own, or pairs are too few for the folds.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = Pairs(items, spec["exposed_from"])
+    _check_sizes(spec["probes"], len(pairs.counted))
     trained = spec["arm"]["method"] != "base"
     step = max(read_manifest(inputs["manifest"]).steps)
     after = read_states(spec, inputs["manifest"], items, pairs)
@@ -100,6 +102,21 @@ def main(
         for column, value in reversed([*spec["arm"].items(), ("step", step)]):
             whole.insert(0, column, value)
         write_table(outputs[name], whole)
+
+
+def _check_sizes(own: dict[str, Any], counted: int) -> None:
+    """Refuse fewer than two pairs per fold before any model is loaded."""
+    least, bad = 2 * own["folds"], []
+    if counted < least:
+        bad.append(
+            f"key probes.folds: found {own['folds']}, allowed: 3 to {counted // 2}, two of the "
+            f"{counted} pairs that count in each"
+        )
+    few = [size for size in own["sizes"] if size < least]
+    if few:
+        bad.append(f"key probes.sizes: found {few}, allowed: {least} or more, two pairs per fold")
+    if bad:
+        raise DataError(problems("too few pairs to be probed", bad))
 
 
 # --- states -------------------------------------------------------------------------------
