@@ -9,7 +9,7 @@ import pytest
 from layers_fixture import ARM, ARMS, BASE, BLOCKS, CLEAN, contrast_table, probe_table, written
 
 from paradox.errors import DataError
-from paradox.figures import layers, memory, style
+from paradox.figures import labels, layers, memory, partial_prompts, patching, probes, style
 from paradox.progress import Progress
 
 RISE = [0.0, 0.1, 0.5, 1.0, 1.0, 0.5]
@@ -75,3 +75,90 @@ def test_memory_is_in_units_of_the_null(tmp_path: Path) -> None:
     assert probe["depth"].tolist() == pytest.approx([n / BLOCKS for n in range(BLOCKS + 1)])
     arms = table[["base", "method", "reward"]].drop_duplicates()
     assert sorted(map(tuple, arms.to_numpy())) == sorted([BASE, ARM, CLEAN])
+
+
+def probe_inputs(folder: Path) -> dict[str, list[Path]]:
+    changes = ["base", "method", "reward", "seed", "position", "layer", "p", "corrected"]
+    made: dict[str, list[Path]] = {"tables": [], "changes": []}
+    for seed, area in ((0, 0.7), (1, 0.5)):
+        for arm in ARMS:
+            table = probe_table(arm, [0.5] * BLOCKS + [area]).assign(seed=seed)
+            name = f"{arm[0]}{arm[2]}{seed}"
+            made["tables"].append(written(folder, name, table))
+            change = table[changes].assign(change=0.1, low=0.0, high=0.2)
+            made["changes"].append(written(folder, f"{name}-change", change))
+    return made
+
+
+def test_probes_count_only_where_every_seed_shows_it(tmp_path: Path) -> None:
+    inputs = probe_inputs(tmp_path)
+    probes.main({}, inputs, outputs(tmp_path), Progress("probes"))
+    table = pd.read_csv(tmp_path / "figure.csv")
+    areas = table[(table["quantity"] == "area") & (table["layer"] == BLOCKS - 1)]
+    assert areas["value"].tolist() == pytest.approx([0.6] * len(areas))
+    assert (areas["corrected"] > 0.05).all()
+    assert set(table.loc[table["quantity"] == "change", "reward"]) == {"format"}
+
+
+def test_patching_draws_total_effects_and_nulls(tmp_path: Path) -> None:
+    arm = dict(zip(("base", "method", "reward"), ARM, strict=True))
+    rows = [
+        arm
+        | {"kind": kind, "positions": positions, "direction": direction, "effect": effect}
+        | {"source": source, "measure": measure, "minus": "none", "quantity": "change"}
+        | {"contrast": "difference", "layer": layer, "value": 0.1 * layer, "low": 0.0, "high": 1}
+        | {"p": 0.5, "corrected": 0.5, "null_low": -0.2, "null_high": 0.2}
+        for kind in ("mlp_out", "attn_out")
+        for positions in ("prompt", "all")
+        for direction in ("denoise", "noise")
+        for effect in ("total", "direct")
+        for source in ("states", "states_noise", "other", "shift")
+        for measure in ("gold_logp", "mode_logp")
+        for layer in range(BLOCKS)
+    ]
+    path = written(tmp_path, "table", pd.DataFrame(rows))
+    patching.main({}, {"table": path}, outputs(tmp_path), Progress("patching"))
+    table = pd.read_csv(tmp_path / "figure.csv")
+    assert len(table) == 4 * 2 * 2 * BLOCKS
+    assert set(table["positions"]) == {"all"} and set(table["effect"]) == {"total"}
+    written(tmp_path, "table", pd.DataFrame(rows).assign(effect="direct"))
+    with pytest.raises(DataError, match="no total effects"):
+        patching.main({}, {"table": path}, outputs(tmp_path), Progress("patching"))
+
+
+def test_labels_draw_the_exposed_items_that_count(tmp_path: Path) -> None:
+    arm = dict(zip(("base", "method", "reward"), ARM, strict=True))
+    paths = []
+    for seed in (0, 1):
+        rows = [
+            arm
+            | {"seed": seed, "rule": rule, "label": label, "level": level, "group": group}
+            | {"share": 0.2 * (1 + seed), "low": 0.1, "high": 0.5, "unchanged": None}
+            for rule in ("posterior", "any_of_4")
+            for label in ("leakage", "stable", "degraded", "persistent", "ambiguous")
+            for level, group in (("twin", "twin"), ("8", "exposed"), ("exposed", "exposed"))
+        ]
+        paths.append(written(tmp_path, f"confusion{seed}", pd.DataFrame(rows)))
+    labels.main({}, {"tables": paths}, outputs(tmp_path), Progress("labels"))
+    table = pd.read_csv(tmp_path / "figure.csv")
+    assert set(table["level"]) == {"twin", "exposed"} and len(table) == 2 * 5 * 2
+    assert table["share"].tolist() == pytest.approx([0.3] * len(table))
+
+
+def test_partial_prompts_draw_both_groups(tmp_path: Path) -> None:
+    paths = []
+    for arm in ARMS:
+        rows = [
+            dict(zip(("base", "method", "reward"), arm, strict=True))
+            | {"seed": 0, "ratio": ratio, "measure": measure, "level": level, "p": 0.01}
+            | {"exposed": 0.5, "exposed_low": 0.4, "exposed_high": 0.6}
+            | {"twin": 0.1, "twin_low": 0.0, "twin_high": 0.2}
+            for ratio in (0.3, 0.5)
+            for measure in ("exact", "edit", "lift")
+            for level in ("8", "exposed")
+        ]
+        paths.append(written(tmp_path, arm[0] + arm[2], pd.DataFrame(rows)))
+    partial_prompts.main({}, {"tables": paths}, outputs(tmp_path), Progress("partial"))
+    table = pd.read_csv(tmp_path / "figure.csv")
+    assert len(table) == len(ARMS) * 2 * 2 * 2 and set(table["measure"]) == {"exact", "lift"}
+    assert table.groupby("group")["value"].first().to_dict() == {"exposed": 0.5, "twin": 0.1}

@@ -92,6 +92,7 @@ def draw(table: pd.DataFrame) -> Figure:
             if measure == next(iter(MEASURES)):
                 axis.set_title(f"{style.label(base)}:\n{GROUPS[group]}")
             ratios = sorted(table["ratio"].unique())
+            axis.margins(x=0.12)
             axis.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
     figure.align_ylabels(axes[:, 0])
     figure.supxlabel("Share of the question that is given", fontsize=11)

@@ -138,10 +138,11 @@ def about(table: pd.DataFrame, gap: Gap, planted: str) -> Iterator[str]:
         yield f"It is not shown to change by {_and(still)}."
     others = table[(table["base"] != planted) & (table["state"] != "change")]
     for base, rows in others.groupby("base", sort=True):
-        arms = rows[["method", "reward"]].drop_duplicates()
+        count = len(rows[["method", "reward"]].drop_duplicates())
+        arms = f"{count} arm{'s' if count > 1 else ''}"
         out = rows[rows["corrected"] <= ALPHA]
         if out.empty:
-            yield f"In the {base} base ({len(arms)} arms): at no block ({_nowhere(rows, gap)})."
+            yield f"In the {base} base ({arms}): at no block ({_nowhere(rows, gap)})."
         for arm, of in out.groupby(["method", "reward"], sort=True):
             yield f"In the {base} base, {_arm(arm)}: {_where(of, gap)}."
 

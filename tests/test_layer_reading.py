@@ -1,0 +1,199 @@
+"""Readings and verdicts: they say what the numbers say, and turn when the numbers do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from layers_fixture import ARM, BASE, BLOCKS, CLEAN, PARTS, Curves, contrast_table, probe_table
+
+from paradox.files import read_json
+from paradox.mechanisms import layer_reading, signatures
+from paradox.mechanisms.by_layer import Groups, item_rows
+from paradox.progress import Progress
+
+PAIRS = 40
+SPEC: dict[str, Any] = {
+    "exposed_from": 8,
+    "bootstrap": {"seed": 0, "resamples": 200},
+    "permutations": 400,
+    "margin_share": 0.1,
+    "planted": "contaminated",
+}
+MIDDLE = [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+LATE = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+PEAK = [0.0, 0.3, 1.0, 0.3, 0.1, 0.0]
+
+
+@pytest.fixture(scope="module")
+def items() -> pd.DataFrame:
+    rows = [
+        {"item": f"{group[0]}{n}", "group": group, "pair": f"p{n}", "exposure": exposure}
+        for n in range(PAIRS)
+        for group, exposure in (("exposed", 64), ("twin", 0))
+    ]
+    return pd.DataFrame(rows)
+
+
+def single(
+    items: pd.DataFrame, curves: dict[str, list[float]], noise: float = 0.2, seed: int = 3
+) -> list[pd.DataFrame]:
+    """Return per-item tables of a base and an arm with a gap per component, and a clean base."""
+    rng = np.random.default_rng(seed)
+    exposed = (items["group"] == "exposed").to_numpy()
+    made = []
+    for arm in (BASE, ARM, CLEAN):
+        for component, curve in curves.items():
+            gap = np.array(curve)[:, None] * exposed * (arm != CLEAN)
+            values = rng.normal(scale=noise, size=gap.shape) + gap
+            table = item_rows(items, component, range(len(curve)), {"m": values})
+            table["layer"] -= len(curve) - BLOCKS
+            for name, value in zip(("base", "method", "reward"), arm, strict=True):
+                table[name] = value
+            made.append(table.assign(seed=0, step=0))
+    return made
+
+
+def verdicts(items: pd.DataFrame, name: str, curves: dict[str, list[float]], **how: Any) -> Any:
+    source = signatures.SOURCES[name]
+    tables = [t.rename(columns={"m": source.measure}) for t in single(items, curves, **how)]
+    rows = list(signatures.by_curves(name, tables, Groups(items, 8), SPEC))
+    return {(row["base"], row["reward"], row["state"]): row for row in rows}
+
+
+SHOWN: list[tuple[str, dict[str, list[float]]]] = [
+    ("anchor", {"mlp@all": MIDDLE, "attn@all": [0.1] * 6}),
+    ("adapters", {"gate@all": PEAK, "up@all": PEAK}),
+    ("emergence", {"resid": [0.0, 0.0, 1.0, 2.0, 3.0, 3.0, 3.0]}),
+    ("injection", {"mlp": LATE}),
+]
+AGAINST: list[tuple[str, dict[str, list[float]]]] = [
+    ("anchor", {"mlp@all": LATE, "attn@all": [0.1] * 6}),
+    ("anchor", {"mlp@all": MIDDLE, "attn@all": [2.0] * 6}),
+    ("adapters", {"gate@all": PEAK, "up@all": [0.0, 0.1, 0.3, 0.5, 0.7, 1.0]}),
+    ("emergence", {"resid": [0.0, 0.0, 0.0, 0.0, 0.0, 1.5, 3.0]}),
+    ("injection", {"mlp": MIDDLE}),
+]
+
+
+@pytest.mark.parametrize(("name", "curves"), SHOWN)
+def test_a_planted_signature_is_reproduced(
+    items: pd.DataFrame, name: str, curves: dict[str, list[float]]
+) -> None:
+    found = verdicts(items, name, curves)
+    assert found["contaminated", "format", "after"]["verdict"] == signatures.REPRODUCED
+    assert found["contaminated", "none", "base"]["verdict"] == signatures.REPRODUCED
+    assert found["clean", "none", "base"]["p"] > 0.05
+    row = found["contaminated", "format", "after"]
+    assert row["low"] < row["effect"] < row["high"] and row["p"] < 0.01
+
+
+@pytest.mark.parametrize(("name", "curves"), AGAINST)
+def test_its_opposite_is_not_reproduced(
+    items: pd.DataFrame, name: str, curves: dict[str, list[float]]
+) -> None:
+    found = verdicts(items, name, curves)
+    assert found["contaminated", "format", "after"]["verdict"] == signatures.NOT
+
+
+def test_noise_that_hides_it_is_not_decidable(items: pd.DataFrame) -> None:
+    found = verdicts(
+        items, "injection", {"mlp": [0.02 * value for value in LATE]}, noise=3.0, seed=4
+    )
+    assert found["contaminated", "format", "after"]["verdict"] == signatures.OPEN
+
+
+def probe_verdict(areas: list[float]) -> str:
+    rows = signatures.probe_peak(probe_table(ARM, areas), "contaminated", 0.1)
+    return next(iter(rows))["verdict"]
+
+
+def test_probes_peak_only_above_the_last_block() -> None:
+    assert probe_verdict([0.5, 0.6, 0.7, 0.95, 0.9, 0.7, 0.6]) == signatures.REPRODUCED
+    assert probe_verdict([0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95]) != signatures.REPRODUCED
+
+
+def leakage_verdict(items: pd.DataFrame, exposed: int, twins: int) -> str:
+    group = items.groupby("group").cumcount()
+    called = group < items["group"].map({"exposed": exposed, "twin": twins})
+    table = items.assign(posterior=called.map({True: "leakage", False: "stable"}), seed=0)
+    table = table.assign(base="contaminated", method="grpo", reward="format", posterior_change=0.0)
+    test = signatures.Tester(Groups(items, 8), SPEC)
+    (row,) = signatures.leakage(table, test, 0.05)
+    return row["verdict"]
+
+
+def test_leakage_has_to_be_called_more_often_on_exposed_items(items: pd.DataFrame) -> None:
+    assert leakage_verdict(items, 20, 2) == signatures.REPRODUCED
+    assert leakage_verdict(items, 2, 20) == signatures.NOT
+    assert leakage_verdict(items, 0, 0) == signatures.NOT
+
+
+# --- words --------------------------------------------------------------------------------
+
+
+def verdict_table(verdict: str) -> pd.DataFrame:
+    rows = [
+        dict(zip(("base", "method", "reward"), arm, strict=True))
+        | {"signature": "injection", "state": state, "blocks": "4-5", "effect": 0.5, "low": 0.4}
+        | {"high": 0.6, "p": 0.001, "margin": 0.1, "verdict": verdict}
+        for arm, state in ((BASE, "base"), (ARM, "after"))
+    ]
+    return pd.DataFrame(rows)
+
+
+def read(curves: Curves, verdict: str = signatures.REPRODUCED) -> dict[str, Any]:
+    tables = {name: contrast_table(name, curves) for name in PARTS}
+    return layer_reading.reading(tables, verdict_table(verdict), "contaminated")
+
+
+def test_the_reading_turns_with_the_numbers() -> None:
+    mlp = [0.0, 0.9, 0.1, -0.5, 0.0, 0.0]
+    text = read({("mlp@all", "base"): mlp})["paragraphs"]["ablation"]
+    assert "is outside its null at blocks 1 and 3 (most at block 1, +0.9 nats [+0.8, +1]" in text
+    assert "not shown to change by format (grpo) (smallest corrected p = .9" in text
+    assert "In the clean base (1 arm): at no block" in text
+    text = read({("mlp@all", "change"): mlp})["paragraphs"]["ablation"]
+    assert "is at no block outside its null (smallest corrected p = .9, all intervals" in text
+    assert "Its change by training is: format (grpo) outside its null at blocks 1 and 3" in text
+
+
+def test_verdicts_are_said_as_they_are() -> None:
+    found = read({})
+    text = found["paragraphs"]["attribution"]
+    assert "reproduced for untrained (+0.5 [+0.4, +0.6], p = .001), format (grpo)" in text
+    text = read({}, signatures.NOT)["paragraphs"]["attribution"]
+    assert "inject the answer: not reproduced for untrained" in text
+    assert [row["verdict"] for row in found["verdicts"]["injection"]] == ["reproduced"] * 2
+
+
+def test_an_interval_that_holds_zero_is_said() -> None:
+    tables = {name: contrast_table(name, {("mlp", "base"): LATE}) for name in PARTS}
+    tables["attribution"]["low"] = -0.1
+    found = layer_reading.reading(tables, verdict_table("reproduced"), "contaminated")
+    assert "though the interval includes 0" in found["paragraphs"]["attribution"]
+
+
+def test_both_steps_write_their_files(items: pd.DataFrame, tmp_path: Path) -> None:
+    inputs: dict[str, Any] = {"items": tmp_path / "items.csv"}
+    full = items.assign(worked_documents=0, question="q", answer="a", worked="w", source="s")
+    full.to_csv(inputs["items"], index=False)
+    for name, curves in SHOWN:
+        source = signatures.SOURCES[name]
+        made = pd.concat(single(items, curves)).rename(columns={"m": source.measure})
+        inputs[source.analysis] = [tmp_path / f"{name}.csv"]
+        made.to_csv(inputs[source.analysis][0], index=False)
+    table = tmp_path / "signatures.csv"
+    signatures.main(SPEC, inputs, {"table": table}, Progress("signatures"))
+    given = {"signatures": table}
+    for name in PARTS:
+        given[name] = tmp_path / f"contrast-{name}.csv"
+        contrast_table(name).to_csv(given[name], index=False)
+    out = tmp_path / "reading.json"
+    layer_reading.main({"planted": "contaminated"}, given, {"reading": out}, Progress("reading"))
+    found = read_json(out)
+    assert set(found["verdicts"]) == set(signatures.SOURCES)
+    assert set(found["paragraphs"]) == set(PARTS)
