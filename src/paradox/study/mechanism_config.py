@@ -41,6 +41,7 @@ class Probes(Section):
     folds: Annotated[int, Field(ge=3)]
     repeats: Positive = Field(description="splits into folds")
     permutations: Positive = Field(description="relabellings, each with probes fitted anew")
+    sizes: list[Positive] = Field(description="numbers of pairs at which power is measured")
     draws: Positive = Field(description="sets of pairs behind a power")
 
 

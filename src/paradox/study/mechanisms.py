@@ -94,7 +94,7 @@ TESTED = {
     "attribution": ("logit",),
     "jsd": ("excess",),
     "ablation": ("logp_drop", "correct_drop"),
-    "partial_prompts": ("exact", "edit", "rouge", "lift"),
+    "partial_prompts": ("exact_greedy", "edit", "nll", "lift"),
 }
 ITEMS = {
     "ablation": ("ablation", "table"),
@@ -290,8 +290,7 @@ class Mechanisms:
         if "samples" not in ANALYSES[analysis].needs:
             own |= {key: how[key] for key in ("batch_size", "dtype")}
         if analysis == "probes":
-            keys = ("relabellings", "exposures", "sizes")
-            own |= {key: how["error_rates"][key] for key in keys}
+            own |= {key: how["error_rates"][key] for key in ("relabellings", "exposures")}
         task = self.study.config.task.model_dump(mode="json")
         given = {"arm": asdict(_arm(wildcards)), "task": task, analysis: own}
         statistics = self._statistics()
