@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from paradox.errors import DataError, ProvenanceError, problems
-from paradox.figures.blocks import CLIPPING, GRIDS, blocks, with_block
+from paradox.figures.blocks import CLIPPING, GRIDS, MECHANISMS, blocks, with_block
 from paradox.files import read_json, write_json, write_text
 from paradox.provenance.chain import Chain, held, inside, verify
 from paradox.provenance.compare import held_tables, summary
@@ -28,7 +28,8 @@ from paradox.study.grids import grid_of
 
 TOLERANCES = "tolerances.json"
 # Recording writes these itself.
-WRITTEN = [":!reference", ":!README.md", *(f":!{file}" for file in [*GRIDS, CLIPPING])]
+DOCUMENTS = ["README.md", *GRIDS, CLIPPING, MECHANISMS]
+WRITTEN = [":!reference", *(f":!{file}" for file in DOCUMENTS)]
 # Other machines round differently; a few repeated runs do not show the largest difference.
 FACTOR = 3
 

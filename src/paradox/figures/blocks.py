@@ -22,6 +22,7 @@ END = "<!-- numbers: end -->"
 # Documents with the arms of a grid, beside the README with those of the grid `default`.
 GRIDS = {"docs/rewards.md": "rewards", "docs/methods.md": "methods"}
 CLIPPING = "docs/clipping.md"
+MECHANISMS = "docs/mechanisms.md"
 
 MISSING = "No run of this grid is recorded.\n"
 
@@ -41,6 +42,14 @@ def blocks(reference: Path) -> dict[str, str]:
         found[CLIPPING] = clipping_block(pd.read_csv(tables / "clipping.csv"), said["text"])
     else:
         found[CLIPPING] = MISSING
+    tables = reference / "tables"
+    if (tables / "reading.json").exists():
+        rates = pd.read_csv(tables / "error_rates.csv")
+        signatures = pd.read_csv(tables / "signatures.csv")
+        said = read_json(tables / "reading.json")["paragraphs"]
+        found[MECHANISMS] = mechanisms_block(signatures, said, rates)
+    else:
+        found[MECHANISMS] = MISSING
     return found
 
 
@@ -79,6 +88,34 @@ def clipping_block(table: pd.DataFrame, text: str) -> str:
         cells += [f"{row['holm_p']:.3f}", f"{row['flip_p']:.3f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
+
+
+def mechanisms_block(signatures: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame) -> str:
+    """Return verdicts on signatures, what each analysis found, and the tests' error rates."""
+    rows = signatures[signatures["state"] != "change"]
+    arms = rows[["base", "method", "reward"]].drop_duplicates()
+    bases = style.bases_in_order(arms["base"])
+    order = {base: place for place, base in enumerate(bases)}
+    named = sorted(arms.itertuples(index=False), key=lambda a: (order[a.base], a.method != "base"))
+    titles = [f"{a.base}, {'untrained' if a.method == 'base' else a.reward}" for a in named]
+    lines = [f"| signature | {' | '.join(titles)} |", f"|---|{'---|' * len(named)}"]
+    for name in dict.fromkeys(rows["signature"]):
+        of = rows[rows["signature"] == name].set_index(["base", "method", "reward"])
+        cells = [_verdict(of.loc[tuple(a)]) if tuple(a) in of.index else "" for a in named]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    for analysis, text in said.items():
+        lines += ["", *textwrap.wrap(f"**{analysis}.** {text}", 98)]
+    lines += ["", "| analysis | tests of permuted labels | share that rejects at .05 |", "|---|---|---|"]
+    summed = rates[(rates["kind"] == "false_positive") & (rates["base"] == "all")]
+    for row in summed.to_dict("records"):
+        share = f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        lines.append(f"| `{row['analysis']}` | {int(row['runs'])} | {share} |")
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(row: Any) -> str:
+    number = f"{row['effect']:+.2g} [{row['low']:+.2g}, {row['high']:+.2g}]"
+    return f"{row['verdict']}: {number}, p = {row['p']:.2g}"
 
 
 def _change(row: dict[str, Any], name: str) -> str:
