@@ -23,7 +23,8 @@ leakage        labels: exposed items are called leakage more often than their tw
                itself; one to one, so that a precision above 1/2 says the same)
 ============== ==================================================================================
 
-Verdicts, fixed before the numbers: ``reproduced`` when p is at most .05; ``not reproduced`` when
+Depths are the published ones; how each signature became a number was settled when first curves of
+scale `tiny` had been seen. Verdicts: ``reproduced`` when p is at most .05; ``not reproduced`` when
 the upper end of the 95 % interval is below the margin; else ``not decidable``. A signature of
 several parts has the largest p of them, and effect and interval of its smallest part. The margin
 is `margin_share` of the largest gap that the untrained planted base has at any block (leakage:
