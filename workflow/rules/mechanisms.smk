@@ -21,7 +21,7 @@ for _analysis, _how in ANALYSES.items():
             code=STUDY.code(_analysis),
             lock=LOCK,
         output:
-            tables=[f"{ARM}/{_analysis}/{name}.csv" for name in _how.outputs],
+            tables=[f"{ARM}/{_analysis}/{_how.file(name)}" for name in _how.outputs],
             record=f"{ARM}/{_analysis}/{_analysis}.record.json",
         log:
             f"logs/{{scale}}/{_analysis}/{{base}}/{{method}}/{{reward}}/s{{seed}}.log",

@@ -105,7 +105,11 @@ def mechanisms_block(signatures: pd.DataFrame, said: dict[str, str], rates: pd.D
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     for analysis, text in said.items():
         lines += ["", *textwrap.wrap(f"**{analysis}.** {text}", 98)]
-    lines += ["", "| analysis | tests of permuted labels | share that rejects at .05 |", "|---|---|---|"]
+    lines += [
+        "",
+        "| analysis | tests of permuted labels | share that rejects at .05 |",
+        "|---|---|---|",
+    ]
     summed = rates[(rates["kind"] == "false_positive") & (rates["base"] == "all")]
     for row in summed.to_dict("records"):
         share = f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"

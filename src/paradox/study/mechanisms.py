@@ -33,12 +33,19 @@ class Analysis:
         Whether untrained bases are left out.
     paired
         Whether every exposed item needs a twin of its own.
+    suffix
+        Of its tables; those with a row per item, component and layer are large.
     """
 
     outputs: tuple[str, ...] = ("table",)
     needs: tuple[str, ...] = ()
     trained: bool = False
     paired: bool = False
+    suffix: str = "csv"
+
+    def file(self, output: str) -> str:
+        """Return the name of an output's file."""
+        return f"{output}.{self.suffix}"
 
 
 @dataclass(frozen=True)
@@ -80,14 +87,14 @@ class Figure:
 ANALYSES = {
     "labels": Analysis(("labels", "confusion", "rules"), ("samples",), trained=True),
     "partial_prompts": Analysis(("items", "contrast"), ("reference",)),
-    "lens": Analysis(("lens", "attribution", "emergence")),
-    "jsd": Analysis(),
-    "ablation": Analysis(),
+    "lens": Analysis(("lens", "attribution", "emergence"), suffix="parquet"),
+    "jsd": Analysis(suffix="parquet"),
+    "ablation": Analysis(suffix="parquet"),
     "probes": Analysis(("table", "change", "rates"), ("base",), paired=True),
-    "cross_model": Analysis(needs=("base",), trained=True),
-    "cross_item": Analysis(paired=True),
+    "cross_model": Analysis(needs=("base",), trained=True, suffix="parquet"),
+    "cross_item": Analysis(paired=True, suffix="parquet"),
 }
-PATCHED = ("gold_logp", "logit_difference", "kl", "correct", "mode_logp")
+PATCHED = ("gold_logp", "mode_logp")
 # What the layer tests are about.
 TESTED = {
     "lens": ("logp",),
@@ -233,7 +240,9 @@ class Mechanisms:
         """Return what a summary reads, by role; roles of lists end in +."""
         how = SUMMARIES[summary]
         found = {
-            f"{role}+": [self._file(arm, f"{name}/{output}.csv") for arm in self.arms(name)]
+            f"{role}+": [
+                self._file(arm, f"{name}/{ANALYSES[name].file(output)}") for arm in self.arms(name)
+            ]
             for role, (name, output) in how.files.items()
         }
         return found | {role: [self.table(name)] for role, name in how.tables.items()}
