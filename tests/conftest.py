@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from paradox.study.load import merge
+from paradox.study.mechanisms import FIGURES
 
 # Where `make test` puts the toolkit that some tests compare with (envs/comparison.lock).
 sys.path.append(str(Path(sys.prefix) / "comparison"))
@@ -96,12 +97,20 @@ def training_data(
     return folder
 
 
-def copy_repository(folder: Path) -> Path:
-    """Copy everything the workflow reads to `folder`."""
+def copy_repository(folder: Path, mechanisms: bool = True) -> Path:
+    """Copy everything the workflow reads to `folder`.
+
+    Without `mechanisms` the grid `default` has no figures of them, so that whole runs are quick.
+    """
     for name in ("Snakefile", "workflow", "config", "profiles", "src", "envs", "paper"):
         source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy
         copy(source, folder / name)
+    if not mechanisms:
+        grid = folder / "config/grids/default.yaml"
+        content = yaml.safe_load(grid.read_text())
+        content["figures"] = [name for name in content["figures"] if name not in FIGURES]
+        grid.write_text(yaml.safe_dump(content))
     return folder
 
 
@@ -114,7 +123,7 @@ def repository(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository in which the scale smoke has run; who changes it puts it back."""
-    folder = copy_repository(tmp_path_factory.mktemp("repository"))
+    folder = copy_repository(tmp_path_factory.mktemp("repository"), mechanisms=False)
     run = snakemake(folder, *SMOKE)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     (folder / "screen.txt").write_text(run.stdout + run.stderr)

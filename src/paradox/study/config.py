@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import Field, create_model
 
 from paradox.files import write_text
-from paradox.study.fields import Dtype, Name, PlainName, Positive, Rate, Section, Share
+from paradox.study.fields import Bases, Dtype, Name, PlainName, Positive, Rate, Section, Share
 from paradox.study.mechanism_config import Mechanisms
 
 
@@ -29,7 +29,6 @@ class Exclusion(Section):
     why: str = Field(min_length=10, description="the reason, shown in the report")
 
 
-Bases = list[str] | Literal["all"]
 Names = Annotated[list[str], Field(min_length=1)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 

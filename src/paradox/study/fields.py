@@ -11,6 +11,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 PlainName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Bases = list[str] | Literal["all"]
 Dtype = Literal["float32", "bfloat16"]
 
 

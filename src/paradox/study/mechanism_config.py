@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from paradox.study.fields import Dtype, Name, Positive, Rate, Section, Share
+from paradox.study.fields import Bases, Dtype, Name, Positive, Rate, Section, Share
 
 
 class Labels(Section):
@@ -58,6 +58,7 @@ class ErrorRates(Section):
 class Mechanisms(Section):
     """Where and how memory is looked for inside the models (docs/mechanisms.md)."""
 
+    bases: Bases = Field(description="bases whose trained arms are analysed; untrained, all are")
     methods: list[str] = Field(description="methods of a grid whose arms are analysed")
     rewards: list[str] = Field(description="reward conditions of a grid whose arms are analysed")
     permutations: Positive = Field(description="relabellings behind every p-value of layers")

@@ -195,10 +195,13 @@ class Mechanisms:
             return []
         if "reference" in own.needs and self.how.partial_prompts.reference not in self.study.bases:
             return []
+        bases = self.study.bases if self.how.bases == "all" else self.how.bases
         trained = [
             arm
             for arm in self.study.arms
-            if arm.method in self.how.methods and arm.reward in self.how.rewards
+            if arm.base in bases
+            and arm.method in self.how.methods
+            and arm.reward in self.how.rewards
         ]
         return ([] if own.trained else [untrained(base) for base in self.study.bases]) + trained
 
