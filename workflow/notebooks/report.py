@@ -22,9 +22,11 @@ figures = [
     "results/tiny/figures/recall.svg",
 ]
 samples = []
+reading = []
 excluded = []
 
 # %%
+import json
 from pathlib import Path
 
 from IPython.display import HTML, display
@@ -172,6 +174,31 @@ show(
     "recall",
     "Share of samples that state the answer at once, along training. Thin lines are single seeds.",
 )
+
+# %%
+CAPTIONS = {
+    "memory": "Exposed minus twins in every analysis beside the causal truth (what recall loses "
+    "without a block), in units of its own null: from -1 to 1 lies what permuted labels give.",
+    "ablation": "What recall of exposed items loses more than that of twins when a block's MLP or "
+    "attention is replaced by its mean.",
+    "lens": "Log-probability and rank of the right answer, read from the residual after each block.",
+    "attribution": "What each attention and MLP adds to the right answer's logit, and to that of a "
+    "wrong answer of the same form.",
+    "jsd": "Divergence of the output, in bits, when a part of an MLP is replaced by its mean, "
+    "beyond a random change of the same length.",
+    "probes": "How well a linear probe tells exposed items from their twins.",
+    "patching": "What a block's states carry from one model into the other, exposed minus twins.",
+    "labels": "Items by label of each rule, exposed and twins; black marks: what the rule would "
+    "have called so had nothing changed.",
+    "partial_prompts": "Completing questions of which the model sees the beginning.",
+}
+if any(name in drawn for name in CAPTIONS):
+    display(HTML("<h2>Where memory is in the models</h2>"))
+    said = json.loads(Path(reading).read_text())["paragraphs"] if reading else {}
+    for name, caption in CAPTIONS.items():
+        show(name, caption)
+        if name in said:
+            say([said[name]])
 
 # %% [markdown]
 # ## Sample responses

@@ -23,7 +23,7 @@ from paradox.figures.words import Numbers
 from paradox.files import write_text
 from paradox.progress import Progress
 
-PARAMETERS = ["summary", "did", "base", "figures", "samples"]
+PARAMETERS = ["summary", "did", "base", "figures", "samples", "reading"]
 # The native kernel is the interpreter that runs this process.
 KERNEL = "python3"
 
@@ -39,8 +39,9 @@ def main(
         ``scale``, ``excluded`` (cells of the design that were not run, with reasons) and
         ``log_folder``, where a notebook that fails is kept as far as it came.
     inputs
-        ``notebook`` (jupytext, percent format), ``summary``, ``did``, ``base``, and the lists
-        ``figures`` (svg) and ``samples`` (parquet; may be left out).
+        ``notebook`` (jupytext, percent format), ``summary``, ``did``, ``base``, the lists
+        ``figures`` (svg) and ``samples`` (parquet; may be left out), and ``reading`` (json; may
+        be left out).
     outputs
         ``html``: one file that loads nothing from elsewhere.
 
