@@ -119,6 +119,12 @@ def _collected(analysis: str, output: str) -> Summary:
     return Summary("collected", {"tables": (analysis, output)})
 
 
+def _recovery(analysis: str) -> Summary:
+    # So many rows are ten times as large in csv.
+    outputs = {"table": f"{analysis}.parquet"}
+    return Summary("recovery", {"tables": (analysis, "table")}, measures=PATCHED, outputs=outputs)
+
+
 SUMMARIES = {
     "labels": _collected("labels", "rules"),
     "confusion": _collected("labels", "confusion"),
@@ -129,8 +135,8 @@ SUMMARIES = {
     "ablation": _by_layer("ablation", "logp_drop", "correct_drop"),
     "probes": _collected("probes", "table"),
     "probes_change": _collected("probes", "change"),
-    "cross_model": Summary("recovery", {"tables": ("cross_model", "table")}, measures=PATCHED),
-    "cross_item": Summary("recovery", {"tables": ("cross_item", "table")}, measures=PATCHED),
+    "cross_model": _recovery("cross_model"),
+    "cross_item": _recovery("cross_item"),
     "error_rates": Summary(
         "error_rates",
         ITEMS
