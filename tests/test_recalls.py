@@ -49,6 +49,15 @@ def test_no_wrong_answer_is_an_error_that_names_the_item(
         recalls(task, tokenizer, items.assign(answer="7"), 0)
 
 
+def test_what_all_answers_begin_with_is_prompt(parts: tuple[Any, Any, pd.DataFrame]) -> None:
+    task, tokenizer, items = parts
+    longer = items.assign(answer="1 2 " + items["answer"])
+    for recall, item in zip(recalls(task, tokenizer, longer, 0), items.itertuples(), strict=True):
+        assert tokenizer.convert_ids_to_tokens(recall.prompt)[-3:] == ["answer", "1", "2"]
+        assert tokenizer.convert_ids_to_tokens(recall.gold) == [item.answer]
+        assert recall.control != recall.gold[0]
+
+
 def test_columns_line_up_where_lengths_differ() -> None:
     prompts = [
         Recall("a", [5, 6, 7], [8, 9, 10], 11),

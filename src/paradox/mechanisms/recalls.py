@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 
 import pandas as pd
 import torch
@@ -86,10 +87,11 @@ def recalls(
 ) -> list[Recall]:
     """Return the recall prompt of every item.
 
-    A token belongs to the answer when its last character does. The wrong answer is drawn,
-    keyed by `seed` and the item, from the answers of all items that have the same form (digit
-    for digit, letter for letter) and another first token; where no item has one, from all
-    answers with another first token.
+    A token belongs to the answer when its last character does; tokens that all answers begin
+    with (the space before a number, in many vocabularies) say nothing about memory and count as
+    prompt. The wrong answer is drawn, keyed by `seed` and the item, from the answers of all items
+    that have the same form (digit for digit, letter for letter) and another first token; where no
+    item has one, from all answers with another first token.
 
     Raises
     ------
@@ -98,14 +100,16 @@ def recalls(
     """
     answers = {form: sorted(set(of)) for form, of in items["answer"].groupby(_forms(items))}
     everything = sorted(set(items["answer"]))
+    read = [_tokens(task, tokenizer, item.question, item.answer) for item in items.itertuples()]
+    begin = _begin([gold for _, gold in read])
     made, bad = [], []
-    for item, form in zip(items.itertuples(), _forms(items), strict=True):
-        prompt, gold = _tokens(task, tokenizer, item.question, item.answer)
+    for item, form, (prompt, gold) in zip(items.itertuples(), _forms(items), read, strict=True):
+        prompt, gold = prompt + gold[:begin], gold[begin:]
         control = None
         for pool in (answers[form], everything):
             order = keyed_rng(seed, "control answer", item.item).permutation(len(pool))
-            firsts = (_tokens(task, tokenizer, item.question, pool[i])[1][0] for i in order)
-            control = next((token for token in firsts if token != gold[0]), None)
+            others = (_tokens(task, tokenizer, item.question, pool[i])[1] for i in order)
+            control = next((one[begin] for one in others if one[begin] != gold[0]), None)
             if control is not None:
                 break
         if control is None:
@@ -115,6 +119,11 @@ def recalls(
     if bad:
         raise DataError(problems("no wrong answers to compare with", bad))
     return made
+
+
+def _begin(answers: list[list[int]]) -> int:
+    """Return how many tokens all answers begin with, at most all but one of the shortest."""
+    return min(len(commonprefix(answers)), min(map(len, answers)) - 1)
 
 
 def _forms(items: pd.DataFrame) -> pd.Series:
