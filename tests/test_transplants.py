@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,10 @@ def swaps(partners: bool, lengths: list[int], scaffolds: list[int]) -> list[Swap
         of = replace(prompt, prompt=prompts[number ^ 1].prompt) if partners else prompt
         found.append(Swap(prompt, of, "ab"[number % 2], scaffold))
     return found
+
+
+def how(sources: Sequence[str], batch_size: int) -> dict[str, Any]:
+    return {"sources": sources, "positions": POSITIONS, "batch_size": batch_size}
 
 
 def alone(access: Access, prompt: Recall, gold: list[int]) -> Trace:
@@ -113,7 +118,7 @@ def scored(logits: Tensor, swap: Swap, wanted: Tensor) -> dict[str, float]:
 
 def compare(models: tuple[Access, Access], all_of: list[Swap], sources: tuple[str, ...]) -> int:
     target, source = models
-    found = measure(target, source, all_of, sources, 3, SEED)
+    found = measure(target, source, all_of, how(sources, 3), SEED)
     checked = 0
     for number, own in enumerate(all_of):
         text = torch.tensor([own.into.prompt + own.into.gold[:-1]])
@@ -164,7 +169,7 @@ def test_between_items_every_cell_equals_a_pass_with_hooks() -> None:
 def test_direct_effects_are_of_all_positions() -> None:
     """After the last block there is only the final norm, so direct and total are one."""
     models = Access(tiny("qwen2")), Access(tiny("qwen2", seed=5))
-    found = measure(*models, swaps(False, [6, 7], [1, 2])[:1] * 2, ("states",), 2, SEED)
+    found = measure(*models, swaps(False, [6, 7], [1, 2])[:1] * 2, how(("states",), 2), SEED)
     for kind in ("mlp_out", "resid_post"):
         one, two = (found.cells[kind, "all", e, "states"] for e in ("total", "direct"))
         np.testing.assert_allclose(one[:, -1], two[:, -1], atol=1e-5)
@@ -173,7 +178,7 @@ def test_direct_effects_are_of_all_positions() -> None:
 
 def test_a_run_written_into_itself_changes_exactly_nothing() -> None:
     access = Access(tiny("qwen3"))
-    found = measure(access, access, swaps(False, [6] * 4, [2] * 4), STATES, 4, SEED)
+    found = measure(access, access, swaps(False, [6] * 4, [2] * 4), how(STATES, 4), SEED)
     for (_, _, _, source), values in found.cells.items():
         change = values - found.target[:, None]
         assert change.any() == (source == "other"), source
@@ -186,11 +191,11 @@ def test_the_residual_everywhere_is_the_source_run() -> None:
     two.model.norm.load_state_dict(one.model.norm.state_dict())
     two.lm_head.load_state_dict(one.lm_head.state_dict())
     models = Access(one), Access(two)
-    last = measure(*models, swaps(False, [6] * 4, [2] * 4), ("states",), 4, SEED)
+    last = measure(*models, swaps(False, [6] * 4, [2] * 4), how(("states",), 4), SEED)
     cell = last.cells["resid_post", "all", "total", "states"][:, -1]
     np.testing.assert_allclose(cell, last.source, atol=1e-5)
     assert np.abs(last.source[0] - last.target[0]).min() > 1e-3
-    within = measure(models[0], models[0], swaps(True, [6] * 4, [2] * 4), ("states",), 4, SEED)
+    within = measure(models[0], models[0], swaps(True, [6] * 4, [2] * 4), how(("states",), 4), SEED)
     cell = within.cells["resid_post", "all", "total", "states"]
     np.testing.assert_allclose(cell, within.source[:, None].repeat(BLOCKS, 1), atol=1e-5)
 
@@ -198,7 +203,7 @@ def test_the_residual_everywhere_is_the_source_run() -> None:
 def test_batches_do_not_matter() -> None:
     models = Access(tiny("qwen2")), Access(tiny("qwen2", seed=5))
     every = swaps(False, [6, 8, 5, 6], [2, 1, 1, 2])
-    one, two = (measure(*models, every, STATES, size, SEED) for size in (1, 4))
+    one, two = (measure(*models, every, how(STATES, size), SEED) for size in (1, 4))
     assert one.cells.keys() == two.cells.keys()
     for cell, values in one.cells.items():
         np.testing.assert_allclose(values, two.cells[cell], atol=2e-5, rtol=1e-4, err_msg=str(cell))
@@ -210,7 +215,7 @@ def test_positions_that_are_the_same_are_measured_once() -> None:
         replace(s, scaffold=1, into=replace(s.into, gold=[5]), of=replace(s.of, gold=[5]))
         for s in swaps(True, [6] * 4, [1] * 4)
     ]
-    found = measure(access, access, short, ("states",), 4, SEED)
+    found = measure(access, access, short, how(("states",), 4), SEED)
     assert {place for _, place, _, _ in found.cells} == {"prompt", "final", "all"}
 
 
@@ -252,12 +257,14 @@ def ready(task_spec: dict[str, Any], tiny_checkpoint: Path, tmp_path: Path) -> A
 def test_the_steps_write_every_item_and_component(step: Any, ready: Any) -> None:
     spec, inputs, outputs = ready
     name = step.__name__.rpartition(".")[2]
-    step.main({**spec, name: {"batch_size": 3, "dtype": "float32"}}, inputs, outputs, Progress("t"))
+    given = how([*STATES, "weights", "weights_noise"], 3) | {"dtype": "float32"}
+    step.main({**spec, name: given}, inputs, outputs, Progress("t"))
     table = pd.read_parquet(outputs["table"])
     parts = table["component"].str.split(":", expand=True)
     assert set(parts[0]) == set(PATCHED) and set(parts[2]) == {"denoise", "noise"}
-    assert set(parts[4]) == set(step.SOURCES)
-    assert len(table) == 2 * 3 * (3 + 1) * len(step.SOURCES) * 2 * 8
+    written = 3 if step is cross_item else 6
+    assert parts[4].nunique() == written
+    assert len(table) == 2 * 3 * (3 + 1) * written * 2 * 8
     assert not table.duplicated(["item", "component", "layer"]).any()
     assert table["item"].nunique() == 8 and (table["exposure"].isin([0, 16])).all()
     own = table[parts[4] == "states"]
@@ -272,7 +279,7 @@ def test_items_without_twins_cannot_be_swapped(ready: Any) -> None:
     items = pd.read_csv(inputs["items"])
     items.loc[items["group"] == "twin", "pair"] = None
     items.to_csv(inputs["items"], index=False)
-    spec["cross_item"] = {"batch_size": 3, "dtype": "float32"}
+    spec["cross_item"] = how(["states"], 3) | {"dtype": "float32"}
     with pytest.raises(DataError, match="needs a twin for every exposed item"):
         cross_item.main(spec, inputs, outputs, Progress("t"))
 

@@ -181,7 +181,7 @@ CAPTIONS = {
     "without a block), in units of its own null: from -1 to 1 lies what permuted labels give.",
     "ablation": "What recall of exposed items loses more than that of twins when a block's MLP or "
     "attention is replaced by its mean.",
-    "lens": "Log-probability and rank of the right answer, read from the residual after each block.",
+    "lens": "Log-probability and rank of the right answer, read off the residual by block.",
     "attribution": "What each attention and MLP adds to the right answer's logit, and to that of a "
     "wrong answer of the same form.",
     "jsd": "Divergence of the output, in bits, when a part of an MLP is replaced by its mean, "

@@ -58,7 +58,8 @@ def main(
     ----------
     spec
         ``arm``, ``task``, ``seed`` (of donors and random directions), ``exposed_from`` (pairs
-        with fewer exposures are left out) and ``cross_item`` (batch size and dtype).
+        with fewer exposures are left out) and ``cross_item`` (sources, positions, batch size
+        and dtype; one model has no other weights, and its shift is `states`).
     inputs
         ``manifest`` and ``items``.
     outputs
@@ -80,13 +81,14 @@ def main(
     )
     chosen = items[items["item"].isin(list(partner))]
     progress.say(f"patching {len(chosen)} items on {device_name(pick_device())}")
+    sources = [source for source in how["sources"] if source in SOURCES]
     tables = []
     for direction in (DENOISE, NOISE):
         swaps = [
             swap(*known[name], *known[partner[name]], group, direction)
             for name, group in zip(chosen["item"], chosen["group"], strict=True)
         ]
-        found = measure(access, access, swaps, SOURCES, how["batch_size"], seed, progress)
+        found = measure(access, access, swaps, how | {"sources": sources}, seed, progress)
         tables.append(rows(chosen, found, direction))
     table = pd.concat(tables, ignore_index=True)
     for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):

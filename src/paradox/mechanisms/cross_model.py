@@ -31,9 +31,6 @@ from paradox.mechanisms.recalls import recalls
 from paradox.mechanisms.transplants import (
     DENOISE,
     NOISE,
-    NULLS,
-    STATES,
-    WEIGHTS,
     Swap,
     measure,
     rows,
@@ -44,8 +41,6 @@ from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
 from paradox.tasks import load_task
 from paradox.tasks.api import ITEM_COLUMNS
-
-SOURCES = (STATES, WEIGHTS, *NULLS[STATES], *NULLS[WEIGHTS])
 
 
 def main(
@@ -58,7 +53,7 @@ def main(
     spec
         ``arm``, ``task``, ``seed`` (of wrong answers, donors and random directions),
         ``exposed_from`` (items with fewer exposures, and their twins, are left out) and
-        ``cross_model`` (batch size and dtype).
+        ``cross_model`` (sources, positions, batch size and dtype).
     inputs
         ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
     outputs
@@ -84,7 +79,7 @@ def main(
     progress.say(f"patching {len(swaps)} items on {device_name(pick_device())}")
     tables = []
     for direction, target, source in ((DENOISE, base, after), (NOISE, after, base)):
-        found = measure(target, source, swaps, SOURCES, how["batch_size"], seed, progress)
+        found = measure(target, source, swaps, how, seed, progress)
         tables.append(rows(items[counted], found, direction))
     table = pd.concat(tables, ignore_index=True)
     for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):

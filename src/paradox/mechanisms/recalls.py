@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 import pandas as pd
 import torch
@@ -123,7 +122,8 @@ def recalls(
 
 def _begin(answers: list[list[int]]) -> int:
     """Return how many tokens all answers begin with, at most all but one of the shortest."""
-    return min(len(commonprefix(answers)), min(map(len, answers)) - 1)
+    columns = list(zip(*answers, strict=False))[: min(map(len, answers)) - 1]
+    return next((n for n, tokens in enumerate(columns) if len(set(tokens)) > 1), len(columns))
 
 
 def _forms(items: pd.DataFrame) -> pd.Series:

@@ -153,8 +153,7 @@ def measure(
     target: Access,
     source: Access,
     swaps: Sequence[Swap],
-    sources: Sequence[str],
-    batch_size: int,
+    how: Mapping[str, Any],
     seed: int,
     progress: Progress | None = None,
 ) -> Measured:
@@ -162,13 +161,15 @@ def measure(
 
     Parameters
     ----------
-    sources
-        What to write (see the module's table).
+    how
+        ``sources`` and ``positions``: what to write where (see the module's table);
+        ``batch_size``.
     seed
         Keys donors and random directions.
     """
     alone = all(swap.scaffold == 1 == len(swap.into.gold) for swap in swaps)
-    positions = (PROMPT, FINAL, ALL) if alone else (PROMPT, FINAL, ANSWER, ALL)
+    positions = [p for p in how["positions"] if not (p == ANSWER and alone)]
+    sources, batch_size = how["sources"], how["batch_size"]
     blocks, items = len(target.blocks), len(swaps)
     cells: dict[Cell, Array] = {}
     unpatched = np.zeros((2, len(MEASURES), items), dtype=np.float32)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from paradox.study.fields import Bases, Dtype, Name, Positive, Rate, Section, Share
 
@@ -27,6 +27,25 @@ class PartialPrompts(Section):
     temperature: Rate
     min_remainder: Positive = Field(description="tokens that must be left to complete")
     reference: Name | None = Field(description="clean base to compare with; null: no such test")
+
+
+class Patching(Section):
+    """States written from one run into another; each source and position costs as much."""
+
+    sources: list[
+        Literal["states", "states_noise", "other", "shift", "weights", "weights_noise"]
+    ] = Field(description="what is written; states and states_noise, their null, always")
+    positions: list[Literal["prompt", "final", "answer", "all"]] = Field(
+        description="where it is written; all, always"
+    )
+
+    @field_validator("sources", "positions")
+    @classmethod
+    def _complete(cls, given: list[str], info: ValidationInfo) -> list[str]:
+        needed = {"states", "states_noise"} if info.field_name == "sources" else {"all"}
+        if missing := sorted(needed - set(given)):
+            raise ValueError(f"lacks {', '.join(missing)}")
+        return given
 
 
 class Jsd(Section):
@@ -66,6 +85,7 @@ class Mechanisms(Section):
     dtype: Dtype
     labels: Labels
     partial_prompts: PartialPrompts
+    patching: Patching
     jsd: Jsd
     probes: Probes
     error_rates: ErrorRates
