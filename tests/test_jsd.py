@@ -80,6 +80,14 @@ def test_batched_equals_one_by_one(access: Access) -> None:
         np.testing.assert_allclose(values, alone[part], atol=1e-5, rtol=1e-4, err_msg=part)
 
 
+def test_half_precision_gives_about_the_same() -> None:
+    model = tiny("qwen2")
+    exact = measure(Access(model), made(LENGTHS), 6, 2, 0)
+    rough = measure(Access(model.bfloat16()), made(LENGTHS), 6, 2, 0)
+    for part, values in exact.items():
+        np.testing.assert_allclose(of(rough, part, "jsd"), of(values, part, "jsd"), atol=0.02)
+
+
 def test_every_part_matters_in_a_random_model(access: Access) -> None:
     values = measure(access, made(LENGTHS), 6, 2, 0)
     for part in values:

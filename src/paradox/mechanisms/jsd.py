@@ -119,7 +119,8 @@ def measure(
         usual = access.logits(clean.after[:, batch.at :])
         names = [prompts[row].item for row in batch.rows]
         for block in range(len(access.blocks)):
-            noise = directions(batch, names, clean.after.shape[-1], draws, seed, block)
+            drawn = directions(batch, names, clean.after.shape[-1], draws, seed, block)
+            noise = drawn.to(clean.after)
             for part, own, changed in changes(access, clean, means, block):
                 for where in WHERE:
                     new = put(batch, where, changed, own)
