@@ -84,8 +84,9 @@ def test_half_precision_gives_about_the_same() -> None:
     model = tiny("qwen2")
     exact = measure(Access(model), made(LENGTHS), 6, 2, 0)
     rough = measure(Access(model.bfloat16()), made(LENGTHS), 6, 2, 0)
-    for part, values in exact.items():
-        np.testing.assert_allclose(of(rough, part, "jsd"), of(values, part, "jsd"), atol=0.02)
+    for part in exact:
+        one, two = of(exact, part, "jsd"), of(rough, part, "jsd")
+        np.testing.assert_allclose(one, two, atol=0.1 * one.max(), err_msg=part)
 
 
 def test_every_part_matters_in_a_random_model(access: Access) -> None:
