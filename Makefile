@@ -24,10 +24,11 @@ help: ## show this text
 
 env: $(STAMP) ## make .venv from LOCK
 
-$(STAMP): $(LOCK) pyproject.toml
+$(STAMP): $(LOCK) envs/flow.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit(f"Python 3.11 or later is needed, and $(PYTHON) is {v[0]}.{v[1]}: say PYTHON=python3.11.")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install -qq --requirement $(LOCK)
+	$(BIN)/pip install -qq --no-deps --requirement envs/flow.lock
 	$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	touch $@
 

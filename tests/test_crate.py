@@ -67,8 +67,8 @@ def run_step(step: str, record: str, inputs: Any, outputs: Any, spec: Any, minut
     code, lock = [Path("src/paradox/a.py"), Path(f"src/paradox/{step}.py")], Path("envs/cpu.lock")
     write_text(code[1], f"# {step}\n")
     producers = sorted(Path("results").rglob("*.record.json"))
-    made = draft(step, spec, 1, Path(record), check_inputs(inputs, producers), code, lock)
-    write_record(made, outputs, lock, f"2026-03-01T23:{minute:02}:00+00:00", 90.5)
+    made = draft(step, spec, 1, Path(record), check_inputs(inputs, producers), code, [lock])
+    write_record(made, outputs, [lock], f"2026-03-01T23:{minute:02}:00+00:00", 90.5)
     host = host_file(Path(record))
     write_json(host, read_json(host) | {"commit": "c0ffee", "uncommitted": []})
 

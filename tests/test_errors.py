@@ -125,7 +125,7 @@ def job(folder: Path, step: str, inputs: dict, outputs: dict, **more: Any) -> Jo
     """Return a job in `folder`; whatever it is about is given in `more`."""
     lock = folder / "cpu.lock"
     lock.write_text("")
-    given = {"spec": {}, "producers": [], "code": [], "lock": lock} | more
+    given = {"spec": {}, "producers": [], "code": [], "locks": [lock]} | more
     record, log = folder / f"{step}.record.json", folder / "log.txt"
     return Job(
         step=step, label=step, inputs=inputs, outputs=outputs, record=record, log=log, **given

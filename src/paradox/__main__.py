@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         "--producers", type=Path, nargs="*", default=[], help="records of what made the inputs"
     )
     run.add_argument("--code", type=Path, nargs="*", default=[], help="source files it depends on")
-    run.add_argument("--lock", type=Path, required=True, help="the environment's lock file")
+    run.add_argument(
+        "--lock", type=Path, nargs="+", required=True, help="lock files of the environment"
+    )
     run.add_argument("--threads", type=int, default=1)
     run.add_argument("--disk-mb", type=float, default=0.0)
     run.add_argument("--log", type=Path, required=True)
@@ -228,7 +230,7 @@ def _run(chosen: argparse.Namespace) -> int:
         log=chosen.log,
         producers=chosen.producers,
         code=chosen.code,
-        lock=chosen.lock,
+        locks=chosen.lock,
         threads=chosen.threads,
         disk_mb=chosen.disk_mb,
     )

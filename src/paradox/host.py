@@ -36,13 +36,14 @@ def device_class(step: str) -> str:
     return f"cpu {name} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def host_facts(lock: Path) -> dict[str, Any]:
-    """Return what is known of this machine and process, and what is not as `lock` says.
+def host_facts(locks: list[Path]) -> dict[str, Any]:
+    """Return what is known of this machine and process, and what is not as `locks` say.
 
     ``uncommitted`` lists files that differ from ``commit``; both are None outside a git
     repository. ``packages_not_as_locked`` maps a package to the version found (None: absent).
     """
-    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", lock.read_text(), re.MULTILINE))
+    text = "\n".join(lock.read_text() for lock in locks)
+    locked = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;+]+)", text, re.MULTILINE))
     other = {}
     for name, version in sorted(locked.items()):
         try:

@@ -54,8 +54,8 @@ class Job:
         Records of the jobs that made the inputs.
     code
         Source files that the result depends on.
-    lock
-        The environment's lock file.
+    locks
+        The lock files of the environment.
     threads
         Number of CPU threads, part of the result's identity on most machines.
     disk_mb
@@ -71,7 +71,7 @@ class Job:
     log: Path
     producers: list[Path]
     code: list[Path]
-    lock: Path
+    locks: list[Path]
     threads: int = 1
     disk_mb: float = 0.0
 
@@ -100,12 +100,12 @@ def _run(job: Job, progress: Progress) -> None:
     _check(job)
     inputs = check_inputs(job.inputs, job.producers)
     _environment(job.step, job.spec, job.threads)
-    record = draft(job.step, job.spec, job.threads, job.record, inputs, job.code, job.lock)
+    record = draft(job.step, job.spec, job.threads, job.record, inputs, job.code, job.locks)
     os.environ[VARIABLE] = record["derivation"]
     module = importlib.import_module(STEPS[job.step])
     try:
         module.main(job.spec, job.inputs, job.outputs, progress)
-        write_record(record, job.outputs, job.lock, started, time.monotonic() - clock)
+        write_record(record, job.outputs, job.locks, started, time.monotonic() - clock)
     except Exception as error:
         raise_if_disk_full(error, next(iter(job.outputs.values())))
         raise
@@ -118,7 +118,7 @@ def _check(job: Job) -> None:
         *(p for v in job.inputs.values() for p in (v if isinstance(v, list) else [v])),
         *job.producers,
         *job.code,
-        job.lock,
+        *job.locks,
     ]
     missing = [f"{path}: no such file" for path in given if not path.exists()]
     if missing:

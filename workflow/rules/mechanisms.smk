@@ -19,7 +19,7 @@ for _analysis, _how in ANALYSES.items():
             read=lambda w, name=_analysis: list(MECHANISMS.inputs(name, w).values()),
             records=lambda w, name=_analysis: MECHANISMS.producers(name, w),
             code=STUDY.code(_analysis),
-            lock=LOCK,
+            lock=[LOCK, *_how.locks],
         output:
             tables=[f"{ARM}/{_analysis}/{_how.file(name)}" for name in _how.outputs],
             record=f"{ARM}/{_analysis}/{_analysis}.record.json",

@@ -127,7 +127,7 @@ def draft(
     path: Path,
     inputs: dict[str, list[dict[str, Any]]],
     code: list[Path],
-    lock: Path,
+    locks: list[Path],
 ) -> Record:
     """Return a step's record before it has run: everything but the outputs."""
     device = device_class(step)
@@ -142,7 +142,7 @@ def draft(
         "determinism": determinism(step, device),
         "inputs": inputs,
         "code": {relative(file): sha256(file) for file in sorted(code)},
-        "environment": {relative(lock): sha256(lock)},
+        "environment": {relative(lock): sha256(lock) for lock in sorted(locks)},
     }
     return record | {"derivation": derivation_of(record)}
 
@@ -159,7 +159,9 @@ def flat(value: Any, key: str = "") -> dict[str, Any]:
     return dict(sorted(pair for part in parts for pair in part.items()))
 
 
-def write_record(record: Record, outputs: Paths, lock: Path, started: str, seconds: float) -> None:
+def write_record(
+    record: Record, outputs: Paths, locks: list[Path], started: str, seconds: float
+) -> None:
     """Hash the outputs and write the record, after the facts about this machine and run."""
     path = Path(record["path"])
     record["outputs"] = {
@@ -172,7 +174,7 @@ def write_record(record: Record, outputs: Paths, lock: Path, started: str, secon
     known = [*record["code"], *(entry["path"] for entry in files_of(record["inputs"]))]
     facts = {"derivation": record["derivation"], "started": started, "seconds": round(seconds, 1)}
     write_json(
-        host_file(path), facts | host_facts(lock) | {"modules_not_recorded": _unlisted(known)}
+        host_file(path), facts | host_facts(locks) | {"modules_not_recorded": _unlisted(known)}
     )
     write_json(path, record)
 

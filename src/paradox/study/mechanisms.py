@@ -37,6 +37,8 @@ class Analysis:
         Of its tables; those with a row per item, component and layer are large.
     section
         Of the configuration, with its parameters; where none is named, the one of its own name.
+    locks
+        Of packages that only this analysis needs.
     """
 
     outputs: tuple[str, ...] = ("table",)
@@ -45,6 +47,7 @@ class Analysis:
     paired: bool = False
     suffix: str = "csv"
     section: str = ""
+    locks: tuple[str, ...] = ()
 
     def file(self, output: str) -> str:
         """Return the name of an output's file."""
