@@ -62,9 +62,9 @@ lock: $(STAMP) ## resolve pyproject.toml into envs/*.lock (see envs/README.md)
 	$(BIN)/pip install -qq uv==$(UV_VERSION)
 	$(call resolve,gpu,)
 	$(call resolve,cpu,--find-links "$(WHEELS)")
-	{ printf '%s\n' "# Generated from cpu.lock by \`make lock\`, for Snakemake's deployment method conda." \
+	{ printf '%s\n' "# Generated from cpu.lock and flow.lock by \`make lock\`, for Snakemake's deployment method conda." \
 		"channels:" "  - conda-forge" "dependencies:" "  - python=3.11" "  - pip" "  - pip:"; \
-		sed -n -E 's/^([a-z0-9._-]+==\S+).*/      - \1/p' envs/cpu.lock; } > envs/conda.yaml
+		sed -n -E 's/^([a-z0-9._-]+==\S+).*/      - \1/p' envs/cpu.lock envs/flow.lock; } > envs/conda.yaml
 
 # Versions already in a lock stay, except torch's: a lock without +cpu would choose the CUDA wheel.
 # That +cpu is then dropped, so that any index may serve the wheel. Versions are exact, hashes are
