@@ -35,8 +35,6 @@ class Analysis:
         Whether every exposed item needs a twin of its own.
     suffix
         Of its tables; those with a row per item, component and layer are large.
-    section
-        Of the configuration, with its parameters; where none is named, the one of its own name.
     """
 
     outputs: tuple[str, ...] = ("table",)
@@ -44,7 +42,6 @@ class Analysis:
     trained: bool = False
     paired: bool = False
     suffix: str = "csv"
-    section: str = ""
 
     def file(self, output: str) -> str:
         """Return the name of an output's file."""
@@ -94,8 +91,8 @@ ANALYSES = {
     "jsd": Analysis(suffix="parquet"),
     "ablation": Analysis(suffix="parquet"),
     "probes": Analysis(("table", "change", "rates"), ("base",), paired=True),
-    "cross_model": Analysis(needs=("base",), trained=True, suffix="parquet", section="patching"),
-    "cross_item": Analysis(paired=True, suffix="parquet", section="patching"),
+    "cross_model": Analysis(needs=("base",), trained=True, suffix="parquet"),
+    "cross_item": Analysis(paired=True, suffix="parquet"),
 }
 PATCHED = ("gold_logp", "mode_logp")
 # What the layer tests are about.
@@ -307,7 +304,7 @@ class Mechanisms:
     def spec(self, analysis: str, wildcards: Any) -> str:
         """Return an analysis' parameters for one arm as canonical JSON."""
         how = self.how.model_dump(mode="json")
-        own = dict(how.get(ANALYSES[analysis].section or analysis, {}))
+        own = dict(how.get(analysis, {}))
         if "samples" not in ANALYSES[analysis].needs:
             own |= {key: how[key] for key in ("batch_size", "dtype")}
         if analysis == "probes":
