@@ -14,6 +14,7 @@ from conftest import ROOT
 from paradox.errors import ConfigError
 from paradox.figures.draw import FIGURES
 from paradox.study.load import merge
+from paradox.study.mechanisms import FIGURES as MECHANISM_FIGURES
 from paradox.study.plan import Study
 
 GRIDS = sorted(path.stem for path in (ROOT / "config/grids").glob("*.yaml"))
@@ -28,7 +29,7 @@ def test_every_grid_plans_at_every_organism_scale(name: str, smoke_config: dict[
     for scale in ("smoke", "tiny"):
         study = grid(smoke_config, name, scale=scale)
         assert len(study.arms) == len(set(study.arms)) > 0
-        assert set(study.figures) <= {*FIGURES, "clipping"}
+        assert set(study.figures) <= {*FIGURES, *MECHANISM_FIGURES, "clipping"}
 
 
 def test_full_holds_every_arm_of_the_others_once(smoke_config: dict[str, Any]) -> None:

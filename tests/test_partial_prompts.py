@@ -203,7 +203,7 @@ def test_continuations_are_the_models_own(
     cuts = cut_all(task, tokenizer, items.head(6), RATIOS, 1)
     spec = {
         "arm": {"seed": 0},
-        "partial_prompts": {"samples": 2, "temperature": 1.0, "batch_size": 4},
+        "partial_prompts": {"samples": 2, "temperature": 5.0, "batch_size": 4},
     }
     greedy, sampled = partial_prompts.continuations(
         model, tokenizer, cuts, items, (spec, 0), Progress("test")

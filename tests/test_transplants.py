@@ -50,7 +50,8 @@ def swaps(partners: bool, lengths: list[int], scaffolds: list[int]) -> list[Swap
 
 
 def how(sources: Sequence[str], batch_size: int) -> dict[str, Any]:
-    return {"sources": sources, "positions": POSITIONS, "batch_size": batch_size}
+    given = {"kinds": PATCHED, "positions": POSITIONS, "sources": sources}
+    return given | {"batch_size": batch_size}
 
 
 def alone(access: Access, prompt: Recall, gold: list[int]) -> Trace:
@@ -243,6 +244,16 @@ def test_a_pair_swaps_roles() -> None:
     assert same.into.control == 9
 
 
+def test_kinds_can_be_left_out() -> None:
+    models = Access(tiny("qwen2")), Access(tiny("qwen2", seed=5))
+    every = swaps(False, [6] * 4, [2] * 4)
+    whole = measure(*models, every, how(("states",), 4), SEED)
+    some = measure(*models, every, how(("states",), 4) | {"kinds": ["mlp_out"]}, SEED)
+    assert {kind for kind, *_ in some.cells} == {"mlp_out"}
+    for cell, values in some.cells.items():
+        np.testing.assert_array_equal(values, whole.cells[cell])
+
+
 @pytest.fixture()
 def ready(task_spec: dict[str, Any], tiny_checkpoint: Path, tmp_path: Path) -> Any:
     load_task(task_spec).items(0).to_csv(tmp_path / "items.csv", index=False)
@@ -257,14 +268,15 @@ def ready(task_spec: dict[str, Any], tiny_checkpoint: Path, tmp_path: Path) -> A
 def test_the_steps_write_every_item_and_component(step: Any, ready: Any) -> None:
     spec, inputs, outputs = ready
     name = step.__name__.rpartition(".")[2]
-    given = how([*STATES, "weights", "weights_noise"], 3) | {"dtype": "float32"}
+    both = ["states", "states_noise", "other"]
+    sources = both if step is cross_item else [*both, "shift", "weights", "weights_noise"]
+    given = how(sources, 3) | {"dtype": "float32"}
     step.main({**spec, name: given}, inputs, outputs, Progress("t"))
     table = pd.read_parquet(outputs["table"])
     parts = table["component"].str.split(":", expand=True)
     assert set(parts[0]) == set(PATCHED) and set(parts[2]) == {"denoise", "noise"}
-    written = 3 if step is cross_item else 6
-    assert parts[4].nunique() == written
-    assert len(table) == 2 * 3 * (3 + 1) * written * 2 * 8
+    assert set(parts[4]) == set(sources)
+    assert len(table) == 2 * 3 * (3 + 1) * len(sources) * 2 * 8
     assert not table.duplicated(["item", "component", "layer"]).any()
     assert table["item"].nunique() == 8 and (table["exposure"].isin([0, 16])).all()
     own = table[parts[4] == "states"]

@@ -118,6 +118,8 @@ def mechanisms_block(signatures: pd.DataFrame, said: dict[str, str], rates: pd.D
 
 
 def _verdict(row: Any) -> str:
+    if pd.isna(row["effect"]):
+        return f"{row['verdict']}: nothing to measure"
     number = f"{row['effect']:+.2g} [{row['low']:+.2g}, {row['high']:+.2g}]"
     return f"{row['verdict']}: {number}, p = {row['p']:.2g}"
 

@@ -32,9 +32,6 @@ from paradox.mechanisms.recalls import Recall, recalls
 from paradox.mechanisms.transplants import (
     DENOISE,
     NOISE,
-    OTHER,
-    STATES,
-    STATES_NOISE,
     Swap,
     measure,
     rows,
@@ -46,8 +43,6 @@ from paradox.provenance.manifest import read_manifest
 from paradox.tasks import load_task
 from paradox.tasks.api import ITEM_COLUMNS
 
-SOURCES = (STATES, STATES_NOISE, OTHER)
-
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
@@ -58,8 +53,8 @@ def main(
     ----------
     spec
         ``arm``, ``task``, ``seed`` (of donors and random directions), ``exposed_from`` (pairs
-        with fewer exposures are left out) and ``cross_item`` (sources, positions, batch size
-        and dtype; one model has no other weights, and its shift is `states`).
+        with fewer exposures are left out) and ``cross_item`` (kinds, positions, sources, batch
+        size and dtype; one model has no other weights, and its shift is ``states``).
     inputs
         ``manifest`` and ``items``.
     outputs
@@ -81,14 +76,13 @@ def main(
     )
     chosen = items[items["item"].isin(list(partner))]
     progress.say(f"patching {len(chosen)} items on {device_name(pick_device())}")
-    sources = [source for source in how["sources"] if source in SOURCES]
     tables = []
     for direction in (DENOISE, NOISE):
         swaps = [
             swap(*known[name], *known[partner[name]], group, direction)
             for name, group in zip(chosen["item"], chosen["group"], strict=True)
         ]
-        found = measure(access, access, swaps, how | {"sources": sources}, seed, progress)
+        found = measure(access, access, swaps, how, seed, progress)
         tables.append(rows(chosen, found, direction))
     table = pd.concat(tables, ignore_index=True)
     for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):

@@ -53,7 +53,7 @@ def main(
     spec
         ``arm``, ``task``, ``seed`` (of wrong answers, donors and random directions),
         ``exposed_from`` (items with fewer exposures, and their twins, are left out) and
-        ``cross_model`` (sources, positions, batch size and dtype).
+        ``cross_model`` (kinds, positions, sources, batch size and dtype).
     inputs
         ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
     outputs

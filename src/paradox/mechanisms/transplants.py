@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -162,7 +163,7 @@ def measure(
     Parameters
     ----------
     how
-        ``sources`` and ``positions``: what to write where (see the module's table);
+        ``kinds``, ``positions`` and ``sources``: what to write where (see the module's table);
         ``batch_size``.
     seed
         Keys donors and random directions.
@@ -181,13 +182,14 @@ def measure(
         for number, run in enumerate((runs.target, runs.source)):
             unpatched[number, :, rows] = runs.reduced(runs.unpatched(run)).T
         for name, values in runs.values(sources, seed):
-            for effect, places, found in runs.effects(values, positions):
-                for kind, place in np.ndindex(len(PATCHED), len(places)):
-                    cell = (PATCHED[kind], places[place], effect, name)
+            chosen = runs.only(values, how["kinds"])
+            for effect, places, found in runs.effects(chosen, positions):
+                for kind, place in product(how["kinds"], range(len(places))):
+                    cell = (kind, places[place], effect, name)
                     if cell not in cells:
                         shape = len(MEASURES), blocks, items
                         cells[cell] = np.full(shape, np.nan, dtype=np.float32)
-                    cells[cell][:, :, rows] = found[:, kind, :, place]
+                    cells[cell][:, :, rows] = found[:, PATCHED.index(kind), :, place]
         if progress:
             progress("items", start + len(rows), items)
     apart = [n for n, swap in enumerate(swaps) if not swap.aligned]
@@ -260,6 +262,11 @@ class _Runs:
         if SHIFT in sources:
             change = _each(lambda o, s, t: o + (s - t), own, others, states(self._other_target))
             yield SHIFT, _kept(change, own, self._other_source.real & self._other_target.real)
+
+    def only(self, values: Values, kinds: Sequence[str]) -> Values:
+        """Return the values of some kinds; what is written of others is what is there already."""
+        own = states(self.target)
+        return Values(*((values if kind in kinds else own).of(kind) for kind in PATCHED))
 
     def effects(
         self, values: Values, positions: Sequence[str]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, model_validator
 
 from paradox.study.fields import Bases, Dtype, Name, Positive, Rate, Section, Share
 
@@ -29,23 +29,51 @@ class PartialPrompts(Section):
     reference: Name | None = Field(description="clean base to compare with; null: no such test")
 
 
+Kind = Literal["attn_out", "mlp_out", "resid_post"]
+Position = Literal["prompt", "final", "answer", "all"]
+
+
 class Patching(Section):
-    """States written from one run into another; each source and position costs as much."""
+    """States written from one run into another; each kind, position and source costs as much."""
+
+    kinds: list[Kind] = Field(description="what nodes; attn_out and mlp_out, always")
+    positions: list[Position] = Field(description="where; all, always")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        lacks = []
+        for key, needed in self.needed().items():
+            if missing := [name for name in needed if name not in getattr(self, key)]:
+                lacks.append(f"{key} lacks {', '.join(missing)}")
+        if lacks:
+            raise ValueError("; ".join(lacks))
+        return self
+
+    @classmethod
+    def needed(cls) -> dict[str, list[str]]:
+        """Return what the tables and figures cannot do without, by key."""
+        return {"kinds": ["attn_out", "mlp_out"], "positions": ["all"], "sources": ["states"]}
+
+
+class CrossModel(Patching):
+    """Patching between an arm and its untrained base."""
 
     sources: list[
         Literal["states", "states_noise", "other", "shift", "weights", "weights_noise"]
-    ] = Field(description="what is written; states and states_noise, their null, always")
-    positions: list[Literal["prompt", "final", "answer", "all"]] = Field(
-        description="where it is written; all, always"
-    )
+    ] = Field(description="what is written; states and states_noise, always")
 
-    @field_validator("sources", "positions")
     @classmethod
-    def _complete(cls, given: list[str], info: ValidationInfo) -> list[str]:
-        needed = {"states", "states_noise"} if info.field_name == "sources" else {"all"}
-        if missing := sorted(needed - set(given)):
-            raise ValueError(f"lacks {', '.join(missing)}")
-        return given
+    def needed(cls) -> dict[str, list[str]]:
+        """See `Patching.needed`."""
+        return super().needed() | {"sources": ["states", "states_noise"]}
+
+
+class CrossItem(Patching):
+    """Patching between exposed items and twins."""
+
+    sources: list[Literal["states", "states_noise", "other"]] = Field(
+        description="what is written; states, always"
+    )
 
 
 class Jsd(Section):
@@ -85,7 +113,8 @@ class Mechanisms(Section):
     dtype: Dtype
     labels: Labels
     partial_prompts: PartialPrompts
-    patching: Patching
+    cross_model: CrossModel
+    cross_item: CrossItem
     jsd: Jsd
     probes: Probes
     error_rates: ErrorRates

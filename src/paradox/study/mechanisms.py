@@ -35,8 +35,6 @@ class Analysis:
         Whether every exposed item needs a twin of its own.
     suffix
         Of its tables; those with a row per item, component and layer are large.
-    section
-        Of the configuration, with its parameters; where none is named, the one of its own name.
     locks
         Of packages that only this analysis needs.
     """
@@ -46,7 +44,6 @@ class Analysis:
     trained: bool = False
     paired: bool = False
     suffix: str = "csv"
-    section: str = ""
     locks: tuple[str, ...] = ()
 
     def file(self, output: str) -> str:
@@ -97,8 +94,8 @@ ANALYSES = {
     "jsd": Analysis(suffix="parquet"),
     "ablation": Analysis(suffix="parquet"),
     "probes": Analysis(("table", "change", "rates"), ("base",), paired=True),
-    "cross_model": Analysis(needs=("base",), trained=True, suffix="parquet", section="patching"),
-    "cross_item": Analysis(paired=True, suffix="parquet", section="patching"),
+    "cross_model": Analysis(needs=("base",), trained=True, suffix="parquet"),
+    "cross_item": Analysis(paired=True, suffix="parquet"),
 }
 PATCHED = ("gold_logp", "mode_logp")
 # What the layer tests are about.
@@ -310,7 +307,7 @@ class Mechanisms:
     def spec(self, analysis: str, wildcards: Any) -> str:
         """Return an analysis' parameters for one arm as canonical JSON."""
         how = self.how.model_dump(mode="json")
-        own = dict(how.get(ANALYSES[analysis].section or analysis, {}))
+        own = dict(how.get(analysis, {}))
         if "samples" not in ANALYSES[analysis].needs:
             own |= {key: how[key] for key in ("batch_size", "dtype")}
         if analysis == "probes":
