@@ -48,6 +48,18 @@ class Unit(NamedTuple):
 REST = Unit("rest", -1)
 
 
+class Mix(NamedTuple):
+    """Weights of a unit: ``base + dose * change + push * (the change, its entries shuffled)``.
+
+    A shuffled change has the size of the trained one, and none of its structure. `shuffled`
+    names the order.
+    """
+
+    dose: float
+    push: float = 0.0
+    shuffled: Keys = ()
+
+
 class Change:
     """The weights of a base and of a trained checkpoint, to be mixed in one model.
 
@@ -95,18 +107,11 @@ class Change:
         return [Unit(one, block) for block in blocks for one in PARTS[part]]
 
     @contextmanager
-    def mixed(self, doses: Mapping[Unit, float], shuffled: Keys | None = None) -> Iterator[None]:
-        """Give units their doses; all others stay as they are.
-
-        Parameters
-        ----------
-        shuffled
-            Names a random change of the same size that takes the place of the trained one: the
-            entries of each parameter's ``after - base`` in random order.
-        """
+    def mixed(self, mixes: Mapping[Unit, float | Mix]) -> Iterator[None]:
+        """Give units their doses or mixes; all others stay as they are."""
         with self._put(
-            (name, self._weight(name, dose, shuffled))
-            for unit, dose in doses.items()
+            (name, self._weight(name, mix if isinstance(mix, Mix) else Mix(mix)))
+            for unit, mix in mixes.items()
             for name in self._names[unit]
         ):
             yield
@@ -120,27 +125,20 @@ class Change:
         With `shuffled`, these units are moved from the trained weights as far as `dose` would
         move them, by the shuffled change.
         """
-        with self.mixed(dict.fromkeys(self.every, 1.0)):
-            if shuffled is None:
-                with self.mixed(dict.fromkeys(units, dose)):
-                    yield
-            else:
-                with self._put(
-                    (name, self._after[name] + (dose - 1) * self.delta(name, shuffled))
-                    for unit in units
-                    for name in self._names[unit]
-                ):
-                    yield
+        mix = Mix(dose) if shuffled is None else Mix(1.0, dose - 1, shuffled)
+        with self.mixed(dict.fromkeys(self.every, 1.0)), self.mixed(dict.fromkeys(units, mix)):
+            yield
 
     @contextmanager
     def keep(
         self, units: Iterable[Unit], dose: float = 1.0, shuffled: Keys | None = None
     ) -> Iterator[None]:
-        """Give all units the base's weights and these the dose; none given: the base."""
-        with (
-            self.mixed(dict.fromkeys(self.every, 0.0)),
-            self.mixed(dict.fromkeys(units, dose), shuffled),
-        ):
+        """Give all units the base's weights and these the dose; none given: the base.
+
+        With `shuffled`, the shuffled change takes the place of the trained one.
+        """
+        mix = Mix(dose) if shuffled is None else Mix(0.0, dose, shuffled)
+        with self.mixed(dict.fromkeys(self.every, 0.0)), self.mixed(dict.fromkeys(units, mix)):
             yield
 
     def names(self, unit: Unit) -> list[str]:
@@ -184,12 +182,14 @@ class Change:
                 rows.append(row)
         return pd.DataFrame(rows)
 
-    def _weight(self, name: str, dose: float, shuffled: Keys | None) -> Tensor:
-        if dose == 0:
-            return self._base[name]
-        if dose == 1 and shuffled is None:
-            return self._after[name]
-        return self._base[name] + dose * self.delta(name, shuffled)
+    def _weight(self, name: str, mix: Mix) -> Tensor:
+        if mix.dose == 0:
+            weight = self._base[name]
+        elif mix.dose == 1:
+            weight = self._after[name]
+        else:
+            weight = self._base[name] + mix.dose * self.delta(name)
+        return weight + mix.push * self.delta(name, mix.shuffled) if mix.push else weight
 
     @contextmanager
     def _put(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[None]:
