@@ -24,17 +24,22 @@ over gap, is left empty.
 - ``p_equivalent`` (twins only): that progress lies within +-``margin``, by two one-sided tests;
   the margin is `margin_share` of the exposed items' gap.
 
-``doses`` has progress at every dose. ``verdicts`` has two claims per arm, measure and part:
+``doses`` has progress at every dose. ``verdicts`` has claims per arm, measure and part:
 
 - ``anchor_over_adapters``: putting the MLPs of the last blocks before depth 3/4 back to the base
   hurts recall more than putting back as many from there on (published: 18-20 of 28 against 21
   and 22; here both have the width nearest to 3/28 of the blocks), in exposed items and more than
   in twins;
-- ``window_over_sets``: of some direction and width, the best window makes more progress than sets
-  of as many blocks do. Half of the pairs choose the window; the other half give its progress
-  beyond the mean of all sets, and a p of that; ``p`` is the larger of this and of the chance that
-  the best of as many random sets does as well. ``smallest`` is the smallest p that could be had:
-  with 6 blocks .2 for width 3 and 1 for width 1, so there the claim cannot be reproduced.
+- ``anchor_over_sets``: putting the first of these windows back (or keeping only it) makes more
+  progress than the mean of all sets of as many blocks, in exposed items; ``p`` is the larger of
+  the pairs' and ``p_sets``;
+- ``window_over_sets``: some window does. Half of the pairs choose it, the other half say how much
+  more it does; ``p_sets`` is the chance that the best of as many random sets does as well.
+
+``smallest`` is the smallest p that a claim could have: what is one of few sets cannot stand out
+(.2 for the best of the 4 windows among the 20 sets of 3 of 6 blocks; all single blocks are
+windows, and have no verdict). For the best of W windows of a deeper model, more than 19 W random
+sets are needed.
 
 Verdicts are those of step `signatures`; where base and trained model do not differ clearly, the
 margin is left empty, and "not reproduced" cannot be said.
@@ -44,7 +49,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +71,8 @@ from paradox.stats.peaks import half
 from paradox.stats.ratios import Drawn, drawn
 from paradox.tasks.api import ITEM_COLUMNS
 
-ANCHOR, WINDOW = "anchor_over_adapters", "window_over_sets"
+ANCHOR, ANCHOR_SETS = "anchor_over_adapters", "anchor_over_sets"
+WINDOW = "window_over_sets"
 FULL = {RESET: "0", KEEP: "1", UPSTREAM: "1"}
 CONTRASTS = ("exposed", "twin", "difference")
 # Standard normal: 80 % power, and two-sided or one-sided 5 %.
@@ -116,6 +122,16 @@ class Sets:
         """Return changes towards the source."""
         return self.sign(contrast) * self.change[contrast]
 
+    def relabelled(self, swap: NDArray[np.bool_]) -> Sets:
+        """Return the sets with exposed item and twin swapped in these pairs, for error rates."""
+        change, gap = ({**made} for made in (self.change, self.gap))
+        for made in (change, gap):
+            where = swap.reshape(-1, *[1] * (made["exposed"].ndim - 1))
+            one, other = made["exposed"], made["twin"]
+            made["exposed"], made["twin"] = np.where(where, other, one), np.where(where, one, other)
+            made["difference"] = made["exposed"] - made["twin"]
+        return replace(self, change=change, gap=gap)
+
     def joined(self, other: Sets) -> Sets:
         """Return these sets and others of the same pairs."""
         change = {
@@ -154,14 +170,14 @@ def main(
     rows: dict[str, list[dict[str, Any]]] = {"windows": [], "doses": [], "verdicts": []}
     for done, (arm, tables) in enumerate(sorted(arms.items()), start=1):
         key = dict(zip(ARM, arm, strict=True))
-        for name, found in tested(pd.concat(tables, ignore_index=True), spec["measures"], how):
+        for name, found in arm_rows(pd.concat(tables, ignore_index=True), spec["measures"], how):
             rows[name].append({**key, **found})
         progress("arms", done, len(arms))
     for name, found in rows.items():
         write_table(outputs[name], pd.DataFrame(found))
 
 
-def tested(
+def arm_rows(
     table: pd.DataFrame, measures: list[str], how: How
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield table and row of everything that is said about one arm."""
@@ -190,16 +206,28 @@ def tested(
                 moved = None if noise is None else read_sets(noise, measure, how.groups)
                 for found in window_rows(sets, pool, moved, blocks, how):
                     yield "windows", {**key, **found}
-                if row.direction != UPSTREAM:
-                    yield "verdicts", {**_claim(WINDOW, key), **over_sets(sets, pool, how)}
-                if row.direction == RESET and int(row.positions) == nearest(blocks, widths):
-                    found = anchor(sets, blocks, int(row.positions), how)
-                    if found:
-                        yield "verdicts", {**_claim(ANCHOR, key), **found}
+                for claim, found in claims(sets, pool, row.direction, blocks, widths, how):
+                    yield "verdicts", {"claim": claim, **key, **found}
 
 
-def _claim(name: str, key: dict[str, Any]) -> dict[str, Any]:
-    return {"claim": name, **key}
+def claims(
+    sets: Sets, pool: Sets, direction: str, blocks: int, widths: list[int], how: How
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and row of each claim about a component's windows."""
+    if direction == UPSTREAM:
+        return
+    width = len(sets.blocks[0].split())
+    places = sides(blocks, width) if width == nearest(blocks, widths) else None
+    known = len(pool.layers) > len(sets.layers)
+    if known or (places and width == 1):
+        whole = math.comb(blocks, width) == len(pool.layers)
+        if places:
+            named = sets.layers.index(places[0])
+            yield ANCHOR_SETS, over_sets(sets, pool, how, named, whole)
+        if known:
+            yield WINDOW, over_sets(sets, pool, how)
+    if places and direction == RESET:
+        yield ANCHOR, anchor(sets, places, how)
 
 
 def read_sets(rows: pd.DataFrame, measure: str, groups: Groups) -> Sets:
@@ -360,11 +388,8 @@ def sides(blocks: int, width: int) -> tuple[int, int] | None:
     return (edge - width, edge) if edge >= width else None
 
 
-def anchor(sets: Sets, blocks: int, width: int, how: How) -> dict[str, Any] | None:
-    """Return the row of ``anchor_over_adapters``; None where the model has not enough blocks."""
-    places = sides(blocks, width)
-    if places is None:
-        return None
+def anchor(sets: Sets, places: tuple[int, int], how: How) -> dict[str, Any]:
+    """Return the row of ``anchor_over_adapters``; `places`: see `sides`."""
     # Recall that is lost by resetting, not turned: the claim is that resetting hurts.
     first, second = (sets.layers.index(place) for place in places)
     more = {c: sets.change[c][:, second] - sets.change[c][:, first] for c in CONTRASTS}
@@ -377,26 +402,45 @@ def anchor(sets: Sets, blocks: int, width: int, how: How) -> dict[str, Any] | No
     own = sets.change["exposed"].mean(axis=(0, 2))[[first, second]]
     row = _verdict(parts, sets, detectable(more["difference"], ONE_SIDED), how)
     row |= {"blocks": blocks_of, "smallest": 1 / (1 + how.permutations)}
+    row["p_difference"] = parts[0][1]
     # Of the same sizes, but not of the same changes.
     rates = [_over(-value, norm) for value, norm in zip(own, norms, strict=True)]
     return row | {"per_norm": rates[0] - rates[1] if None not in rates else None}
 
 
-def over_sets(sets: Sets, pool: Sets, how: How) -> dict[str, Any]:
-    """Return the row of ``window_over_sets``."""
-    contrast, size, count = "exposed", len(sets.layers), len(pool.layers)
-    first = half(sets.names, how.resampling.seed, "reset_keep")
-    progress = pool.progress(contrast)
-    best = int(progress[first][:, :size].mean(axis=(0, 2)).argmax())
-    beyond = (progress[:, best] - progress.mean(axis=1))[~first]
+def over_sets(
+    sets: Sets, pool: Sets, how: How, named: int | None = None, whole: bool = False
+) -> dict[str, Any]:
+    """Return the row of ``window_over_sets``, or of a window that was named beforehand.
+
+    Parameters
+    ----------
+    named
+        Place of the window; None: chosen here on one half of the pairs, tested on the other.
+    whole
+        Whether the pool has all sets there are, so that windows are among those to beat.
+    """
+    size, count = len(sets.layers), len(pool.layers)
+    progress = pool.progress("exposed")
+    rest = np.ones(len(sets.names), dtype=bool)
+    if named is None:
+        first = half(sets.names, how.resampling.seed, "reset_keep")
+        place = int(progress[first][:, :size].mean(axis=(0, 2)).argmax())
+        among, drawn_sets, rest = np.ones(count, dtype=bool), size, ~first
+    else:
+        place, drawn_sets = named, 1
+        among = np.ones(count, dtype=bool) if whole else np.arange(count) >= size
+        among[place] = True
+    own, others = progress[rest][:, place], progress[rest][:, among]
+    beyond = own - others.mean(axis=1)
     part = mean(beyond, how.resampling, "pairs"), above_zero(beyond, how)
-    means = progress[~first].mean(axis=(0, 2))
-    chance = best_of(means, size, means[best])
+    chance = best_of(others.mean(axis=(0, 2)), drawn_sets, float(own.mean()))
     row = _verdict([part], sets, detectable(beyond, ONE_SIDED), how)
     p = max(part[1], chance)
     row |= {"p": p, "p_sets": chance, "verdict": verdict(p, row["high"], row["margin"])}
-    smallest = best_of(np.arange(count), size, count - 1)
-    return row | {"blocks": sets.blocks[best], "smallest": smallest, "sets": count}
+    of = int(among.sum())
+    smallest = max(best_of(np.arange(of), drawn_sets, of - 1), 1 / (1 + how.permutations))
+    return row | {"blocks": sets.blocks[place], "smallest": smallest, "sets": of}
 
 
 def best_of(values: Array, size: int, value: float) -> float:
