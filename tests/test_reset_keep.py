@@ -15,20 +15,10 @@ from test_rerun import made
 
 from paradox.mechanisms import reset_keep, reset_keep_tests
 from paradox.mechanisms.access import Access
+from paradox.mechanisms.block_sets import How, Sets, above_zero, best_of, detectable, read_sets
 from paradox.mechanisms.by_layer import Groups
 from paradox.mechanisms.recalls import Recall
-from paradox.mechanisms.reset_keep_tests import (
-    ANCHOR,
-    ANCHOR_SETS,
-    WINDOW,
-    How,
-    Sets,
-    above_zero,
-    arm_rows,
-    best_of,
-    detectable,
-    over_sets,
-)
+from paradox.mechanisms.reset_keep_tests import ANCHOR, ANCHOR_SETS, WINDOW, arm_rows, over_sets
 from paradox.mechanisms.reweighted import MEASURES, Variant, outcomes, variant
 from paradox.mechanisms.weights import ATTENTION, BOTH, MLP, REST, Change, Mix, Unit
 from paradox.models import load_model, load_tokenizer, save_model
@@ -213,7 +203,7 @@ def test_windows_say_what_they_are_compared_with() -> None:
 def test_relabelled_pairs_are_found_as_often_as_stated() -> None:
     table, groups = arm_table({18: 0.2, 21: 0.15}, seeds=1)
     rows = table[table["component"] == "mlp:3:reset:0:weights"]
-    sets = reset_keep_tests.read_sets(rows, "gold_logp", groups)
+    sets = read_sets(rows, "gold_logp", groups)
     runs, rng = 300, keyed_rng("relabelled")
     found = []
     for _ in range(runs):
@@ -247,5 +237,5 @@ def test_what_is_called_detectable_is_found_in_four_of_five_studies() -> None:
 def test_a_window_is_chosen_and_tested_on_different_pairs() -> None:
     table, groups = arm_table({18: 0.3})
     rows = table[table["component"] == "mlp:3:keep:1:weights"]
-    sets: Sets = reset_keep_tests.read_sets(rows, "gold_logp", groups)
+    sets: Sets = read_sets(rows, "gold_logp", groups)
     assert over_sets(sets, sets, how(groups))["items"] == PAIRS // 2

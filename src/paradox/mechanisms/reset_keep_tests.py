@@ -49,7 +49,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +56,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from paradox.errors import DataError
 from paradox.files import read_table, write_table
+from paradox.mechanisms.block_sets import (
+    CONTRASTS,
+    ONE_SIDED,
+    TWO_SIDED,
+    How,
+    Sets,
+    above_zero,
+    best_of,
+    detectable,
+    nearest,
+    read_sets,
+    sides,
+)
 from paradox.mechanisms.by_layer import ARM, KEYS, Groups
-from paradox.mechanisms.recovery import KINDS, PARTS, Curve, curve
+from paradox.mechanisms.recovery import KINDS, PARTS
 from paradox.mechanisms.reset_keep import KEEP, RESET, UPSTREAM
 from paradox.mechanisms.signatures import verdict
 from paradox.mechanisms.transplants import WEIGHTS, WEIGHTS_NOISE
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Estimate, Resampling, equivalence, mean
-from paradox.stats.layers import TIE, label_test
+from paradox.stats.layers import TIE
 from paradox.stats.peaks import half
 from paradox.stats.ratios import Drawn, drawn
 from paradox.tasks.api import ITEM_COLUMNS
@@ -74,73 +85,7 @@ from paradox.tasks.api import ITEM_COLUMNS
 ANCHOR, ANCHOR_SETS = "anchor_over_adapters", "anchor_over_sets"
 WINDOW = "window_over_sets"
 FULL = {RESET: "0", KEEP: "1", UPSTREAM: "1"}
-CONTRASTS = ("exposed", "twin", "difference")
-# Standard normal: 80 % power, and two-sided or one-sided 5 %.
-POWER, TWO_SIDED, ONE_SIDED = 0.8416, 1.9600, 1.6449
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class How:
-    """How everything is tested."""
-
-    groups: Groups
-    resampling: Resampling
-    permutations: int
-    margin_share: float
-    norm_tolerance: float
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Progress of sets of blocks; contrasts by name.
-
-    Attributes
-    ----------
-    names
-        The pairs.
-    layers, blocks, norms
-        Of each set.
-    change
-        Contrast -> (pairs, sets, seeds), not turned.
-    gap
-        Contrast -> (pairs, seeds).
-    """
-
-    names: list[str]
-    layers: list[int]
-    blocks: list[str]
-    norms: Array
-    change: dict[str, Array]
-    gap: dict[str, Array]
-
-    def sign(self, contrast: str) -> float:
-        """Return the direction from target to source."""
-        return 1.0 if self.gap[contrast].mean() >= 0 else -1.0
-
-    def progress(self, contrast: str) -> Array:
-        """Return changes towards the source."""
-        return self.sign(contrast) * self.change[contrast]
-
-    def relabelled(self, swap: NDArray[np.bool_]) -> Sets:
-        """Return the sets with exposed item and twin swapped in these pairs, for error rates."""
-        change, gap = ({**made} for made in (self.change, self.gap))
-        for made in (change, gap):
-            where = swap.reshape(-1, *[1] * (made["exposed"].ndim - 1))
-            one, other = made["exposed"], made["twin"]
-            made["exposed"], made["twin"] = np.where(where, other, one), np.where(where, one, other)
-            made["difference"] = made["exposed"] - made["twin"]
-        return replace(self, change=change, gap=gap)
-
-    def joined(self, other: Sets) -> Sets:
-        """Return these sets and others of the same pairs."""
-        change = {
-            name: np.concatenate([own, other.change[name]], axis=1)
-            for name, own in self.change.items()
-        }
-        norms = np.concatenate([self.norms, other.norms])
-        layers, blocks = self.layers + other.layers, self.blocks + other.blocks
-        return Sets(self.names, layers, blocks, norms, change, self.gap)
 
 
 def main(
@@ -218,50 +163,14 @@ def claims(
         return
     width = len(sets.blocks[0].split())
     places = sides(blocks, width) if width == nearest(blocks, widths) else None
-    known = len(pool.layers) > len(sets.layers)
-    if known or (places and width == 1):
-        whole = math.comb(blocks, width) == len(pool.layers)
-        if places:
-            named = sets.layers.index(places[0])
-            yield ANCHOR_SETS, over_sets(sets, pool, how, named, whole)
-        if known:
-            yield WINDOW, over_sets(sets, pool, how)
+    more, whole = len(pool.layers) > len(sets.layers), math.comb(blocks, width) == len(pool.layers)
+    if places and (more or whole):
+        named = sets.layers.index(places[0])
+        yield ANCHOR_SETS, over_sets(sets, pool, how, named, whole)
+    if more:
+        yield WINDOW, over_sets(sets, pool, how)
     if places and direction == RESET:
         yield ANCHOR, anchor(sets, places, how)
-
-
-def read_sets(rows: pd.DataFrame, measure: str, groups: Groups) -> Sets:
-    """Return a component's sets, pairs in the order of the groups.
-
-    Raises
-    ------
-    DataError
-        When there are no whole pairs.
-    """
-    own: Curve = curve(rows, measure, str(rows["component"].iloc[0]))
-    place = {name: row for row, name in enumerate(own.items)}
-    pairs = [
-        (place[one], place[other], pair)
-        for one, other, pair in zip(groups.exposed, groups.twin, groups.pairs or [], strict=False)
-        if one in place and other in place
-    ]
-    if not pairs:
-        raise DataError(f"{rows['component'].iloc[0]}: the table has no whole pairs.")
-    sides = {name: [pair[n] for pair in pairs] for n, name in enumerate(CONTRASTS[:2])}
-    change = {name: own.change[rows] for name, rows in sides.items()}
-    gap = {name: own.gap[rows] for name, rows in sides.items()}
-    for made in (change, gap):
-        made["difference"] = made["exposed"] - made["twin"]
-    of = rows.groupby("layer")
-    blocks = of["blocks"].first().astype(str).tolist()
-    return Sets(
-        [p[2] for p in pairs], own.layers, blocks, of["norm"].mean().to_numpy(), change, gap
-    )
-
-
-def nearest(blocks: int, widths: list[int]) -> int:
-    """Return the width nearest to the published 3 of 28 blocks."""
-    return min(widths, key=lambda width: abs(width - 3 * blocks / 28))
 
 
 # --- windows ------------------------------------------------------------------------------
@@ -346,46 +255,7 @@ def _over(value: float, norm: float) -> float | None:
     return value / norm if norm > 0 else None
 
 
-def detectable(values: Array, quantile: float) -> float:
-    """Return the mean that is found in 80 % of studies with as many pairs, the seeds given.
-
-    Parameters
-    ----------
-    values
-        (pairs, seeds).
-    quantile
-        Of the standard normal distribution: where the test rejects.
-    """
-    pairs = values.mean(axis=1)
-    if len(pairs) < 2:
-        return float("nan")
-    return float((quantile + POWER) * pairs.std(ddof=1) / math.sqrt(len(pairs)))
-
-
-def above_zero(values: Array, how: How) -> float:
-    """Return the one-sided p-value that a mean over pairs is above zero, by swapping signs.
-
-    For exposed minus twin this swaps their labels.
-    """
-    pairs = values.mean(axis=1, keepdims=True)
-    both = np.concatenate([pairs, np.zeros_like(pairs)])
-    names = [f"{n}" for n in range(len(pairs))] * 2
-    labels = np.arange(len(both)) < len(pairs)
-    options: dict[str, Any] = {"permutations": how.permutations, "two_sided": False}
-    return label_test(both, labels, how.resampling.seed, pairs=names, **options).overall
-
-
 # --- verdicts -----------------------------------------------------------------------------
-
-
-def sides(blocks: int, width: int) -> tuple[int, int] | None:
-    """Return the first blocks of the two windows on both sides of depth 3/4 (21 of 28).
-
-    >>> sides(28, 3), sides(6, 1), sides(30, 3), sides(3, 3)
-    ((18, 21), (4, 5), (20, 23), None)
-    """
-    edge = min(int(0.75 * blocks + 0.5), blocks - width)
-    return (edge - width, edge) if edge >= width else None
 
 
 def anchor(sets: Sets, places: tuple[int, int], how: How) -> dict[str, Any]:
@@ -441,17 +311,6 @@ def over_sets(
     of = int(among.sum())
     smallest = max(best_of(np.arange(of), drawn_sets, of - 1), 1 / (1 + how.permutations))
     return row | {"blocks": sets.blocks[place], "smallest": smallest, "sets": of}
-
-
-def best_of(values: Array, size: int, value: float) -> float:
-    """Return the chance that the best of `size` values, drawn without replacement, is at least so.
-
-    >>> best_of(np.arange(20), 4, 19), best_of(np.arange(6), 6, 5), best_of(np.arange(20), 1, 18)
-    (0.2, 1.0, 0.1)
-    """
-    count = len(values)
-    below = int((values < value - TIE).sum())
-    return round(1 - math.comb(below, size) / math.comb(count, size), 12)
 
 
 def _verdict(
