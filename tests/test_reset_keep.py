@@ -13,12 +13,21 @@ import torch
 from families import FAMILIES, tiny
 from test_rerun import made
 
-from paradox.mechanisms import reset_keep, reset_keep_tests
+from paradox.figures import reset_keep as figure
+from paradox.mechanisms import reset_keep
 from paradox.mechanisms.access import Access
 from paradox.mechanisms.block_sets import How, Sets, above_zero, best_of, detectable, read_sets
 from paradox.mechanisms.by_layer import Groups
 from paradox.mechanisms.recalls import Recall
-from paradox.mechanisms.reset_keep_tests import ANCHOR, ANCHOR_SETS, WINDOW, arm_rows, over_sets
+from paradox.mechanisms.reset_keep_tests import (
+    ANCHOR,
+    ANCHOR_SETS,
+    WINDOW,
+    anchor,
+    arm_rows,
+    over_sets,
+)
+from paradox.mechanisms.reset_keep_words import paragraph
 from paradox.mechanisms.reweighted import MEASURES, Variant, outcomes, variant
 from paradox.mechanisms.weights import ATTENTION, BOTH, MLP, REST, Change, Mix, Unit
 from paradox.models import load_model, load_tokenizer, save_model
@@ -208,12 +217,12 @@ def test_relabelled_pairs_are_found_as_often_as_stated() -> None:
     found = []
     for _ in range(runs):
         swapped = sets.relabelled(rng.integers(0, 2, PAIRS) == 1)
-        row = reset_keep_tests.anchor(swapped, (18, 21), how(groups))
+        row = anchor(swapped, (18, 21), how(groups))
         found.append((row["p_difference"], row["p"]))
     difference, whole = (np.array(found) <= 0.05).mean(axis=0)
     # Four standard errors of .05 in 300 runs.
     assert abs(difference - 0.05) < 0.05 and whole <= difference
-    assert reset_keep_tests.anchor(sets, (18, 21), how(groups))["p_difference"] <= 0.05
+    assert anchor(sets, (18, 21), how(groups))["p_difference"] <= 0.05
 
 
 def test_the_best_of_many_sets_is_compared_with_the_best_of_as_many() -> None:
@@ -239,3 +248,20 @@ def test_a_window_is_chosen_and_tested_on_different_pairs() -> None:
     rows = table[table["component"] == "mlp:3:keep:1:weights"]
     sets: Sets = read_sets(rows, "gold_logp", groups)
     assert over_sets(sets, sets, how(groups))["items"] == PAIRS // 2
+
+
+def test_figure_and_words_follow_the_numbers(tmp_path: Path) -> None:
+    table, groups = arm_table({18: 0.2, 19: 0.3, 20: 0.2}, seeds=1)
+    rows: dict[str, list[dict[str, Any]]] = {"windows": [], "doses": [], "verdicts": []}
+    for name, row in arm_rows(table, ["gold_logp"], how(groups)):
+        rows[name].append({"base": "b", "method": "grpo", "reward": "format", **row})
+    windows, claims = pd.DataFrame(rows["windows"]), pd.DataFrame(rows["verdicts"])
+    windows["excess"] = windows["value"]
+    windows.to_csv(tmp_path / "windows.csv", index=False)
+    outputs = {end: tmp_path / f"figure.{end}" for end in ("svg", "png", "csv")}
+    figure.main({}, {"table": tmp_path / "windows.csv"}, outputs, Progress("t"))
+    drawn = pd.read_csv(outputs["csv"])
+    assert drawn.loc[drawn["value"].idxmax(), "depth"] == pytest.approx(20 / 28)
+    text = paragraph(claims, windows)
+    assert "reproduced for format, reset 18 19 20 / 21 22 23 (+0.7" in text
+    assert "differ clearly on exposed items in 1 of 1 arms (format)" in text
