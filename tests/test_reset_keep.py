@@ -68,6 +68,7 @@ def test_shared_passes_equal_whole_ones(family: str) -> None:
         variant(change, 1.0, change.units(BOTH, [2]), Mix(1.0, -1.0, ("x",))),
         variant(change, 0.0, [REST], Mix(1.0)),
     ]
+    assert [one.rest for one in variants] == [0, 1, 0, 1, 1, 1]
     found = outcomes(Access(base), change, variants, prompts, scaffolds, 2)
     for one, (row, prompt) in itertools.product(variants, enumerate(prompts)):
         expected = alone(change, one, prompt, scaffolds[row])
