@@ -50,7 +50,7 @@ def hooked(access: Access, batch: Any, block: int, own: Any, dose: float, where:
     return scores(logits[:, batch.at :], batch).numpy()
 
 
-@pytest.mark.parametrize("lengths", [[6, 6, 6], [4, 7, 5]])
+@pytest.mark.parametrize("lengths", [[6, 6, 6], [4, 7, 5], [1, 1]])
 def test_the_sweep_equals_hooks_one_at_a_time(access: Access, lengths: list[int]) -> None:
     prompts, doses = made(lengths, answers=2), [0.0, 0.5, 1.0, 3.0]
     batch = together(prompts)
@@ -147,7 +147,7 @@ def test_the_step_tests_pairs_that_chose_nothing(
     corpus = task.corpus(0, items, task.prompts(0, items), planted=True)
     corpus.to_parquet(tmp_path / "corpus.parquet")
     given = spec(task_spec)
-    outputs = {name: tmp_path / f"{name}.parquet" for name in ("items", "sets", "side", "neurons")}
+    outputs = {name: tmp_path / f"{name}.parquet" for name in ("table", "sets", "side", "neurons")}
     inputs = {"manifest": tiny_checkpoint / "manifest.json", "items": tmp_path / "items.csv"}
     inputs["corpus"] = tmp_path / "corpus.parquet"
     step.main(given, inputs, outputs, Progress("steering"))
@@ -156,7 +156,7 @@ def test_the_step_tests_pairs_that_chose_nothing(
     assert not set(of.discovery["pair"]) & set(of.tested["pair"])
     assert set(of.discovery["exposure"]) == {0, 16} and set(of.tested["exposure"]) == {0, 4, 16}
     assert (of.tested["pair"].to_numpy()[::2] == of.tested["pair"].to_numpy()[1::2]).all()
-    rows = tables["items"]
+    rows = tables["table"]
     assert set(rows["item"]) == set(of.tested["item"])
     assert len(rows) == 2 * 5 * 2 * len(of.tested)
     plain = rows[rows["component"].isin(["all:1", "answer:1"])]

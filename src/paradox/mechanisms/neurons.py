@@ -251,6 +251,7 @@ def _swept(
     with access.capture(access.nodes(KEY)) as keys:
         clean = trace(access, batch.ids, batch.mask)
     start = max(first_changed(batch, where), int(counted(batch).any(0).nonzero()[0]))
+    start = min(start, batch.at)
     mask = scaled(batch, where)[:, start:, None]
     wanted = torch.arange(batch.at - start, batch.ids.shape[1] - start, device=device)
     usual = scores(access.logits(clean.residual[-1][:, batch.at :]), batch)

@@ -9,7 +9,7 @@ neurons the same is done to random sets of others, matched to them one by one in
 Tables (all rows begin with the arm and the step):
 
 ========= ====================================================================================
-items     per tested item, ``component`` (``all`` or ``answer`` positions, ``:`` and alpha) and
+table     per tested item, ``component`` (``all`` or ``answer`` positions, ``:`` and alpha) and
           layer: ``logp``, ``odds`` (log odds) and ``correct`` of the gold answer after the recall
           scaffold, and each one's ``_change`` from alpha 1
 sets      on the `null_pairs`: means over exposed items and over twins of each set (-1: the
@@ -31,7 +31,6 @@ choice given the ones before is what greedy decoding gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ def main(
     inputs
         ``manifest``, ``items`` and, where there is one, ``corpus`` of the arm's base.
     outputs
-        ``items``, ``sets``, ``side`` and ``neurons``.
+        ``table``, ``sets``, ``side`` and ``neurons``.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
@@ -105,7 +104,7 @@ def main(
     of = split(items, spec["exposed_from"], how, spec["seed"])
     progress.say(f"steering {len(of.tested)} items on {device_name(pick_device())}")
     steered = Steering(access, task, tokenizer, of, spec)
-    tables: dict[str, list[pd.DataFrame]] = {"items": [], "sets": [], "neurons": []}
+    tables: dict[str, list[pd.DataFrame]] = {"table": [], "sets": [], "neurons": []}
     for done, where in enumerate(WHERE, start=1):
         for name, table in steered.of(where).items():
             tables[name].append(table)
@@ -177,7 +176,7 @@ class Steering:
         self.sets: dict[str, NDArray[np.int64]] = {}
 
     def of(self, where: str) -> dict[str, pd.DataFrame]:
-        """Return the tables ``items``, ``sets`` and ``neurons`` of one component."""
+        """Return the tables ``table``, ``sets`` and ``neurons`` of one component."""
         how, size = self.how, self.how["batch_size"]
         found = profile(self.access, self.discovery, size, where)
         gaps = found.attribution[::2] - found.attribution[1::2]
@@ -189,7 +188,7 @@ class Steering:
         doses = sorted({*how["null_doses"], 1.0})
         many = sweep(self.access, null, self.sets[where], doses, size, where)
         return {
-            "items": self._items(where, own),
+            "table": self._items(where, own),
             "sets": _sets(where, many, doses),
             "neurons": _neurons(where, gaps, chosen, random, found, how["splits"], self.seed),
         }
@@ -341,14 +340,3 @@ def overlaps(gaps: Array, count: int, splits: int, seed: int, where: str, real: 
         ]
         found[number] = [jaccard(*two) for two in zip(*sides, strict=True)]
     return found
-
-
-def _parts(component: str) -> tuple[str, float]:
-    where, _, dose = component.partition(":")
-    return where, float(dose)
-
-
-def by_dose(table: pd.DataFrame) -> Iterator[tuple[str, float, pd.DataFrame]]:
-    """Yield positions, alpha and rows of each component of the table ``items``, alphas rising."""
-    for component in sorted(set(table["component"]), key=_parts):
-        yield *_parts(component), table[table["component"] == component]
