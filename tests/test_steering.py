@@ -92,7 +92,7 @@ def test_random_sets_match_and_leave_out_the_chosen() -> None:
     rng = np.random.default_rng(0)
     of = Profile(np.zeros((1, 2, 200)), rng.lognormal(size=(2, 200)), rng.lognormal(size=(2, 200)))
     chosen = np.argsort(-of.activity, axis=1)[:, 5:15]
-    found = matched(chosen, of, 20, 4, 0)
+    found = np.stack(matched(list(chosen), of, 20, 4, 0))
     assert found.shape == (2, 20, 10)
     anywhere = np.stack([rng.permutation(200)[:10] for _ in range(20)])
     for layer in range(2):

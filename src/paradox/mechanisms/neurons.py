@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -146,8 +147,8 @@ def strongest(gap: Array, count: int) -> NDArray[np.int64]:
 
 
 def matched(
-    chosen: NDArray[np.int64], of: Profile, draws: int, nearest: int, *key: Key
-) -> NDArray[np.int64]:
+    chosen: Sequence[NDArray[np.int64]], of: Profile, draws: int, nearest: int, *key: Key
+) -> list[NDArray[np.int64]]:
     """Return random sets of other neurons that resemble the chosen ones.
 
     Each chosen neuron is replaced by one of the `nearest` others of its layer that no earlier
@@ -157,29 +158,29 @@ def matched(
     Parameters
     ----------
     chosen
-        Shape (layers, count).
+        Neurons of each layer, at most half of them.
 
     Returns
     -------
-    array
-        Shape (layers, draws, count).
+    list
+        Of each layer, shape (draws, count).
     """
-    layers, count = chosen.shape
-    found = np.zeros((layers, draws, count), dtype=np.int64)
-    for layer in range(layers):
+    found = []
+    for layer, own in enumerate(chosen):
         traits = np.log(np.stack([of.activity[layer], of.norms[layer]]).clip(min=1e-12))
         traits = traits / np.maximum(traits.std(axis=1, keepdims=True), 1e-12)
-        apart = ((traits[:, chosen[layer], None] - traits[:, None, :]) ** 2).sum(axis=0)
-        apart[:, chosen[layer]] = np.inf
-        order = np.argsort(apart, axis=1, kind="stable")[:, : apart.shape[1] - count]
+        apart = ((traits[:, own, None] - traits[:, None, :]) ** 2).sum(axis=0)
+        apart[:, own] = np.inf
+        order = np.argsort(apart, axis=1, kind="stable")[:, : apart.shape[1] - len(own)].tolist()
         rng = keyed_rng("matched neurons", *key, layer)
+        sets = np.zeros((draws, len(own)), dtype=np.int64)
         for draw in range(draws):
             taken: set[int] = set()
-            for place in rng.permutation(count):
-                free = (int(n) for n in order[place] if int(n) not in taken)
-                pool = [n for n, _ in zip(free, range(nearest), strict=False)]
-                found[layer, draw, place] = pool[int(rng.integers(len(pool)))]
-                taken.add(int(found[layer, draw, place]))
+            for place in rng.permutation(len(own)):
+                pool = list(islice((n for n in order[place] if n not in taken), nearest))
+                sets[draw, place] = pool[int(rng.integers(len(pool)))]
+                taken.add(int(sets[draw, place]))
+        found.append(sets)
     return found
 
 

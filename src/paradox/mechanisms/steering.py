@@ -181,7 +181,8 @@ class Steering:
         found = profile(self.access, self.discovery, size, where)
         gaps = found.attribution[::2] - found.attribution[1::2]
         chosen = strongest(gaps.mean(axis=0), how["neurons"])
-        random = matched(chosen, found, how["sets"], how["nearest"], self.seed, where)
+        drawn = matched(list(chosen), found, how["sets"], how["nearest"], self.seed, where)
+        random = np.stack(drawn)
         self.sets[where] = np.concatenate([chosen[:, None], random], axis=1)
         own = sweep(self.access, self.tested, chosen[:, None], how["doses"], size, where)[:, :, 0]
         null = [one for one, used in zip(self.tested, self.split.null, strict=True) if used]
