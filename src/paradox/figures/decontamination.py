@@ -64,16 +64,14 @@ def main(
 
 
 def data(path: Path) -> pd.DataFrame:
-    """Return the drawn rows: arms that hold memory, that is, whose memory can be measured."""
+    """Return the drawn rows: those of arms that have memory to remove."""
     table = read_table(path, COLUMNS)
     costs = [name for name in COSTS if name in table]
     if not costs:
         raise DataError(f"{path}: neither of {', '.join(COSTS)} was scored.")
     columns = [*COLUMNS, *(f"{name}{end}" for name in costs for end in ("", "_low", "_high"))]
     table = table[columns]
-    # Without a gap to begin with, a share of it is anything.
-    wide = (table["removed_high"] - table["removed_low"]).groupby([table[n] for n in ARM])
-    return table[wide.transform("min") < 1].reset_index(drop=True)
+    return table[table["removed"].notna()].reset_index(drop=True)
 
 
 def draw(table: pd.DataFrame) -> Figure:

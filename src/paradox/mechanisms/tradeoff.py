@@ -8,8 +8,9 @@ minus that of their twins. ``chain`` and ``text`` are what is lost of worked cha
 (share worked out without a slip) and on documents (nats per token; positive is worse), ``recall``
 and ``at_once`` the shares of exposed items that are still recalled after the scaffold and
 unasked. All with intervals of the bootstrap: pairs (texts) crossed with seeds; the denominator is
-drawn with the numerator. For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare
-with random neurons of the same number and alpha: gap lost, labels swapped within pairs.
+drawn with the numerator, and where the unchanged model has no gap (its interval holds 0),
+``removed`` is empty. For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare with
+random neurons of the same number and alpha: gap lost, labels swapped within pairs.
 
 ``half``: what each method has cost where it has removed half of memory, between the doses by
 straight lines; empty where no dose removes as much. ``reached`` is the share of resamples in which
@@ -126,7 +127,9 @@ class Compared:
         gap = drawn(gaps, self.resampling, "pairs")
         whole = Drawn(gap.value[:1], gap.draws[:, :1])
         left = gap / whole
-        shown = {"removed": Drawn(1 - left.value[1:], 1 - left.draws[:, 1:])}
+        # Without a gap to begin with, a share of it is anything.
+        none = 0.0 if whole.clear_of_zero(self.resampling.level) else np.nan
+        shown = {"removed": Drawn(none + 1 - left.value[1:], none + 1 - left.draws[:, 1:])}
         for what, measure in (("chain", "correct"), ("text", "logp")):
             if (rows["what"] == what).any():
                 values = cube(what, measure)
@@ -192,7 +195,7 @@ class Compared:
             yield row | {"margin": self.margin, "verdict": self._verdict(row, best, p)}
 
     def _verdict(self, row: dict[str, Any], best: float, p: float) -> str:
-        if "chain" not in row:
+        if "chain" not in row or np.isnan(best):
             return OPEN
         if row["chain_high"] < self.margin and p <= ALPHA:
             return REPRODUCED
