@@ -40,7 +40,7 @@ NAMES = {
 LABELS = {"chain": "Chains lost\n(share)", "text": "Documents\n(nats per token)"}
 COLUMNS = [*ARM, "way", "alpha", "dose", "removed", "removed_low", "removed_high"]
 # Of costs above this a picture would only show how thoroughly the model is broken.
-MOST = {"chain": 1.05, "text": 0.6}
+LEAST, MOST = {"chain": -0.06, "text": -0.25}, {"chain": 1.05, "text": 0.6}
 
 
 def main(
@@ -85,21 +85,21 @@ def draw(table: pd.DataFrame) -> Figure:
     costs = [name for name in COSTS if name in table]
     ways = [(way, alpha) for way in METHODS for alpha in _alphas(table, way)]
     looks = _looks(ways)
-    figure, axes = style.grid(len(costs), len(arms), 1.6 + 2.1 * len(costs), sharey="row")
+    figure, axes = style.grid(len(costs), len(arms), 1.9 + 2.1 * len(costs), sharey="row")
     for cost, row in zip(costs, axes, strict=True):
         row[0].set_ylabel(LABELS[cost])
-        row[0].set_ylim(-0.1 * MOST[cost], MOST[cost])
+        row[0].set_ylim(LEAST[cost], MOST[cost])
         for (base, name), axis in zip(arms, row, strict=True):
             own = table[(table["base"] == base) & (table["name"] == name)]
             _panel(axis, own, cost, looks)
     for (base, name), axis in zip(arms, axes[0], strict=True):
         axis.set_title(f"{style.label(base).replace(' base', '')}:\n{name.lower()}")
     for axis in axes[-1]:
-        axis.set_xlim(-0.12, 1.1)
+        axis.set_xlim(-0.35, 1.1)
         axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     figure.supxlabel("Share of memory removed", fontsize=11)
     handles = [Line2D([], [], label=_name(key, ways), markersize=4.5, **looks[key]) for key in ways]
-    legend(figure, handles[: len(handles) // 2], handles[len(handles) // 2 :])
+    legend(figure, *(handles[n : n + 3] for n in range(0, len(handles), 3)))
     return figure
 
 

@@ -141,7 +141,7 @@ def _over_depth(axis: Axes, table: pd.DataFrame, looks: dict[Any, dict[str, Any]
 
 def _over_doses(axis: Axes, table: pd.DataFrame, looks: dict[Any, dict[str, Any]]) -> None:
     block = int(table["layer"].iloc[0])
-    axis.text(0.05, 0.06, f"block {block}", transform=axis.transAxes, fontsize=10)
+    axis.text(0.05, 0.88, f"block {block}", transform=axis.transAxes, fontsize=10)
     for group, rows in table.groupby("contrast"):
         rows = rows.sort_values("dose")
         # Alpha 1 is no row of the table: nothing changes there.
@@ -170,7 +170,7 @@ def _grey() -> dict[str, Any]:
 def _handles(looks: dict[Any, dict[str, Any]]) -> list[list[Artist]]:
     names = {"exposed": "exposed items", "twin": "twins"}
     lines = [
-        Line2D([], [], label=names.get(key, f"alpha {key}"), markersize=4.5, **look)
+        Line2D([], [], label=names.get(key) or f"alpha {key:g}", markersize=4.5, **look)
         for key, look in looks.items()
     ]
     grey = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
@@ -178,5 +178,6 @@ def _handles(looks: dict[Any, dict[str, Any]]) -> list[list[Artist]]:
         Line2D([], [], label=f"both p ≤ {ALPHA:g}", **grey),
         Line2D([], [], label="else", markerfacecolor="white", **grey),
         Patch(color="#bbbbbb", label="random sets, 95 %"),
+        Line2D([], [], marker="+", linestyle="none", color=style.GREY, label="unchanged (alpha 1)"),
     ]
     return [lines, marks]

@@ -12,13 +12,15 @@ drawn with the numerator, and where the unchanged model has no gap (its interval
 ``removed`` is empty. For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare with
 random neurons of the same number and alpha: gap lost, labels swapped within pairs.
 
-``half``: what each method has cost where it has removed half of memory, between the doses by
-straight lines; empty where no dose removes as much. ``reached`` is the share of resamples in which
-the method gets there, the interval is of those, and a method that gets there in less than 95 %
-of them has none. Verdict on the claim that memory can be removed without reasoning: ``reproduced``
-when half is removed and the interval of the chains' loss ends below `margin_share`; ``not
-reproduced`` when it begins above, or no dose's interval of ``removed`` reaches one half; else
-``not decidable``. For ``neurons`` it also needs a ``corrected`` p of at most .05.
+``half``: the least that each method costs for half of memory, in worked chains: at a dose that
+removes at least half (``dose``), or between the first such dose and the one before it, by straight
+lines (``dose`` empty); empty where no dose removes as much. ``reached`` is the share of resamples
+that get to one half there; the interval is of these, and left out when they are less than 95 %.
+The place is chosen on the pairs that are shown, which favours methods of many doses a little.
+Verdict on the claim that memory can be removed without reasoning: ``reproduced`` when half is
+removed and the interval of the chains' loss ends below `margin_share`; ``not reproduced`` when it
+begins above, or no dose's interval of ``removed`` reaches one half; else ``not decidable``. For
+``neurons`` it also needs a ``corrected`` p of at most .05.
 """
 
 from __future__ import annotations
@@ -177,16 +179,7 @@ class Compared:
         for (way, alpha), path in paths.items():
             removed = path.shown["removed"]
             best = removed.interval(self.resampling.level)[1].max()
-            row: dict[str, Any] = {"way": way, "alpha": alpha}
-            for what in [name for name in COSTS if name in path.shown]:
-                cost = path.shown[what]
-                row[what] = at_half(removed.value[None], cost.value[None])[0]
-                draws = at_half(removed.draws, cost.draws)
-                got = np.isfinite(draws)
-                row["reached"] = float(got.mean())
-                enough = row["reached"] >= self.resampling.level
-                ends = np.quantile(draws[got], [0.025, 0.975]) if enough else (np.nan, np.nan)
-                row[f"{what}_low"], row[f"{what}_high"] = map(float, ends)
+            row: dict[str, Any] = {"way": way, "alpha": alpha} | self._cheapest(path)
             p = 0.0
             if way == NEURONS:
                 test = self._test(path, paths.get((RANDOM, alpha)))
@@ -194,12 +187,48 @@ class Compared:
                 row["p"] = p
             yield row | {"margin": self.margin, "verdict": self._verdict(row, best, p)}
 
+    def _cheapest(self, path: Way) -> dict[str, Any]:
+        """Return the costs where half of memory is gone at the least loss of chains."""
+        removed = path.shown["removed"]
+        costs = {what: path.shown[what] for what in COSTS if what in path.shown}
+        places: dict[float, dict[str, tuple[float, Array]]] = {
+            np.nan: {
+                what: (
+                    float(at_half(removed.value[None], cost.value[None])[0]),
+                    at_half(removed.draws, cost.draws),
+                )
+                for what, cost in costs.items()
+            }
+        }
+        for place in np.flatnonzero(removed.value >= 0.5):
+            over = removed.draws[:, place] >= 0.5
+            places[path.doses[place]] = {
+                what: (cost.value[place], np.where(over, cost.draws[:, place], np.nan))
+                for what, cost in costs.items()
+            }
+        usable = {
+            dose: of
+            for dose, of in places.items()
+            if np.isfinite([v for v, _ in of.values()]).all()
+        }
+        if not usable:
+            return {"dose": np.nan, "reached": 0.0}
+        dose = min(usable, key=lambda dose: [value for value, _ in usable[dose].values()])
+        row: dict[str, Any] = {"dose": dose}
+        for what, (value, draws) in usable[dose].items():
+            got = np.isfinite(draws)
+            row["reached"] = float(got.mean())
+            enough = row["reached"] >= self.resampling.level
+            ends = np.quantile(draws[got], [0.025, 0.975]) if enough else (np.nan, np.nan)
+            row |= {what: value, f"{what}_low": float(ends[0]), f"{what}_high": float(ends[1])}
+        return row
+
     def _verdict(self, row: dict[str, Any], best: float, p: float) -> str:
-        if "chain" not in row or np.isnan(best):
-            return OPEN
-        if row["chain_high"] < self.margin and p <= ALPHA:
+        if best < 0.5:
+            return NOT
+        if row.get("chain_high", np.nan) < self.margin and p <= ALPHA:
             return REPRODUCED
-        return NOT if row["chain_low"] > self.margin or best < 0.5 else OPEN
+        return NOT if row.get("chain_low", np.nan) > self.margin else OPEN
 
 
 def at_half(removed: Array, cost: Array) -> Array:
