@@ -1,0 +1,133 @@
+"""Step ``steering_reading``: what the tables of steering and decontamination say, in plain words.
+
+Every statement is made from the numbers beside it, whichever way it falls, as in
+`paradox.mechanisms.layer_reading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.files import read_table, write_json
+from paradox.mechanisms.by_layer import ARM
+from paradox.mechanisms.dose_response import COUNTED
+from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED
+from paradox.progress import Progress
+
+ENDS = ["value", "low", "high"]
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the paragraph.
+
+    Parameters
+    ----------
+    spec
+        ``planted``: name of the contaminated base; all other bases are controls.
+    inputs
+        ``doses``, ``tests`` and ``side`` of step ``dose_response``.
+    outputs
+        ``reading``: JSON of ``paragraphs`` and ``verdicts``.
+    """
+    tables = {name: read_table(Path(path)) for name, path in inputs.items()}
+    paragraph = steering(tables["doses"], tables["tests"], tables["side"], spec["planted"])
+    tests = tables["tests"]
+    rows = tests.astype(object).where(tests.notna(), None).to_dict("records")
+    write_json(outputs["reading"], {"paragraphs": {"steering": paragraph}, "verdicts": rows})
+    progress.say(f"read {len(tables)} tables")
+
+
+def steering(doses: pd.DataFrame, tests: pd.DataFrame, side: pd.DataFrame, planted: str) -> str:
+    """Return the paragraph on steering."""
+    tests = tests[tests["signature"] == "steering: all"]
+    own, others = tests[tests["base"] == planted], tests[tests["base"] != planted]
+    sentences = [
+        "The published signature, that recall rises when its neurons are amplified and falls "
+        f"when they are suppressed: {'; '.join(_verdicts(own))}."
+    ]
+    if len(others):
+        sentences.append(f"Where nothing was planted: {'; '.join(_verdicts(others))}.")
+    sentences += [_sides(row) for _, row in own.iterrows()]
+    sentences += list(_modes(doses, own))
+    sentences += list(_collateral(side, own))
+    return " ".join(sentences)
+
+
+def _arm(row: pd.Series) -> str:
+    name = "untrained" if row["method"] == "base" else f"{row['reward']} ({row['method']})"
+    return f"{row['base']}, {name}"
+
+
+def _ends(values: pd.Series | list[float]) -> str:
+    value, low, high = values
+    return f"{value:+.3g} [{low:+.3g}, {high:+.3g}]"
+
+
+def _verdicts(tests: pd.DataFrame) -> Iterator[str]:
+    for verdict in (REPRODUCED, NOT, OPEN):
+        rows = tests[tests["verdict"] == verdict]
+        arms = [f"{_arm(row)} (block {row['blocks']}, p = {row['p']:.2g})" for _, row in _of(rows)]
+        if arms:
+            yield f"{verdict} for {'; '.join(arms)}"
+
+
+def _of(rows: pd.DataFrame) -> Iterator[Any]:
+    return rows.iterrows()
+
+
+def _sides(row: pd.Series) -> str:
+    parts = []
+    for side, verb in (("up", "Amplifying raises"), ("down", "suppressing lowers")):
+        ends = _ends([row[side], row[f"{side}_low"], row[f"{side}_high"]])
+        labels, sets = row[f"{side}_p_labels"], row[f"{side}_p_sets"]
+        parts.append(
+            f"{verb} the log odds of exposed items beyond those of twins by {ends} "
+            f"(p = {labels:.2g}; against random sets {sets:.2g})"
+        )
+    return f"In {_arm(row)} at block {row['blocks']}: {'; '.join(parts)}."
+
+
+def _here(table: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
+    own = table["layer"] == int(row["blocks"])
+    for name in ARM:
+        own &= table[name] == row[name]
+    return table[own]
+
+
+def _modes(doses: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
+    """Yield how many exposed items follow the dose and how many are switched on."""
+    counted = doses[(doses["exposure"] == COUNTED) & (doses["contrast"] == "exposed")]
+    counted = counted[(counted["state"] != "change") & (counted["component"] == "all")]
+    words = {"monotone": "rise with every dose", "switched": "are right at the largest dose only"}
+    for _, row in tests.iterrows():
+        here, parts = _here(counted, row), []
+        for measure, what in words.items():
+            (found,) = here[here["measure"] == measure].to_dict("records")
+            parts.append(
+                f"{found['value']:.0%} [{found['low']:.0%}, {found['high']:.0%}] {what} "
+                f"(random sets {found['random']:.0%} [{found['random_low']:.0%}, "
+                f"{found['random_high']:.0%}], p = {found['corrected_sets']:.2g})"
+            )
+        yield f"There, of exposed items, {' and '.join(parts)}."
+
+
+def _collateral(side: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
+    """Yield what the same does to chains and documents."""
+    names = {"chain": "worked chains of twins", "text": "documents"}
+    for _, row in tests.iterrows():
+        here, parts = _here(side, row), []
+        for dose in sorted(here.loc[here["neurons"] == "random", "dose"].unique()):
+            for what, name in names.items():
+                chosen = here[(here["dose"] == dose) & (here["what"] == what)].set_index("neurons")
+                if chosen.empty:
+                    continue
+                own, random = (chosen.loc[key, ENDS] for key in ("chosen", "random"))
+                part = f"at alpha {dose:g} {name} by {_ends(own)} (random sets {_ends(random)})"
+                parts.append(part)
+        yield (f"The side effects in {_arm(row)}, log-probability per token: {'; '.join(parts)}.")
