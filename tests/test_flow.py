@@ -74,7 +74,7 @@ def test_a_planted_separation_peaks_where_it_is(block: int) -> None:
         test = separation_test(of, 199, "planted")
         assert test.peak == block and test.corrected[block] <= 0.01
         # 1.5 x the difference of 1 that is planted in the feature
-        assert abs(np.sqrt(squared(of)[block]) - 1.5) < 0.5
+        assert abs(np.sqrt(WIDTH * squared(of)[block]) - 1.5) < 0.5
 
 
 def test_it_follows_the_layers_when_they_are_shuffled() -> None:

@@ -67,9 +67,10 @@ class Fits(NamedTuple):
     kept
         Share of the states' variance in the principal components.
     moved, moved_from_start, data
-        Exposed minus twin of what a block adds, per fit of shape (held-out pairs, blocks, width):
-        by the field from the state before the block, by the field on its own path from the
-        embedding on, and what the block really adds, all in the principal components.
+        Exposed minus twin of what a block adds, per fit of shape (held-out pairs, blocks,
+        coordinates), divided by the root of the number of coordinates: by the field from the
+        state before the block, by the field on its own path from the embedding on, and what the
+        block really adds; of all what the principal components hold.
     """
 
     held: NDArray[np.bool_]
@@ -170,7 +171,12 @@ def orders(layers: int, fits: int, *key: str | int) -> NDArray[np.int64]:
 
 
 def fit(
-    states: Array, names: Sequence[str], how: How, *key: str | int, shuffled: bool = False
+    states: Array,
+    names: Sequence[str],
+    how: How,
+    *key: str | int,
+    shuffled: bool = False,
+    first: int | None = None,
 ) -> Fits:
     """Fit flows to states of shape (layers, pairs, 2, width).
 
@@ -180,6 +186,8 @@ def fit(
         Of the pairs; with `key` they name the splits.
     shuffled
         Whether each fit meets the states after the embedding in an order of its own.
+    first
+        Give motions in so many first coordinates of the states.
     """
     layers = len(states)
     held = splits(names, how.fits, *key)
@@ -187,11 +195,12 @@ def fit(
     if shuffled:
         order = orders(layers, how.fits, *key)
     width = min(how.latent, states.shape[-1])
-    train, test, kept = [], [], []
+    train, test, kept, bases = [], [], [], []
     for out, times in zip(held, order, strict=True):
         sides = [_items(states[:, rows]) for rows in (~out, out)]
         middle = sides[0].mean(axis=1, keepdims=True)
         basis = components(sides[0] - middle, width)
+        bases.append(basis[:first])
         projected = [(side - middle) @ basis for side in sides]
         kept.append(((projected[1] ** 2).sum((1, 2)) / _spread(sides[1] - middle))[times[1:]])
         train.append(projected[0][times])
@@ -208,9 +217,10 @@ def fit(
 
     def moves(added: Tensor) -> list[Array]:
         found = []
-        for number, scale in enumerate(scales):
+        for number, (scale, basis) in enumerate(zip(scales, bases, strict=True)):
             sides = added[:, number].double().numpy().reshape(layers - 1, -1, 2, width) * scale
-            found.append((sides[:, :, 0] - sides[:, :, 1]).swapaxes(0, 1))
+            apart = (sides[:, :, 0] - sides[:, :, 1]).swapaxes(0, 1)
+            found.append(apart @ basis.T / np.sqrt(len(basis)))
         return found
 
     return Fits(
