@@ -23,7 +23,8 @@ of two models are in different coordinates and have none.
 
 How to read it: a force is about what a block adds, not about what can be read there. ``fits``
 says how well the equation describes held-out items; where its R² is near 0 its force means
-nothing. ``published`` is the published construction, of which no time is a layer.
+nothing. Its
+rows ``published`` are of the published construction, of which no time is a layer.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ COUNTED, SELECTION, TEST = "counted", "selection", "test"
 ORDERED, SHUFFLED = "as_it_is", "shuffled"
 RATE_PERMUTATIONS = 99  # behind each p-value that is counted only
 LEAST = 12  # pairs that count: halves of halves (of items, of fits) still have three
-PUBLISHED = ["variant", "fit", "layer", "force", "auc", "auc_low", "auc_high", "pairs"]
+PUBLISHED = ["variant", "fit", "layer", "force", "auc", "auc_low", "auc_high"]
+FLOW, PUBLISHED_FLOW = "flow", "published"
 
 
 def main(
@@ -92,8 +94,9 @@ def main(
     outputs
         ``pairs``: a row per component, state, set of pairs, pair and layer, ``value`` its
         pseudo-value of the squared force; ``null``: the squared force of relabelled pairs that
-        count; ``fits``: a row per fit of the flow, order of layers and block; ``published``: a
-        row per variant, fit and time; ``rates``: see `paradox.mechanisms.error_rates`.
+        count; ``fits``: a row per model (``flow`` with layers as they are and shuffled;
+        ``published`` and its nulls), fit and block; ``rates``: see
+        `paradox.mechanisms.error_rates`.
 
     Raises
     ------
@@ -140,8 +143,12 @@ def main(
     tables = {
         "pairs": pd.concat([pair_rows(motion, pairs, spec["seed"]) for motion in motions]),
         "null": pd.concat([null_rows(motion, pairs, spec) for motion in motions]),
-        "fits": pd.concat([fit_rows(fits, pairs, order) for order, fits in fitted.items()]),
-        "published": published_rows(found, len(pairs.counted)),
+        "fits": pd.concat(
+            [
+                *(fit_rows(fits, pairs, order) for order, fits in fitted.items()),
+                *([published_rows(found)] if found else []),
+            ]
+        ),
         "rates": rates(motions, pairs, spec),
     }
     step = max(read_manifest(inputs["manifest"]).steps)
@@ -218,7 +225,8 @@ def fit_rows(fits: flow.Fits, pairs: Pairs, order: str) -> pd.DataFrame:
     }
     number, blocks = fits.multi_step.shape
     columns = {
-        "order": order,
+        "model": FLOW,
+        "variant": order,
         "fit": np.repeat(np.arange(number), blocks),
         "layer": np.tile(np.arange(blocks), number),
         "before": fits.order[:, :-1].ravel() - 1,
@@ -229,14 +237,14 @@ def fit_rows(fits: flow.Fits, pairs: Pairs, order: str) -> pd.DataFrame:
     return pd.DataFrame(columns | {name: of.ravel() for name, of in forces.items()})
 
 
-def published_rows(found: dict[str, published_flow.Found], pairs: int) -> pd.DataFrame:
+def published_rows(found: dict[str, published_flow.Found]) -> pd.DataFrame:
     """Return the forces of the published construction; time 0 is layer -1, the embedding."""
     rows = []
     for variant, of in found.items():
         for fit, force in enumerate(of.force):
-            area = (of.auc, of.low, of.high, pairs)
+            area = (of.auc, of.low, of.high)
             rows += [(variant, fit, time - 1, value, *area) for time, value in enumerate(force)]
-    return pd.DataFrame(rows, columns=PUBLISHED)
+    return pd.DataFrame(rows, columns=PUBLISHED).assign(model=PUBLISHED_FLOW)
 
 
 def rates(motions: list[Motion], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def squared(of: Array) -> Array:
 
 def relabelled(of: Array, signs: Array) -> Array:
     """Return U per relabelling and layer; `signs` of shape (relabellings, pairs)."""
-    found = np.empty((len(signs), len(of)))
+    found = np.empty((len(signs), len(of)), dtype=of.dtype)
     for start in range(0, len(signs), CHUNK):
         part = slice(start, start + CHUNK)
         for layer, products in enumerate(of):
@@ -114,10 +114,11 @@ def false_positives(of: Array, permutations: int, runs: int, *key: Key) -> int:
     """
     rng = keyed_rng("separation rates", *key)
     pairs, found = of.shape[1], 0
+    of = of.astype(np.float32)  # twice as fast, and ranks do not need more
     for _ in range(runs):
-        outer = rng.integers(0, 2, pairs) * 2.0 - 1
-        inner = rng.integers(0, 2, (permutations, pairs)) * 2.0 - 1
-        drawn = relabelled(of, np.vstack([outer, outer * inner]))
+        signs = rng.integers(0, 2, (permutations + 1, pairs), dtype=np.int8) * np.float32(2) - 1
+        signs[1:] *= signs[0]
+        drawn = relabelled(of, signs)
         found += max_test(drawn[0], drawn[1:], two_sided=False).overall <= ALPHA
     return found
 
