@@ -105,6 +105,8 @@ def test_splits_are_halves_and_their_complements() -> None:
     assert (held.sum(axis=1) == PAIRS // 2).all()
     assert (held[0::2] != held[1::2]).all() and (held.sum(axis=0) == 3).all()
     assert not (held[0] == held[2]).all()
+    few = [1] * 8 + [0] * (PAIRS - 8)
+    assert (splits(NAMES, 6, "a", strata=few)[:, :8].sum(axis=1) == 4).all()
     shuffled = orders(6, 20, "a")
     assert (np.sort(shuffled, axis=1) == np.arange(6)).all() and (shuffled[:, 0] == 0).all()
     assert not (shuffled == np.arange(6)).all(axis=1).any()

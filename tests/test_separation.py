@@ -80,8 +80,10 @@ def test_of_several_parts_it_is_the_mean() -> None:
     one = squared(kernel([Part(d, EVERY)], first))
     other = 4 * squared(kernel([Part(d, EVERY)], ~first))
     np.testing.assert_allclose(squared(both), (one + other) / 2)
+    with pytest.raises(ValueError, match="1 pairs are too few"):
+        kernel([Part(d, EVERY)], np.arange(PAIRS) < 1)
     with pytest.raises(ValueError, match="2 pairs are too few"):
-        kernel([Part(d, EVERY)], np.arange(PAIRS) < 2)
+        pseudo_values(kernel([Part(d, EVERY)], np.arange(PAIRS) < 2))
 
 
 def test_a_planted_shift_is_found_where_it_is() -> None:

@@ -143,8 +143,10 @@ def test_from_states_to_the_figure(arm: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_too_few_pairs_are_refused(arm: dict[str, Any]) -> None:
-    arm["spec"]["exposed_from"] = 16
-    with pytest.raises(DataError, match="key exposed_from: 8 pairs"):
+    items = arm["items"]
+    few = items["pair"].isin(items["pair"].dropna().unique()[:7])
+    items[few].to_csv(arm["inputs"]["items"], index=False)
+    with pytest.raises(DataError, match="key exposed_from: 7 pairs"):
         trajectories.main(arm["spec"], arm["inputs"], arm["outputs"], Progress("trajectories"))
 
 

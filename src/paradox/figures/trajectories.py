@@ -115,7 +115,7 @@ def draw(table: pd.DataFrame, planted: str) -> Figure:
     flows = table[table["model"] == FLOW]
     _lines(axes[1, 0], flows[flows["variant"] == "as_it_is"], EXPLAINED)
     axes[1, 0].set_title("Fitted flow: R²")
-    axes[1, 0].set_ylim(-0.25, 1.02)
+    axes[1, 0].set_ylim(-0.8, 1.02)
     _force(axes[1, 1], curves[curves["component"] == FLOW], looks)
     axes[1, 1].set_title("Its force, answer")
     _peaks(
@@ -168,7 +168,7 @@ def _lines(axis: Axes, rows: pd.DataFrame, measures: dict[str, str]) -> None:
     for measure, label in measures.items():
         axis.plot(rows["depth"], rows[measure], label=label, linewidth=1.2, **looks[label])
     axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
-    axis.legend(fontsize=8, handlelength=1.5)
+    axis.legend(fontsize=8, handlelength=1.5, loc="lower left")
 
 
 def _peaks(axis: Axes, shares: dict[str, pd.Series]) -> None:

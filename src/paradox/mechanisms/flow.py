@@ -152,10 +152,19 @@ class Field:
             self.linear[block] = torch.linalg.solve(spread + RIDGE * size * identity, added)
 
 
-def splits(names: Sequence[str], fits: int, *key: str | int) -> NDArray[np.bool_]:
-    """Return which pairs each fit holds out, shape (fits, pairs)."""
-    halves = [half(names, "flow", *key, number // 2) for number in range(fits)]
-    return np.array([one if n % 2 else ~one for n, one in enumerate(halves)])
+def splits(
+    names: Sequence[str], fits: int, *key: str | int, strata: Sequence[int] | None = None
+) -> NDArray[np.bool_]:
+    """Return which pairs each fit holds out, shape (fits, pairs): half of every stratum."""
+    groups = np.zeros(len(names), dtype=int) if strata is None else np.asarray(strata)
+    held = np.zeros((fits, len(names)), dtype=bool)
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        own = [names[row] for row in rows]
+        for fit in range(fits):
+            one = half(own, "flow", *key, fit // 2)
+            held[fit, rows] = one if fit % 2 else ~one
+    return held
 
 
 def orders(layers: int, fits: int, *key: str | int) -> NDArray[np.int64]:
@@ -177,6 +186,7 @@ def fit(
     *key: str | int,
     shuffled: bool = False,
     first: int | None = None,
+    strata: Sequence[int] | None = None,
 ) -> Fits:
     """Fit flows to states of shape (layers, pairs, 2, width).
 
@@ -188,9 +198,11 @@ def fit(
         Whether each fit meets the states after the embedding in an order of its own.
     first
         Give motions in so many first coordinates of the states.
+    strata
+        Of the pairs: half of each is held out.
     """
     layers = len(states)
-    held = splits(names, how.fits, *key)
+    held = splits(names, how.fits, *key, strata=strata)
     order = np.tile(np.arange(layers), (how.fits, 1))
     if shuffled:
         order = orders(layers, how.fits, *key)

@@ -19,15 +19,23 @@ from paradox.mechanisms import flow
 from paradox.mechanisms.access import RESID_POST, RESID_PRE, Access, Node
 from paradox.mechanisms.by_layer import Pairs
 from paradox.mechanisms.recalls import Recall, batches, recalls
+from paradox.mechanisms.trajectory_names import (
+    AFTER,
+    ANSWER,
+    BASE,
+    CHANGE,
+    FLOW,
+    FLOW_PATH,
+    PROMPT,
+    QUESTION,
+    TEXT,
+)
 from paradox.models import load_model, load_tokenizer
 from paradox.provenance.manifest import read_manifest
 from paradox.stats.separation import LEAST, Part
 from paradox.tasks import Task, load_task
 
 Array = NDArray[np.float64]
-ANSWER, PROMPT, QUESTION, TEXT = "answer", "prompt", "question", "text"
-FLOW, FLOW_PATH = "flow", "flow_path"
-BASE, AFTER, CHANGE = "base", "after", "change"
 
 
 class Motion(NamedTuple):
@@ -38,8 +46,10 @@ class Motion(NamedTuple):
     parts: list[Part]
 
     def enough(self, rows: NDArray[np.bool_]) -> bool:
-        """Return whether every part has as many of these pairs as a force needs."""
-        return all(int((part.rows & rows).sum()) >= LEAST for part in self.parts)
+        """Return whether there are as many of these pairs as a force and its interval need."""
+        return int(rows.sum()) > LEAST and all(
+            int((part.rows & rows).sum()) >= LEAST for part in self.parts
+        )
 
 
 # --- states -------------------------------------------------------------------------------

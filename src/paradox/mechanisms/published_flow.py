@@ -29,12 +29,12 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 from torchdiffeq import odeint
 
+from paradox.mechanisms.trajectory_names import AS_IS, PERMUTED, SHUFFLED
 from paradox.seeds import keyed_rng, torch_seed
 from paradox.stats.bootstrap import Resampling
 
 Array = NDArray[np.float64]
 SEEN = 3  # states that are seen: after the embedding and the first two blocks
-AS_IS, PERMUTED, SHUFFLED = "as_published", "permuted_labels", "shuffled_layers"
 VARIANTS = (AS_IS, PERMUTED, SHUFFLED)
 WIDTH, SPREAD = 128, 0.1  # published latent width and spread of the field's weights
 RATE, DECAY, CLIP, DROPOUT = 1e-3, 1e-5, 1.0, 0.1

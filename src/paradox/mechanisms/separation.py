@@ -21,10 +21,12 @@ published_peak     of the published construction (`paradox.mechanisms.published_
 
 Published: times 18-20 of 28, a depth of 0.64 to 0.71; *middle* is as in step ``signatures``, a
 depth in (1/4, 3/4], and so are verdicts and margins (`margin_share` of the largest squared force of
-the untrained planted base, of 1 for shares of fits).
+the untrained planted base, for flows that of the answer position; of 1 for shares of fits).
 
 How to read it: intervals are over pairs crossed with seeds; p treats the seeds as given. With
-labels permuted, flows and published classifiers still have peaks: every curve has one.
+labels permuted, flows and published classifiers still have peaks: every curve has one. Fits of one
+arm share items, and arms of one base share much of their weights: p of ``flow_follows`` and
+``published_peak``, which count fits, are about these items and trainings.
 """
 
 from __future__ import annotations
@@ -41,11 +43,22 @@ from scipy import stats
 from paradox.errors import DataError, hint
 from paradox.files import read_table, write_json, write_table
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.motions import AFTER, BASE
-from paradox.mechanisms.published_flow import AS_IS, PERMUTED, SHUFFLED
 from paradox.mechanisms.separation_reading import paragraph
 from paradox.mechanisms.signatures import MIDDLE, inside, verdict
-from paradox.mechanisms.trajectories import COUNTED, FLOW, PUBLISHED_FLOW, SELECTION, TEST
+from paradox.mechanisms.trajectory_names import (
+    AFTER,
+    ANSWER,
+    AS_IS,
+    BASE,
+    COUNTED,
+    FLOW,
+    FLOW_PATH,
+    PERMUTED,
+    PUBLISHED_FLOW,
+    SELECTION,
+    SHUFFLED,
+    TEST,
+)
 from paradox.progress import Progress
 from paradox.stats.bootstrap import (
     Estimate,
@@ -143,12 +156,16 @@ def curves(pairs: pd.DataFrame, null: pd.DataFrame) -> dict[tuple[str, ...], Cur
 
 def _cube(table: pd.DataFrame, unit: str, key: tuple[str, ...]) -> Array:
     """Return values of shape (units, layers, seeds)."""
-    wide = table.set_index([unit, "layer", "seed"])["value"]
-    sizes = [wide.index.unique(level) for level in range(3)]
-    if len(wide) != np.prod([len(of) for of in sizes]) or wide.index.has_duplicates:
+    names, places = zip(
+        *(pd.factorize(table[by])[::-1] for by in (unit, "layer", "seed")), strict=True
+    )
+    shape = tuple(len(of) for of in names)
+    at = np.ravel_multi_index(places, shape)
+    if len(table) != np.prod(shape) or len(np.unique(at)) < len(at):
         raise DataError(f"{'/'.join(key)}: seeds differ in their values of {unit!r} and 'layer'.")
-    order = pd.MultiIndex.from_product([sizes[0], sorted(sizes[1]), sorted(sizes[2])])
-    return wide.reindex(order).to_numpy().reshape([len(of) for of in sizes])
+    values = np.empty(len(table))
+    values[at] = table["value"].to_numpy()
+    return values.reshape(shape)[:, np.argsort(names[1])]
 
 
 def layers(key: tuple[str, ...], curve: Curve, resampling: Resampling) -> Iterator[dict[str, Any]]:
@@ -189,7 +206,9 @@ def peaks(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows ``separation_peak`` and ``separation_any`` of every component."""
     for key, curve in found.items():
-        like = found.get((spec["planted"], "base", "none", key[3], BASE))
+        # A flow's force is held against that of the data at its position.
+        component = ANSWER if key[3] in (FLOW, FLOW_PATH) else key[3]
+        like = found.get((spec["planted"], "base", "none", component, BASE))
         if like is None:
             raise DataError(f"{'/'.join(key)}: the untrained planted base has no such component.")
         margin = spec["margin_share"] * float(like.test.curve.max())

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from paradox.mechanisms.layer_reading import _and, _arm, _blocks, _p, verdict_words
-from paradox.mechanisms.published_flow import AS_IS, SHUFFLED
 from paradox.mechanisms.signatures import ALPHA
+from paradox.mechanisms.trajectory_names import AS_IS, SHUFFLED
 
 PLACES = {
     "answer": "where the answer is predicted",
@@ -45,9 +45,9 @@ def _forces(rows: pd.DataFrame, planted: str) -> Iterator[str]:
         of = rows[rows["component"] == component]
         if len(of):
             out = of[of["corrected"] <= ALPHA]
-            where = f"from its null at {_blocks(out['layer'])}" if len(out) else "at no block"
+            where = f"at {_blocks(out['layer'])}" if len(out) else "at no block"
             parts.append(f"{words} {where}" + (f" (largest {_top(of)})" if len(out) else ""))
-    yield f"In the untrained {planted} base blocks move exposed items apart from twins: " + (
+    yield f"In the untrained {planted} base the separation force is clear of its null " + (
         f"{'; '.join(parts)}."
     )
 
@@ -101,7 +101,7 @@ def _published(flows: pd.DataFrame, signatures: pd.DataFrame, planted: str) -> I
         f"({_and([_time(layer) for layer in seen['layer']])}), its classifier an area of "
         f"{area['auc']:.2f} [{area['auc_low']:.2f}, {area['auc_high']:.2f}]; with layers shuffled "
         f"it has peaks at {_and([_time(layer) for layer in shuffled['layer']])}. "
-        f"A middle peak is {found['verdict'].iloc[0]}."
+        f"That it peaks at a middle time more often than its nulls is {found['verdict'].iloc[0]}."
     )
 
 

@@ -41,10 +41,6 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms import flow, published_flow
 from paradox.mechanisms.by_layer import Pairs
 from paradox.mechanisms.motions import (
-    AFTER,
-    ANSWER,
-    BASE,
-    TEXT,
     Motion,
     in_place,
     model_free,
@@ -52,6 +48,19 @@ from paradox.mechanisms.motions import (
     positions,
     read_states,
     scaled,
+)
+from paradox.mechanisms.trajectory_names import (
+    AFTER,
+    ANSWER,
+    BASE,
+    COUNTED,
+    FLOW,
+    ORDERED,
+    PUBLISHED_FLOW,
+    REORDERED,
+    SELECTION,
+    TEST,
+    TEXT,
 )
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
@@ -68,12 +77,9 @@ from paradox.stats.separation import (
 from paradox.tasks.api import ITEM_COLUMNS
 
 Array = NDArray[np.float64]
-COUNTED, SELECTION, TEST = "counted", "selection", "test"
-ORDERED, SHUFFLED = "as_it_is", "shuffled"
 RATE_PERMUTATIONS = 99  # behind each p-value that is counted only
-LEAST = 12  # pairs that count: halves of halves (of items, of fits) still have three
+LEAST = 8  # pairs that count: halves of halves (of items, of fits) still have two
 PUBLISHED = ["variant", "fit", "layer", "force", "auc", "auc_low", "auc_high"]
-FLOW, PUBLISHED_FLOW = "flow", "published"
 
 
 def main(
@@ -123,10 +129,11 @@ def main(
             pairs.names,
             flow.How(**own["flow"]),
             spec["seed"],
-            shuffled=order == SHUFFLED,
+            shuffled=order == REORDERED,
             first=states[ANSWER].shape[-1],
+            strata=2 * pairs.counts + selected(pairs, spec["seed"]),
         )
-        for order in (ORDERED, SHUFFLED)
+        for order in (ORDERED, REORDERED)
     }
     motions += of_flow(fitted[ORDERED], AFTER if trained else BASE)
     progress("parts", 2, 4, "flow")
@@ -164,12 +171,18 @@ def main(
 
 def sets(motion: Motion, pairs: Pairs, seed: int) -> dict[str, NDArray[np.bool_]]:
     """Return the sets of pairs that have a force of their own: halves and exposures, too."""
-    first = half(pairs.names, "trajectories", seed)
-    counts = pairs.counts
-    found = {COUNTED: counts, SELECTION: counts & first, TEST: counts & ~first}
+    counts, first = pairs.counts, selected(pairs, seed)
+    found = {COUNTED: counts, SELECTION: first, TEST: counts & ~first}
     exposures = sorted(set(pairs.exposures[pd.notna(pairs.exposures)]))
     found |= {str(int(times)): pairs.exposures == times for times in exposures}
     return {name: rows for name, rows in found.items() if motion.enough(rows)}
+
+
+def selected(pairs: Pairs, seed: int) -> NDArray[np.bool_]:
+    """Return the half of the pairs that count by which a block is selected."""
+    chosen = np.zeros(len(pairs.names), dtype=bool)
+    chosen[pairs.counts] = half(pairs.counted, "trajectories", seed)
+    return chosen
 
 
 def pair_rows(motion: Motion, pairs: Pairs, seed: int) -> pd.DataFrame:

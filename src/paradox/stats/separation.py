@@ -28,7 +28,7 @@ from paradox.stats.layers import LayerTest, flips, max_test
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 ALPHA = 0.05
-LEAST = 3  # pairs: with one left out, there is still a product of two
+LEAST = 2  # pairs of a part: those of one product
 CHUNK = 8192
 
 
@@ -88,7 +88,14 @@ def pseudo_values(of: Array) -> Array:
 
     Their mean is U, and the bootstrap of that mean has U's spread (to first order; resampling
     whole pairs would make products of a pair with its own copy).
+
+    Raises
+    ------
+    ValueError
+        When there are fewer than 3 pairs.
     """
+    if of.shape[1] < 3:
+        raise ValueError(f"{of.shape[1]} pairs are too few to leave one out; 3 are needed")
     pairs = of.shape[1]
     whole = squared(of)
     without = (whole - 2 * of.sum(axis=2).T) * pairs / (pairs - 2)
