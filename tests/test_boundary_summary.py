@@ -107,6 +107,7 @@ def test_crossing_and_gap(tables: dict[str, Path]) -> None:
     assert narrow["gap"].to_numpy() == pytest.approx(1 - 0.85**SAMPLES - 0.45, abs=0.1)
     wide = found[found["reward"] == "wide"]
     assert (wide["kind"] == "above").all() and np.isinf(wide["k_low"]).all()
+    assert narrow["ceiling"].isna().all() and wide["ceiling"].between(16, 32).all()
 
 
 def test_coverage_adds_up(tables: dict[str, Path]) -> None:
@@ -152,6 +153,18 @@ def test_permuted_labels_give_nominal_rates() -> None:
     assert hits["crossing"] <= high
 
 
+def test_a_cooled_arm_is_no_control(tables: dict[str, Path], tmp_path: Path) -> None:
+    """Where the base's entropy took a lower temperature, or was not reached, nothing is said."""
+    assert _verdict(tables, "matched_below", "narrow") == {REPRODUCED}
+    for changed in ({"temperature": 0.2}, {"entropy": 0.3}):
+        table = _table("narrow", 0)
+        table.loc[table["source"] == "matched", list(changed)] = next(iter(changed.values()))
+        write_table(tmp_path / "cooled.csv", table)
+        outputs = {name: tmp_path / f"{name}.csv" for name in boundary_summary.TABLES}
+        boundary_summary.main(SPEC, {"tables": [tmp_path / "cooled.csv"]}, outputs, QUIET)
+        assert _verdict(outputs, "matched_below", "narrow") == {OPEN}
+
+
 def test_malformed_tables_are_refused(tmp_path: Path) -> None:
     """A lacking twin and unequal numbers of samples are named with their arm."""
     good = _table("wide", 0)
@@ -170,7 +183,7 @@ def test_reading_says_what_the_tables_say(tables: dict[str, Path], tmp_path: Pat
     found: dict[str, Any] = read_json(outputs["reading"])
     text = found["paragraph"]
     assert "narrow (grpo) falls below its base at k = " in text
-    assert f"wide (grpo) is above its base up to k = {SAMPLES}" in text
+    assert f"wide (grpo) is nowhere below its base up to k = {SAMPLES}" in text
     assert "show 0 of 16 such signatures" in text
     assert {row["reward"] for row in found["verdicts"]["crossing"]} == set(ARMS)
     with pytest.raises(DataError, match="Did you mean 'contaminated'"):

@@ -1,10 +1,10 @@
 """Step ``boundary_figure``: what base and arm solve in k tries, and how likely their texts are.
 
-A column per trained arm. Upper panels: pass@k of base, arm, and arm at the base's entropy, for
-right answers and for answers worked out word for word, exposed items above twins. Lowest panels:
-where an arm's samples stand among the base's own samples of the same item, by perplexity under the
-base; beside them the base at a lower temperature, with the arm's entropy (``sharpened``) and at a
-fixed one (``cold``), and the base's own second half (``base``).
+A column per trained arm. Upper panels: pass@k of base, arm, and arm at the base's entropy (where
+that took heating), for right answers and for answers worked out word for word, exposed items above
+twins. Lowest panels: where an arm's samples stand among the base's own samples of the same item, by
+perplexity under the base; beside them the base at the temperature that gives it the arm's entropy
+(``sharpened``), at a low one (``cold``), and its own second half (``base``).
 
 How to read it: grey bands are the base's curve plus what swapping base and arm within items gives;
 an arm inside them does not differ. The dotted line is what guessing gives: right answers on it are
@@ -41,7 +41,7 @@ PANELS = {
 }
 QUANTILES = {
     "after": "arm",
-    "sharpened": "base, sharpened",
+    "sharpened": "base, arm's entropy",
     "cold": "base, cold",
     "base": "base",
 }
@@ -59,17 +59,17 @@ def main(
     spec
         Empty: the tables say all.
     inputs
-        ``curves`` and ``perplexity``, tables of step ``boundary_summary``.
+        ``curves``, ``crossings`` and ``perplexity``, tables of step ``boundary_summary``.
     outputs
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
-    table = data(inputs["curves"], inputs["perplexity"])
+    table = data(inputs["curves"], inputs["crossings"], inputs["perplexity"])
     with style.style():
         style.save(draw(table), table, outputs)
     progress.say(f"drew the boundary from {len(table)} rows")
 
 
-def data(curves: Path, perplexity: Path) -> pd.DataFrame:
+def data(curves: Path, crossings: Path, perplexity: Path) -> pd.DataFrame:
     """Return the drawn rows of trained arms; ``panel`` is ``pass`` or ``quantile``."""
     nulls = ["null_low", "null_high"]
     passed = read_table(curves, [*KEY, "measure", "k", "guess", *nulls])
@@ -78,6 +78,10 @@ def data(curves: Path, perplexity: Path) -> pd.DataFrame:
     base = passed[passed["source"] == "base"].set_index(key)["value"]
     band = passed[passed["source"] == "after_minus_base"].set_index(key)[nulls].add(base, axis=0)
     drawn = passed[passed["source"].isin(CURVES)].drop(columns=nulls).join(band, on=key)
+    # An arm that had to be cooled to its base's entropy is no control.
+    key = [*ARM, "measure", "group", "source"]
+    heated = read_table(crossings, [*key, "heated"]).set_index(key)["heated"].eq(False)
+    drawn = drawn[~pd.MultiIndex.from_frame(drawn[key]).isin(heated.index[heated])]
     placed = read_table(perplexity, [*KEY, "split"])
     chosen = (placed["split"] == "all") & placed["source"].isin(QUANTILES)
     placed = placed[chosen & placed["group"].isin(GROUPS)]
@@ -113,7 +117,7 @@ def draw(table: pd.DataFrame) -> Figure:
             _curves(axis, own, looks)
         _quantiles(column[-1], rows[rows["panel"] == "quantile"])
         column[-2].set_xlabel("Tries k")
-    for row, words in zip(axes, [*PANELS.values(), "Samples of"], strict=True):
+    for row, words in zip(axes, PANELS.values(), strict=False):
         row[0].set_ylabel(words)
     axes[-1][0].set_yticks(range(len(QUANTILES)), list(QUANTILES.values()))
     axes[-1][0].set_ylim(len(QUANTILES) - 0.5, -0.5)

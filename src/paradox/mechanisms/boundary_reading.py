@@ -1,7 +1,8 @@
 """Step ``boundary_reading``: what the tables of ``boundary_summary`` say, in plain words.
 
 One paragraph for the planted base. Statements are made from the verdicts, whichever way they
-fall, with effect, interval and p; ``verdicts`` repeats them. Signatures that the untrained base
+fall: signatures that are shown come with effect, interval and p, others are counted; ``verdicts``
+has all of them. Signatures that the untrained base
 shows against itself are counted as the false alarms that they are.
 """
 
@@ -95,16 +96,18 @@ def _crossings(table: pd.DataFrame) -> Iterator[str]:
 
 def _place(row: pd.Series) -> str:
     if row["kind"] == "crosses":
+        unsure = ", which is not shown," if row["k_high"] == float("inf") else ""
         ends = f"[{_end(row['k_low'])}, {_end(row['k_high'])}]"
-        where = f"falls below its base at k = {row['k']:.1f} {ends}"
+        where = f"falls below its base at k = {row['k']:.1f} {ends}{unsure}"
     else:
         where = {
-            "above": f"is above its base up to k = {row['largest_k']}",
+            "above": f"is nowhere below its base up to k = {row['largest_k']}",
             "below": "is below its base from the first try",
             "equal": "does not differ from its base at the first try",
         }[row["kind"]]
+    full = "" if pd.isna(row["ceiling"]) else f", both at the ceiling from k = {row['ceiling']:.0f}"
     gap = f"{row['gap']:+.2f} [{row['gap_low']:+.2f}, {row['gap_high']:+.2f}]"
-    return f"{where} (gap in sampling efficiency {gap})"
+    return f"{where} (gap in sampling efficiency {gap}{full})"
 
 
 def _end(value: float) -> str:
@@ -121,17 +124,22 @@ def _arm(row: pd.Series) -> str:
 
 
 def _verdicts(rows: pd.DataFrame) -> str:
-    parts = []
-    for verdict in (REPRODUCED, NOT, OPEN):
-        arms = [_verdict(row) for _, row in rows[rows["verdict"] == verdict].iterrows()]
-        if arms:
-            parts.append(f"{verdict} for {', '.join(arms)}")
+    """Name the cases that show a signature, and count the others."""
+    shown = rows[rows["verdict"] == REPRODUCED]
+    if len(shown) == len(rows):
+        p = f"{rows['p'].max():.2g}".removeprefix("0")
+        return f"{REPRODUCED} in all {len(rows)} cases (largest p = {p})"
+    by_arm = [
+        f"{_arm(of.iloc[0])} on {', '.join(_effect(row) for _, row in of.iterrows())}"
+        for _, of in shown.groupby(["method", "reward"], sort=True)
+    ]
+    p = f"{shown['p'].max():.2g}".removeprefix("0")
+    parts = [f"{REPRODUCED} for {'; '.join(by_arm)} (largest p = {p})"] if by_arm else []
+    counts = [(int((rows["verdict"] == name).sum()), name) for name in (NOT, OPEN)]
+    parts += [f"{name} in {count} of {len(rows)} cases" for count, name in counts if count]
     return "; ".join(parts)
 
 
-def _verdict(row: pd.Series) -> str:
-    who = f"{_arm(row)} on {GROUPS[row['group']]}, {row['measure']}"
-    if pd.isna(row["effect"]):
-        return f"{who} (no room to measure)"
-    p = f"{row['p']:.2g}".removeprefix("0")
-    return f"{who} ({row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], p = {p})"
+def _effect(row: pd.Series) -> str:
+    ends = f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return f"{GROUPS[row['group']]} ({row['measure']}) {ends}"

@@ -19,13 +19,17 @@ own), each item counting once, and differences to the sharpened and the cold bas
 
 ============== ==================================================================================
 crossing       the arm's pass@1 is above the base's, *and* at the largest k the base's is above the
-               arm's
-matched_below  at the largest k the base is above the arm also at equal entropy
+               arm's; where both are at the ceiling there (``ceiling``: from which k), curves
+               had no room to cross
+matched_below  at the largest k the base is above the arm also at equal entropy (where that took a
+               higher temperature: an arm with more entropy per token than its base has no such
+               excuse, and cooling it would be no control)
 covered        the margin minus the share of items that k tries solve with the arm only
 low_perplexity the arm's samples are likelier under the base than the base's own (1/2 minus their
                quantile), *and* likelier than the sharpened base's; ``same``: within a mode
 above_all      the arm is above its base at every k at which the base leaves room (up to 1 minus the
-               margin): published of distillation, not of reinforcement learning
+               margin; at two of them at least): published of distillation, not of reinforcement
+               learning
 ============== ==================================================================================
 
 Verdicts are as in `paradox.mechanisms.signatures`: the largest p and the smallest part count, p is
@@ -63,6 +67,7 @@ GROUPS = ("exposed", "twin")
 MEASURES = ("right", "worked")
 CURVES = ("base", "after", "matched")
 SPLITS = dict(zip(("all", "right", "wrong", "same"), QUANTILES, strict=True))
+NEAR = 0.1  # relative: what is left of an entropy or a temperature that was matched
 TWO_SIDED, ONE_SIDED = 2.80, 2.49  # standard errors that are found with 80 % power at 5 %
 
 
@@ -181,23 +186,17 @@ def curves(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
                     sides = of.mean(axis=2), np.zeros(of.shape[:2])
                     test = swap_test(*sides, how.resampling.seed, permutations=how.permutations)
                 for n, k in enumerate(arm.ks):
-                    yield {
-                        "measure": measure,
-                        "group": group,
-                        "source": source,
-                        "k": k,
-                        "value": estimate.value[n],
-                        "low": low[n],
-                        "high": high[n],
-                        "p": test.p[n] if test else None,
-                        "corrected": test.corrected[n] if test else None,
-                        "null_low": test.max_low[n] if test else None,
-                        "null_high": test.max_high[n] if test else None,
-                        "detectable": TWO_SIDED * estimate.draws[:, n].std() if test else None,
-                        "guess": guess[n] if measure == "right" and group in GROUPS else None,
-                        "items": of.shape[0],
-                        "seeds": of.shape[2],
-                    }
+                    row = {"measure": measure, "group": group, "source": source, "k": k}
+                    row |= {"value": estimate.value[n], "low": low[n], "high": high[n]}
+                    for name in ("p", "corrected"):
+                        row[name] = getattr(test, name)[n] if test else None
+                    for name in ("low", "high"):
+                        row[f"null_{name}"] = getattr(test, f"max_{name}")[n] if test else None
+                    spread = estimate.draws[:, n].std()
+                    row["detectable"] = TWO_SIDED * spread if test else None
+                    guessed = measure == "right" and group in GROUPS
+                    row["guess"] = guess[n] if guessed else None
+                    yield row | {"items": of.shape[0], "seeds": of.shape[2]}
 
 
 def cells(arm: Arm, group: str, measure: str) -> dict[str, Array]:
@@ -234,25 +233,21 @@ def crossings(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
                 own = arm.passed(source, group, measure)
                 place = crossing(drawn(own - base, how.resampling, "pairs"), arm.ks)
                 gap = mean(base[:, -1] - own[:, 0], how.resampling, "pairs")
-                yield {
-                    "measure": measure,
-                    "group": group,
-                    "source": source,
-                    "kind": place.kind,
-                    "k": place.k,
-                    "k_low": place.low,
-                    "k_high": place.high,
-                    "crosses": place.share,
-                    "gap": gap.value,
-                    "gap_low": gap.low,
-                    "gap_high": gap.high,
-                    "temperature": arm.of(source, group, "temperature").mean(),
-                    "entropy": _entropy(arm, source, group),
-                    "entropy_base": target,
-                    "largest_k": arm.ks[-1],
-                    "items": gap.items,
-                    "seeds": gap.seeds,
-                }
+                row = {"measure": measure, "group": group, "source": source, "kind": place.kind}
+                row |= {"k": place.k, "k_low": place.low, "k_high": place.high}
+                row |= {"crosses": place.share, "largest_k": arm.ks[-1]}
+                row["ceiling"] = _ceiling(arm, [base, own], how.margin)
+                row |= {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
+                row["temperature"] = arm.of(source, group, "temperature").mean()
+                row |= {"entropy": _entropy(arm, source, group), "entropy_base": target}
+                row["heated"] = heated(arm, group) if source == "matched" else None
+                yield row | {"items": gap.items, "seeds": gap.seeds}
+
+
+def _ceiling(arm: Arm, curves: list[Array], margin: float) -> int | None:
+    """Return the first k at which all curves are within the margin of 1."""
+    full = np.all([curve.mean(axis=(0, 2)) >= 1 - margin for curve in curves], axis=0)
+    return arm.ks[int(full.argmax())] if full.any() else None
 
 
 def _entropy(arm: Arm, source: str, group: str) -> float:
@@ -339,6 +334,13 @@ def p_values(
     return found | {"any": swap_test(apart, 0 * apart, *key, **options).overall}
 
 
+def heated(arm: Arm, group: str) -> bool:
+    """Return whether the base's entropy was reached, and not by cooling the arm."""
+    at, study = (arm.of(name, group, "temperature").mean() for name in ("matched", "after"))
+    reached, target = (_entropy(arm, name, group) for name in ("matched", "base"))
+    return bool(at >= (1 - NEAR) * study and abs(reached - target) <= NEAR * target)
+
+
 def verdicts(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
     """Yield the verdict on every signature."""
     for group in GROUPS:
@@ -346,10 +348,11 @@ def verdicts(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
             base, after, matched = (arm.passed(name, group, measure) for name in CURVES)
             parts = [(after - base)[:, 0], (base - after)[:, -1]]
             yield _row("crossing", group, measure, parts, how)
-            yield _row("matched_below", group, measure, [(base - matched)[:, -1]], how)
+            parts = [(base - matched)[:, -1]] if heated(arm, group) else []
+            yield _row("matched_below", group, measure, parts, how)
             yield _covered(arm, group, measure, how)
-            room = base.mean(axis=(0, 2)) < 1 - how.margin
-            parts = [(after - base)[:, n] for n in np.flatnonzero(room)]
+            room = np.flatnonzero(base.mean(axis=(0, 2)) < 1 - how.margin)
+            parts = [(after - base)[:, n] for n in room] if len(room) > 1 else []
             yield _row("above_all", group, measure, parts, how)
         for split in ("all", "same"):
             own, sharp = (arm.quantile(name, group, split) for name in ("after", "sharpened"))
