@@ -27,7 +27,7 @@ and what is not an RMS norm is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -38,12 +38,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paradox.mechanisms.access import ATTN_OUT, MLP_OUT, RESID_PRE, Access, Node
-from paradox.mechanisms.architecture import AccessError, Block, title
-from paradox.mechanisms.lens import frozen_norm, wide
+from paradox.mechanisms.architecture import AccessError, title
+from paradox.mechanisms.lens import wide
+from paradox.mechanisms.readers import (
+    ATTENTION,
+    EMBEDDING,
+    LOGITS,
+    MLP,
+    READERS,
+    Norm,
+    Normed,
+    Readers,
+    Reading,
+    frozen,
+    normed,
+    replaced,
+    stand_in,
+)
 from paradox.mechanisms.recalls import Batch
-
-EMBEDDING, ATTENTION, MLP, LOGITS = "embedding", "attn", "mlp", "logits"
-READERS = ("q", "k", "v", MLP)
 
 
 class Graph(NamedTuple):
@@ -154,7 +166,7 @@ class Edges:
         """Return scores of `outputs`, or of the pass's own, and the outputs."""
         reading = _Gradients(self)
         with (
-            _frozen(self.access.model),
+            frozen(self.access.model),
             torch.enable_grad(),
             self._read(reading),
             self._start(batch, share),
@@ -203,15 +215,15 @@ class Edges:
         return torch.where(batch.real, lost, 0).sum(-1) / batch.real.sum(-1)
 
     @contextmanager
-    def _read(self, reading: _Reading) -> Iterator[Any]:
+    def _read(self, reading: Reading) -> Iterator[Any]:
         """Let `reading` stand in for everything that reads the residual."""
         blocks = self.access.blocks
         with ExitStack() as stack:
             for number, block in enumerate(blocks):
-                _stand_in(stack, block, number, reading, self._norms)
+                stand_in(stack, block, number, reading, self._norms)
             final = self._norms[self.access.norm]
             only = [(LOGITS, len(blocks))]
-            stack.enter_context(_forward(self.access.norm, lambda x: reading(x, final, only)[0]))
+            stack.enter_context(replaced(self.access.norm, lambda x: reading(x, final, only)[0]))
             yield reading
 
     @cached_property
@@ -223,7 +235,7 @@ class Edges:
             for norm in (block.attention_in, block.attention_out, block.mlp_in, block.mlp_out)
             if not isinstance(norm, nn.Identity)
         ]
-        return {norm: Norm.of(norm, self.access.model) for norm in [*parts, self.access.norm]}
+        return {norm: Norm.of(norm) for norm in [*parts, self.access.norm]}
 
     @torch.no_grad()
     def _probe(self) -> None:
@@ -234,7 +246,7 @@ class Edges:
 
         def reading(x: Tensor, norm: Norm | None, readers: Readers) -> list[Tensor]:
             seen.extend((reader, x) for reader in readers)
-            return [_normed(x, norm)[0]] * max(1, len(readers))
+            return [normed(x, norm)[0]] * max(1, len(readers))
 
         with self._read(reading), self.access.capture(self._nodes) as found:
             logits = self.access.model(input_ids=ids, use_cache=False).logits
@@ -261,68 +273,6 @@ class _Pass(NamedTuple):
     outputs: Tensor
 
 
-# --- norms --------------------------------------------------------------------------------
-
-
-class Norm(NamedTuple):
-    """An RMS norm: x * rsqrt(mean(x^2) + epsilon) * gain."""
-
-    gain: Tensor
-    epsilon: float
-
-    @classmethod
-    def of(cls, norm: nn.Module, model: nn.Module) -> Norm:
-        """Return what a module does, or raise a `CheckpointError`."""
-        weight = getattr(norm, "weight", None)
-        width = model.config.get_text_config().hidden_size
-        like = torch.ones(width) if weight is None else wide(weight.detach())
-        # Not of mean 0, where a layer norm would look the same.
-        trial = torch.linspace(-1, 2, like.shape[-1], dtype=like.dtype, device=like.device)
-        gain, _ = frozen_norm(norm, trial[None])
-        return cls(gain.detach(), getattr(norm, "variance_epsilon", getattr(norm, "eps", 0.0)))
-
-
-def _normed(x: Tensor, norm: Norm | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the normed values, those before the gain, and the scale."""
-    if norm is None:
-        return x, x, x
-    whole = wide(x)
-    square = torch.linalg.vector_norm(whole, dim=-1, keepdim=True).square_()
-    scale = square.div_(x.shape[-1]).add_(norm.epsilon).rsqrt_()
-    unit = whole * scale
-    return (unit * norm.gain).to(x.dtype), unit, scale
-
-
-class _Normed(torch.autograd.Function):
-    """A norm with several readers, whose gradients it takes one by one."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, norm: Norm | None, copies: int, sink: Callable[..., None] | None
-    ) -> tuple[Tensor, ...]:
-        ctx.norm, ctx.sink = norm, sink
-        out, *kept = _normed(x, norm)
-        if norm is not None:
-            ctx.save_for_backward(*kept)
-        return tuple(out.detach() for _ in range(copies))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        back = torch.stack(gradients, 1)  # (items, readers, positions, width)
-        if ctx.norm is not None:
-            unit, scale = (kept[:, None] for kept in ctx.saved_tensors)
-            dtype, back = back.dtype, wide(back).mul_(ctx.norm.gain)
-            along = (back * unit).sum(-1, keepdim=True).div_(unit.shape[-1])
-            back = back.addcmul_(unit, along, value=-1).mul_(scale).to(dtype)
-        if ctx.sink is not None:
-            ctx.sink(back)
-        return back.sum(1), None, None, None
-
-
-Readers = list[tuple[str, int]]
-_Reading = Callable[[Tensor, Norm | None, Readers], Any]
-
-
 class _Gradients:
     """Reads the residual as the model does and scores its readers in the backward pass."""
 
@@ -332,7 +282,7 @@ class _Gradients:
 
     def __call__(self, x: Tensor, norm: Norm | None, readers: Readers) -> tuple[Tensor, ...]:
         sink = None if not readers else lambda back: self.score(back, readers)
-        return _Normed.apply(x, norm, max(1, len(readers)), sink)
+        return Normed.apply(x, norm, max(1, len(readers)), sink)
 
     def start(self, outputs: Tensor) -> None:
         """Take the sources' outputs, shape (items, sources, positions, width)."""
@@ -360,7 +310,7 @@ class _Cut:
         self.places = {name: n for n, name in enumerate(edges.graph.destinations)}
 
     def __call__(self, x: Tensor, norm: Norm | None, readers: Readers) -> list[Tensor]:
-        whole = _normed(x, norm)[0]
+        whole = normed(x, norm)[0]
         return [self._one(x, norm, reader, whole) for reader in readers] or [whole]
 
     def _one(self, x: Tensor, norm: Norm | None, reader: tuple[str, int], whole: Tensor) -> Tensor:
@@ -373,75 +323,4 @@ class _Cut:
         for source in cut:
             share = shares[..., source].to(x).reshape(-1, 1, 1)
             x = x - share * self.found[self.edges._nodes[source]]
-        return _normed(x, norm)[0]
-
-
-# --- standing in --------------------------------------------------------------------------
-
-
-def _stand_in(
-    stack: ExitStack, block: Block, number: int, reading: _Reading, norms: dict[nn.Module, Norm]
-) -> None:
-    """Let `reading` do what the norms of a block do."""
-    pending: list[Tensor] = []
-    three = [(kind, number) for kind in READERS[:3]]
-
-    def attention(x: Tensor) -> Tensor:
-        pending[:] = reading(x, norms.get(block.attention_in), three)
-        return pending[0]
-
-    def mlp(x: Tensor) -> Tensor:
-        return reading(x, norms.get(block.mlp_in), [(MLP, number)])[0]
-
-    for norm, module, read in (
-        (block.attention_in, block.attention, attention),
-        (block.mlp_in, block.mlp, mlp),
-    ):
-        if norm in norms:
-            stack.enter_context(_forward(norm, read))
-        else:
-            stack.callback(_on_input(module, read).remove)
-    for place, name in enumerate(("q_proj", "k_proj", "v_proj")):
-        projection = getattr(block.attention, name)
-        stack.callback(_on_input(projection, lambda _, place=place: pending[place]).remove)
-    for norm in (block.attention_out, block.mlp_out):
-        if norm in norms:
-            own = norms[norm]
-            # What a branch returns is no reading of the residual.
-            stack.enter_context(_forward(norm, lambda x, own=own: reading(x, own, [])[0]))
-
-
-def _on_input(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Any:
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            return (change(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
-
-    return module.register_forward_pre_hook(hook, with_kwargs=True)
-
-
-@contextmanager
-def _forward(module: nn.Module, replacement: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Replace what a module computes; the library's own way would be computed for nothing."""
-    own = module.__dict__.get("forward")
-    module.forward = replacement  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own  # type: ignore[method-assign]
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Ask for no gradients of parameters: they are a third of a backward pass."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        return normed(x, norm)[0]
