@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ class Cell:
         # 4 L^2 + 3 L + 1 edges
         return Graph(round((np.sqrt(16 * edges - 7) - 3) / 8))
 
-    @property
+    @cached_property
     def tops(self) -> list[float]:
         """Return each seed's largest score of all its models and texts."""
         seeds = range(len(self.cuts))
@@ -93,12 +94,20 @@ class Cell:
         of = every if group == ALL else (self.items["group"] == group).to_numpy()
         return self.filters[kept] & of
 
-    def measured(self, side: tuple[str, str], rows: NDArray[np.bool_]) -> dict[str, Array]:
-        """Return every measure of some items, shape (items, seeds)."""
+    def measured(
+        self, side: tuple[str, str], rows: NDArray[np.bool_], tops: list[float]
+    ) -> dict[str, Array]:
+        """Return every measure of some items, shape (items, seeds).
+
+        Parameters
+        ----------
+        tops
+            End of each seed's histogram, see `tops`.
+        """
         own = self.sides[side]
         found = [
             measures(own.scores[n, rows], own.loss[n, rows], own.gradient[n, rows], top)
-            for n, top in enumerate(self.tops)
+            for n, top in enumerate(tops)
         ]
         return {name: np.stack([of[name] for of in found], 1) for name in found[0]}
 

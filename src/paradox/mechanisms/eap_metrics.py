@@ -3,7 +3,8 @@
 Some published measures are of all items together: the entropy of one histogram, the mean
 correlation over pairs of items. They are written here as a value per item whose mean is exactly
 the pooled measure and whose spread is that of its influence function, so that one bootstrap and
-one test over items serve all measures:
+one test over items serve all measures (a test of what training changed computes them anew for each
+relabelling, see `swapped`):
 
 - entropy: minus the mean log-share of the pooled histogram over an item's own scores;
 - diversity: twice one minus the item's mean correlation with the others, minus the diversity.
@@ -141,8 +142,7 @@ def complexity(size: Array, bins: int, top: float, zeros: int = 0) -> Array:
 
 def diversity(scores: Array) -> Array:
     """Return a value per item whose mean is 1 - the mean correlation over pairs of items."""
-    centred = scores - scores.mean(1, keepdims=True)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), EPSILON)
+    unit = _units(scores)
     own = 1 - (unit @ unit.sum(0) - 1) / (len(scores) - 1)
     return 2 * own - own.mean()
 
@@ -152,3 +152,79 @@ def output_entropy(scores: Array, graph: Graph) -> Array:
     matrix = np.zeros((len(scores), *graph.real.shape))
     matrix[:, graph.real] = np.abs(scores)
     return entropy(matrix / np.maximum(matrix.sum(-1, keepdims=True), EPSILON))
+
+
+# --- swapping base and after --------------------------------------------------------------
+
+
+def swapped(before: Array, after: Array, signs: Array, top: float) -> Array:
+    """Return the changes of `POOLED` when base and after are swapped for some items.
+
+    Everything is computed anew for each relabelling, the model's own range of the published
+    entropy among it, so that a test against these is exact.
+
+    Parameters
+    ----------
+    before, after
+        Scores, shape (items, edges).
+    signs
+        Shape (relabellings, items); -1 swaps.
+
+    Returns
+    -------
+    array
+        Shape (relabellings, measures).
+    """
+    sizes = np.abs(before), np.abs(after)
+    found = [
+        _gap(*(_counts(size, top) for size in sizes), signs),
+        _published(*sizes, signs, before.shape[1] - 1),
+        _mixing(_units(before), _units(after), signs),
+    ]
+    return np.stack(found, 1)
+
+
+def _counts(size: Array, top: float) -> Array:
+    """Return each item's histogram."""
+    places = np.minimum((size * (BINS / max(top, EPSILON))).astype(int), BINS - 1)
+    rows = np.arange(len(size))[:, None] * BINS
+    return np.bincount((rows + places).ravel(), minlength=len(size) * BINS).reshape(-1, BINS) * 1.0
+
+
+def _entropy_of(counts: Array) -> Array:
+    shares = counts / counts.sum(-1, keepdims=True)
+    return -(shares * np.log(shares + EPSILON)).sum(-1)
+
+
+def _gap(before: Array, after: Array, signs: Array) -> Array:
+    total, moved = (before + after).sum(0), signs @ (after - before)
+    return _entropy_of((total + moved) / 2) - _entropy_of((total - moved) / 2)
+
+
+def _published(before: Array, after: Array, signs: Array, zeros: int) -> Array:
+    """Return changes of the entropy up to each model's own largest score."""
+    most = before.max(1), after.max(1)
+    sides = []
+    for sign in (1, -1):
+        tops = np.where(sign * signs > 0, most[1], most[0]).max(1)
+        found = np.zeros(len(signs))
+        # The largest score belongs to one of few items: few ranges occur.
+        for top in np.unique(tops):
+            own = tops == top
+            one, other = _counts(before, top), _counts(after, top)
+            counts = ((one + other).sum(0) + sign * signs[own] @ (other - one)) / 2
+            counts[:, 0] += zeros * len(before)
+            found[own] = _entropy_of(counts)
+        sides.append(found)
+    return sides[0] - sides[1]
+
+
+def _units(scores: Array) -> Array:
+    centred = scores - scores.mean(1, keepdims=True)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), EPSILON)
+
+
+def _mixing(before: Array, after: Array, signs: Array) -> Array:
+    total, moved = (before + after).sum(0), signs @ (after - before)
+    pairs = len(before) * (len(before) - 1)
+    return -(((total + moved) ** 2).sum(1) - ((total - moved) ** 2).sum(1)) / (4 * pairs)
