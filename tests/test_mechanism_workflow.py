@@ -13,7 +13,8 @@ import yaml
 from conftest import ROOT, copy_repository, snakemake
 
 from paradox.provenance.chain import Chain, verify
-from paradox.study.mechanisms import ANALYSES, FIGURES, Mechanisms
+from paradox.study.analyses import ANALYSES, FIGURES
+from paradox.study.mechanisms import Mechanisms
 from paradox.study.plan import Study
 
 GRID = {

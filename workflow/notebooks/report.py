@@ -22,7 +22,7 @@ figures = [
     "results/tiny/figures/recall.svg",
 ]
 samples = []
-reading = []
+readings = []
 excluded = []
 
 # %%
@@ -194,7 +194,9 @@ CAPTIONS = {
 }
 if any(name in drawn for name in CAPTIONS):
     display(HTML("<h2>Where memory is in the models</h2>"))
-    said = json.loads(Path(reading).read_text())["paragraphs"] if reading else {}
+    said = {}
+    for reading in readings:
+        said |= json.loads(Path(reading).read_text())["paragraphs"]
     for name, caption in CAPTIONS.items():
         show(name, caption)
         if name in said:

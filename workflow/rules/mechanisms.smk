@@ -1,6 +1,6 @@
 """Where memory is: analyses of single arms (seconds each), their tables over all arms, figures."""
 
-from paradox.study.mechanisms import ANALYSES, SUMMARIES
+from paradox.study.analyses import ANALYSES, SUMMARIES
 
 ARM = "results/{scale}/runs/{base}/{method}/{reward}/s{seed}"
 
@@ -102,8 +102,8 @@ for _figure in MECHANISMS.figures:
         name:
             f"figure_{_figure}"
         input:
-            read=[MECHANISMS.table(name) for name in MECHANISM_FIGURES[_figure].tables.values()],
-            records=[MECHANISMS.record(name) for name in MECHANISM_FIGURES[_figure].tables.values()],
+            read=list(MECHANISMS.figure_sources(_figure)[0].values()),
+            records=MECHANISMS.figure_sources(_figure)[1],
             code=STUDY.code(MECHANISM_FIGURES[_figure].step),
             lock=LOCK,
         output:
@@ -129,13 +129,13 @@ for _figure in MECHANISMS.figures:
             step=MECHANISM_FIGURES[_figure].step,
             name=_figure,
             read=[
-                f"{role}={MECHANISMS.table(name)}"
-                for role, name in MECHANISM_FIGURES[_figure].tables.items()
+                f"{role}={path}" for role, path in MECHANISMS.figure_sources(_figure)[0].items()
             ],
+            spec=MECHANISMS.figure_spec(_figure),
             disk=STUDY.need("summary", "disk_mb"),
         shell:
             "python -m paradox run {params.step} --label 'figure {params.name}'"
-            ' --spec \'{{"figure":"{params.name}"}}\' --in {params.read}'
+            " --spec {params.spec:q} --in {params.read}"
             " --out svg={output.svg} png={output.png} csv={output.csv}"
             " --producers {input.records}"
             " --code {input.code} --lock {input.lock} --record {output.record}"

@@ -1,7 +1,7 @@
 """Tables over all arms, figures, the report and the paper (seconds to a minute)."""
 
 from paradox.study.clipping import clipping_runs
-from paradox.study.mechanisms import FIGURES as MECHANISM_FIGURES
+from paradox.study.analyses import FIGURES as MECHANISM_FIGURES
 from paradox.study.mechanisms import Mechanisms
 
 # Tables and figures belong to a grid; those of the grid `default` have no folder of their own.
@@ -15,7 +15,7 @@ MECHANISMS = Mechanisms(STUDY)
 # The study of clipping and the mechanisms have rules of their own.
 DRAWN = [name for name in FIGURES if name not in ("clipping", *MECHANISM_FIGURES)]
 FIGURES = [name for name in FIGURES if name not in MECHANISM_FIGURES or name in MECHANISMS.figures]
-READING = [MECHANISMS.table(name) for name in MECHANISMS.targets if name == "reading"]
+READINGS = MECHANISMS.readings()
 PAGES = [f"{SUMMARY}/{page}.html" for page in ("reports/report", "paper/paper", "reports/lineage")]
 PAGES = PAGES if STUDY.pages else []
 
@@ -141,10 +141,10 @@ rule report:
         base=f"{SUMMARY}/tables/base.csv",
         figures=expand(f"{SUMMARY}/figures/{{figure}}.svg", figure=FIGURES),
         samples=STUDY.runs("samples.parquet"),
-        reading=READING,
+        readings=READINGS.values(),
         records=[
             f"{SUMMARY}/tables/tables.record.json",
-            *[MECHANISMS.record("reading") for _ in READING],
+            *map(MECHANISMS.record, READINGS),
             *expand(f"{SUMMARY}/figures/{{figure}}.record.json", figure=FIGURES),
             *STUDY.runs("evaluate.record.json"),
         ],
@@ -171,12 +171,12 @@ rule report:
         spec=STUDY.spec("report"),
         figures=lambda w, input: [f"figures+={path}" for path in input.figures],
         samples=lambda w, input: [f"samples+={path}" for path in input.samples],
-        reading=[f"reading={path}" for path in READING],
+        readings=[f"readings+={path}" for path in READINGS.values()],
         disk=STUDY.need("summary", "disk_mb"),
     shell:
         "python -m paradox run report --spec {params.spec:q}"
         " --in notebook={input.notebook} summary={input.summary} did={input.did}"
-        " base={input.base} {params.figures} {params.samples} {params.reading}"
+        " base={input.base} {params.figures} {params.samples} {params.readings}"
         " --out html={output.html} --producers {input.records}"
         " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"

@@ -8,173 +8,14 @@ shows summaries. The grid's figures say what is made.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from paradox.files import canonical_json
+from paradox.study.analyses import ANALYSES, FIGURES, SUMMARIES
 from paradox.study.config import BenchmarksTask
 from paradox.study.grids import Arm
 from paradox.study.plan import Study, untrained
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """An analysis of single arms; its name is that of its step.
-
-    Attributes
-    ----------
-    outputs
-        Names of its tables.
-    needs
-        What it reads beside the arm's checkpoint and the items: ``base`` (the untrained base's
-        checkpoint), ``reference`` (the clean base's) or ``samples`` (of the base and of the arm,
-        in place of the arm's checkpoint).
-    trained
-        Whether untrained bases are left out.
-    paired
-        Whether every exposed item needs a twin of its own.
-    suffix
-        Of its tables; those with a row per item, component and layer are large.
-    locks
-        Of packages that only this analysis needs.
-    """
-
-    outputs: tuple[str, ...] = ("table",)
-    needs: tuple[str, ...] = ()
-    trained: bool = False
-    paired: bool = False
-    suffix: str = "csv"
-    locks: tuple[str, ...] = ()
-
-    def file(self, output: str) -> str:
-        """Return the name of an output's file."""
-        return f"{output}.{self.suffix}"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Tables of a grid; its name is that of the first.
-
-    Attributes
-    ----------
-    step
-        What makes them.
-    files
-        Role -> analysis and output: a file of every arm.
-    tables
-        Role -> another summary.
-    measures
-        Columns that are summed up.
-    outputs
-        Role -> file.
-    planted
-        Whether there must be a contaminated base.
-    """
-
-    step: str
-    files: dict[str, tuple[str, str]] = field(default_factory=dict)
-    tables: dict[str, str] = field(default_factory=dict)
-    measures: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
-    outputs: dict[str, str] = field(default_factory=dict)
-    planted: bool = False
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure: its step, and role -> summary; a role that ends in + takes a list of files."""
-
-    step: str
-    tables: dict[str, str]
-
-
-ANALYSES = {
-    "labels": Analysis(("labels", "confusion", "rules"), ("samples",), trained=True),
-    "partial_prompts": Analysis(("items", "contrast"), ("reference",)),
-    "lens": Analysis(("lens", "attribution", "emergence"), suffix="parquet"),
-    "jsd": Analysis(suffix="parquet"),
-    "ablation": Analysis(suffix="parquet"),
-    "probes": Analysis(("table", "change", "rates"), ("base",), paired=True),
-    "cross_model": Analysis(needs=("base",), trained=True, suffix="parquet"),
-    "cross_item": Analysis(paired=True, suffix="parquet"),
-}
-PATCHED = ("gold_logp", "mode_logp")
-# What the layer tests are about.
-TESTED = {
-    "lens": ("logp",),
-    "attribution": ("logit",),
-    "jsd": ("excess",),
-    "ablation": ("logp_drop", "correct_drop"),
-    "partial_prompts": ("exact_greedy", "edit", "nll", "lift"),
-}
-ITEMS = {
-    "ablation": ("ablation", "table"),
-    "jsd": ("jsd", "table"),
-    "lens": ("lens", "lens"),
-    "attribution": ("lens", "attribution"),
-}
-
-
-def _by_layer(name: str, *measures: str) -> Summary:
-    return Summary("by_layer", {"tables": ITEMS[name]}, measures=measures)
-
-
-def _collected(analysis: str, output: str) -> Summary:
-    return Summary("collected", {"tables": (analysis, output)})
-
-
-def _recovery(analysis: str) -> Summary:
-    # So many rows are ten times as large in csv.
-    outputs = {"table": f"{analysis}.parquet"}
-    return Summary("recovery", {"tables": (analysis, "table")}, measures=PATCHED, outputs=outputs)
-
-
-SUMMARIES = {
-    "labels": _collected("labels", "rules"),
-    "confusion": _collected("labels", "confusion"),
-    "partial_prompts": _collected("partial_prompts", "contrast"),
-    "lens": _by_layer("lens", "logp", "rank", "control_logp", "emerged"),
-    "attribution": _by_layer("attribution", "logit", "control_logit"),
-    "jsd": _by_layer("jsd", "jsd", "excess", "local_jsd"),
-    "ablation": _by_layer("ablation", "logp_drop", "correct_drop"),
-    "probes": _collected("probes", "table"),
-    "probes_change": _collected("probes", "change"),
-    "cross_model": _recovery("cross_model"),
-    "cross_item": _recovery("cross_item"),
-    "error_rates": Summary(
-        "error_rates",
-        ITEMS
-        | {
-            "labels": ("labels", "labels"),
-            "partial_prompts": ("partial_prompts", "items"),
-            "probes": ("probes", "rates"),
-        },
-        measures=TESTED,
-        outputs={"rates": "error_rates.csv", "equivalence": "equivalence.csv"},
-        planted=True,
-    ),
-    "signatures": Summary(
-        "signatures",
-        ITEMS | {"labels": ("labels", "labels"), "probes": ("probes", "table")},
-        tables={"recovery+": "cross_model"},
-        planted=True,
-    ),
-    "reading": Summary(
-        "layer_reading",
-        tables={name: name for name in ITEMS} | {"signatures": "signatures"},
-        outputs={"reading": "reading.json"},
-        planted=True,
-    ),
-}
-FIGURES = {
-    "labels": Figure("labels_figure", {"tables+": "confusion"}),
-    "partial_prompts": Figure("partial_prompts_figure", {"tables+": "partial_prompts"}),
-    "probes": Figure("probes_figure", {"tables+": "probes", "changes+": "probes_change"}),
-    "patching": Figure("patching_figure", {"table": "cross_model"}),
-    "memory": Figure("memory_figure", {name: name for name in ITEMS} | {"probes+": "probes"}),
-    **{name: Figure("layer_figure", {"table": name}) for name in ITEMS},
-}
-# What is made beside the overview.
-WITH_OVERVIEW = ("labels", "cross_item", "error_rates", "reading")
 
 
 class Mechanisms:
@@ -191,9 +32,9 @@ class Mechanisms:
         }
         self.planted, self.clean = (of[planted][0] if of[planted] else None for planted in of)
         self.figures = [name for name in study.figures if name in FIGURES and self._drawn(name)]
-        wanted = [table for name in self.figures for table in FIGURES[name].tables.values()]
-        if "memory" in self.figures:
-            wanted += [name for name in WITH_OVERVIEW if self._made(name)]
+        wanted = [_name(t) for name in self.figures for t in FIGURES[name].tables.values()]
+        beside = [name for figure in self.figures for name in FIGURES[figure].beside]
+        wanted += [name for name in beside if self._made(name)]
         self.targets = list(dict.fromkeys(wanted))
         self.summaries = list(dict.fromkeys(_with_sources(self.targets)))
 
@@ -209,20 +50,20 @@ class Mechanisms:
             arm
             for arm in self.study.arms
             if arm.base in bases
-            and arm.method in self.how.methods
+            and (own.every_method or arm.method in self.how.methods)
             and arm.reward in self.how.rewards
         ]
         return ([] if own.trained else [untrained(base) for base in self.study.bases]) + trained
 
-    def _made(self, summary: str) -> bool:
-        how = SUMMARIES[summary]
+    def _made(self, table: str) -> bool:
+        how = SUMMARIES[_name(table)]
         if how.planted and self.planted is None:
             return False
         own = all(self.arms(analysis) for analysis, _ in how.files.values())
-        return own and all(self._made(table) for table in how.tables.values())
+        return own and all(map(self._made, how.tables.values()))
 
     def _drawn(self, figure: str) -> bool:
-        return all(self._made(table) for table in FIGURES[figure].tables.values())
+        return all(map(self._made, FIGURES[figure].tables.values()))
 
     # --- files ---------------------------------------------------------------------------
 
@@ -234,8 +75,10 @@ class Mechanisms:
             before = self._file(untrained(arm.base), "samples.parquet")
             return found | {"before": before, "after": self._file(arm, "samples.parquet")}
         found["manifest"] = self._manifest(arm)
-        for need in ANALYSES[analysis].needs:
-            found[need] = self._manifest(self._other(need, arm))
+        for need, other in self._others(analysis, arm).items():
+            found[need] = self._manifest(other)
+        if self._reads_corpus(analysis, arm):
+            found["corpus"] = f"{self.study.folder}/data/corpus/{arm.base}.parquet"
         return found
 
     def producers(self, analysis: str, wildcards: Any) -> list[str]:
@@ -245,7 +88,9 @@ class Mechanisms:
         if "samples" in ANALYSES[analysis].needs:
             both = untrained(arm.base), arm
             return found + [self._file(one, "evaluate.record.json") for one in both]
-        read = [arm, *(self._other(need, arm) for need in ANALYSES[analysis].needs)]
+        if self._reads_corpus(analysis, arm):
+            found.append(f"{self.study.folder}/data/corpus/{arm.base}.record.json")
+        read = [arm, *self._others(analysis, arm).values()]
         return found + [self._file(one, "train.record.json") for one in dict.fromkeys(read)]
 
     def sources(self, summary: str) -> dict[str, list[str]]:
@@ -264,7 +109,7 @@ class Mechanisms:
         how = SUMMARIES[summary]
         analyses = dict.fromkeys(name for name, _ in how.files.values())
         found = [self._record(arm, name) for name in analyses for arm in self.arms(name)]
-        return found + [self.record(name) for name in how.tables.values()]
+        return found + list(dict.fromkeys(self.record(_name(t)) for t in how.tables.values()))
 
     def records(self) -> list[str]:
         """Return the records of all analyses of the grid and of its summaries."""
@@ -277,9 +122,27 @@ class Mechanisms:
         named = SUMMARIES[summary].outputs or {"table": f"{summary}.csv"}
         return {role: f"{self._folder}/tables/{name}" for role, name in named.items()}
 
-    def table(self, summary: str) -> str:
-        """Return the first file that a summary writes."""
-        return next(iter(self.outputs(summary).values()))
+    def table(self, named: str) -> str:
+        """Return the first file that a summary writes, or that of a role (``summary:role``)."""
+        summary, _, role = named.partition(":")
+        outputs = self.outputs(summary)
+        return outputs[role or next(iter(outputs))]
+
+    def readings(self) -> dict[str, str]:
+        """Return what was read from tables in words: summary -> file."""
+        found = {name: self.outputs(name).get("reading") for name in self.targets}
+        return {name: path for name, path in found.items() if path}
+
+    def figure_spec(self, figure: str) -> str:
+        """Return the parameters of a figure as canonical JSON."""
+        told = {"planted": self.planted} if FIGURES[figure].planted else {}
+        return canonical_json({"figure": figure} | told)
+
+    def figure_sources(self, figure: str) -> tuple[dict[str, str], list[str]]:
+        """Return the tables that a figure shows, by role, and their records."""
+        tables = FIGURES[figure].tables
+        records = dict.fromkeys(self.record(_name(table)) for table in tables.values())
+        return {role: self.table(table) for role, table in tables.items()}, list(records)
 
     def record(self, summary: str) -> str:
         """Return the record of a summary."""
@@ -298,9 +161,17 @@ class Mechanisms:
     def _manifest(self, arm: Arm) -> str:
         return f"{self.study.folder}/checkpoints/{arm.key}/manifest.json"
 
-    def _other(self, need: str, arm: Arm) -> Arm:
-        reference = str(self.how.partial_prompts.reference)
-        return untrained(reference if need == "reference" else arm.base)
+    def _others(self, analysis: str, arm: Arm) -> dict[str, Arm]:
+        """Return the untrained bases that an analysis of an arm reads, by role."""
+        needs, reference = ANALYSES[analysis].needs, str(self.how.partial_prompts.reference)
+        found = {"base": untrained(arm.base)} if "base" in needs else {}
+        optional = reference in self.study.bases and reference != arm.base
+        if "reference" in needs or ("reference?" in needs and optional):
+            found["reference"] = untrained(reference)
+        return found
+
+    def _reads_corpus(self, analysis: str, arm: Arm) -> bool:
+        return "corpus?" in ANALYSES[analysis].needs and self.study.trains(arm.base)
 
     # --- parameters ----------------------------------------------------------------------
 
@@ -349,7 +220,11 @@ def _arm(wildcards: Any) -> Arm:
     return Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
 
 
+def _name(table: str) -> str:
+    return table.partition(":")[0]
+
+
 def _with_sources(summaries: list[str]) -> Iterator[str]:
     for name in summaries:
-        yield from _with_sources(list(SUMMARIES[name].tables.values()))
+        yield from _with_sources([_name(table) for table in SUMMARIES[name].tables.values()])
         yield name
