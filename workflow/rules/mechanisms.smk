@@ -128,9 +128,7 @@ for _figure in MECHANISMS.figures:
         params:
             step=MECHANISM_FIGURES[_figure].step,
             name=_figure,
-            read=[
-                f"{role}={path}" for role, path in MECHANISMS.figure_sources(_figure)[0].items()
-            ],
+            read=[f"{role}={path}" for role, path in MECHANISMS.figure_sources(_figure)[0].items()],
             spec=MECHANISMS.figure_spec(_figure),
             disk=STUDY.need("summary", "disk_mb"),
         shell:
