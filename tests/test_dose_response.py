@@ -149,20 +149,12 @@ def test_the_intersection_rejects_no_more_often_than_stated() -> None:
     assert false_positives(test, sides, 0, runs=200) < 20
 
 
-def test_figures_and_words(made: dict[str, Path], tmp_path: Path) -> None:
+def test_the_figure_shows_depth_doses_and_exposures(made: dict[str, Path], tmp_path: Path) -> None:
     outputs = {name: tmp_path / f"f.{name}" for name in ("svg", "png", "csv")}
     inputs = {name: made[name] for name in ("doses", "tests")}
     figure.main({}, inputs, outputs, Progress("figure"))
     drawn = pd.read_csv(outputs["csv"])
     assert set(drawn["row"]) == {"depth", "dose", "exposure"} and outputs["svg"].stat().st_size
-    reading = tmp_path / "reading.json"
-    inputs = {name: made[name] for name in ("doses", "tests", "side")}
-    steering_reading.main(
-        {"planted": "contaminated"}, inputs, {"reading": reading}, Progress("reading")
-    )
-    words = json.loads(reading.read_text())["paragraphs"]["steering"]
-    assert "reproduced for contaminated, format (grpo) (block 1" in words
-    assert "Where nothing was planted: not" in words
 
 
 # --- decontamination ----------------------------------------------------------------------
@@ -195,7 +187,7 @@ def arm_trade(arm: tuple[str, ...], keeps: float, remembers: bool = True) -> pd.
     return pd.DataFrame(rows)
 
 
-def test_trade_offs(tmp_path: Path) -> None:
+def test_trade_offs(made: dict[str, Path], tmp_path: Path) -> None:
     paths = []
     for arm, keeps, remembers in ((BASE, 1, True), (ARM, 0, True), (CLEAN, 1, False)):
         paths.append(tmp_path / f"{'-'.join(arm)}.parquet")
@@ -218,6 +210,15 @@ def test_trade_offs(tmp_path: Path) -> None:
     drawn = {name: tmp_path / f"f.{name}" for name in ("svg", "png", "csv")}
     trade_figure.main({}, {"points": outputs["points"]}, drawn, Progress("figure"))
     assert set(pd.read_csv(drawn["csv"])["base"]) == {"contaminated"}
+    inputs = {name: made[name] for name in ("doses", "tests", "side")} | outputs
+    reading, spec = {"reading": tmp_path / "reading.json"}, {"planted": "contaminated"}
+    steering_reading.main(spec, inputs, reading, Progress("reading"))
+    words = json.loads(reading["reading"].read_text())["paragraphs"]
+    assert "reproduced for contaminated, format (grpo) (block 1" in words["steering"]
+    assert "Where nothing was planted: not" in words["steering"]
+    assert "neurons at alpha 0 +0.6" in words["decontamination"]
+    assert "random at alpha 0 removes +0.07" in words["decontamination"]
+    assert "In clean, untrained: no gap" in words["decontamination"]
 
 
 def test_half_is_between_doses() -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from paradox.files import read_table, write_json
 from paradox.mechanisms.by_layer import ARM
+from paradox.mechanisms.decontamination import NEURONS, RANDOM
 from paradox.mechanisms.dose_response import COUNTED
 from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
@@ -24,22 +25,28 @@ ENDS = ["value", "low", "high"]
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write the paragraph.
+    """Write both paragraphs.
 
     Parameters
     ----------
     spec
         ``planted``: name of the contaminated base; all other bases are controls.
     inputs
-        ``doses``, ``tests`` and ``side`` of step ``dose_response``.
+        ``doses``, ``tests`` and ``side`` of step ``dose_response``; ``points`` and ``half`` of
+        step ``tradeoff``.
     outputs
         ``reading``: JSON of ``paragraphs`` and ``verdicts``.
     """
     tables = {name: read_table(Path(path)) for name, path in inputs.items()}
-    paragraph = steering(tables["doses"], tables["tests"], tables["side"], spec["planted"])
-    tests = tables["tests"]
-    rows = tests.astype(object).where(tests.notna(), None).to_dict("records")
-    write_json(outputs["reading"], {"paragraphs": {"steering": paragraph}, "verdicts": rows})
+    paragraphs = {
+        "steering": steering(tables["doses"], tables["tests"], tables["side"], spec["planted"]),
+        "decontamination": decontamination(tables["points"], tables["half"]),
+    }
+    verdicts = {
+        name: table.astype(object).where(table.notna(), None).to_dict("records")
+        for name, table in (("steering", tables["tests"]), ("decontamination", tables["half"]))
+    }
+    write_json(outputs["reading"], {"paragraphs": paragraphs, "verdicts": verdicts})
     progress.say(f"read {len(tables)} tables")
 
 
@@ -72,13 +79,11 @@ def _ends(values: pd.Series | list[float]) -> str:
 def _verdicts(tests: pd.DataFrame) -> Iterator[str]:
     for verdict in (REPRODUCED, NOT, OPEN):
         rows = tests[tests["verdict"] == verdict]
-        arms = [f"{_arm(row)} (block {row['blocks']}, p = {row['p']:.2g})" for _, row in _of(rows)]
+        arms = [
+            f"{_arm(row)} (block {row['blocks']}, p = {row['p']:.2g})" for _, row in rows.iterrows()
+        ]
         if arms:
             yield f"{verdict} for {'; '.join(arms)}"
-
-
-def _of(rows: pd.DataFrame) -> Iterator[Any]:
-    return rows.iterrows()
 
 
 def _sides(row: pd.Series) -> str:
@@ -114,7 +119,8 @@ def _modes(doses: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
                 f"(random sets {found['random']:.0%} [{found['random_low']:.0%}, "
                 f"{found['random_high']:.0%}], p = {found['corrected_sets']:.2g})"
             )
-        yield f"There, of exposed items, {' and '.join(parts)}."
+        where = f"{_arm(row)} at block {row['blocks']}"
+        yield f"Of exposed items, in {where}, {' and '.join(parts)}."
 
 
 def _collateral(side: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
@@ -131,3 +137,39 @@ def _collateral(side: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
                 part = f"at alpha {dose:g} {name} by {_ends(own)} (random sets {_ends(random)})"
                 parts.append(part)
         yield (f"The side effects in {_arm(row)}, log-probability per token: {'; '.join(parts)}.")
+
+
+# --- decontamination ----------------------------------------------------------------------
+
+
+def decontamination(points: pd.DataFrame, half: pd.DataFrame) -> str:
+    """Return the paragraph on decontamination."""
+    sentences = []
+    for arm, rows in half.groupby(ARM, sort=True):
+        own = points
+        for name, value in zip(ARM, arm, strict=True):
+            own = own[own[name] == value]
+        who = _arm(own.iloc[0])
+        if own["removed"].isna().all():
+            sentences.append(f"In {who}: no gap between exposed items and twins to remove.")
+            continue
+        parts = list(_ways(own, rows))
+        sentences.append(f"In {who}, the least that half of memory costs: {'; '.join(parts)}.")
+    return " ".join(sentences)
+
+
+def _ways(points: pd.DataFrame, half: pd.DataFrame) -> Iterator[str]:
+    for _, row in half.iterrows():
+        way = row["way"].replace("_", " ")
+        way += f" at alpha {row['alpha']:g}" if row["way"] in (NEURONS, RANDOM) else ""
+        if pd.isna(row.get("chain")):
+            of = points[(points["way"] == row["way"]) & (points["alpha"] == row["alpha"])]
+            best = of.loc[of["removed"].idxmax(), ["removed", "removed_low", "removed_high"]]
+            yield f"{way} removes {_ends(best)} at most ({row['verdict']})"
+            continue
+        lost = " and ".join(
+            f"{_ends([row[name], row[f'{name}_low'], row[f'{name}_high']])} {unit}"
+            for name, unit in (("chain", "of chains"), ("text", "nats per token of documents"))
+            if name in row and pd.notna(row[name])
+        )
+        yield f"{way} {lost} ({row['verdict']})"
