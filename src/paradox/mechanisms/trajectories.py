@@ -269,7 +269,7 @@ def rates(motions: list[Motion], pairs: Pairs, spec: dict[str, Any]) -> pd.DataF
     own = spec["trajectories"]
     runs, rows = own["relabellings"], []
     for motion in motions:
-        key = (spec["seed"], motion.component, motion.state)
+        key = (spec["seed"], *spec["arm"].values(), motion.component, motion.state)
         of = kernel(motion.parts, pairs.counts)
         row = {"component": motion.component, "measure": "force", "state": motion.state}
         null_of = row | {"kind": "false_positive", "exposure": None, "pairs": len(pairs.counted)}
