@@ -54,6 +54,14 @@ class Null(NamedTuple):
         test = max_test(scale * self.observed, drawn, self.exact, sign is None)
         return dict(zip(self.names, test.p.tolist(), strict=True))
 
+    def band(self) -> dict[str, dict[str, float]]:
+        """Return the middle 95 % of the null of each measure, ``null_low`` to ``null_high``."""
+        ends = np.quantile(self.drawn, [0.025, 0.975], axis=0).T.tolist()
+        return {
+            name: dict(zip(("null_low", "null_high"), own, strict=True))
+            for name, own in zip(self.names, ends, strict=True)
+        }
+
 
 def null_of(
     changes: dict[str, Array],
@@ -83,16 +91,13 @@ def null_of(
     drawn, observed = signs @ columns / len(columns), columns.mean(0)
     # The observed labelling is the last.
     every = np.vstack([signs, np.ones(len(columns))])
-    for place, measure in enumerate(POOLED):
-        if measure not in names:
-            continue
-        of = [
-            swapped(before[n], after[n], every, top)[:, place]
-            for before, after in scores
-            for n, top in enumerate(tops)
-        ]
-        column = names.index(measure)
-        *drawn[:, column], observed[column] = np.mean(of, axis=0)
+    found = [
+        swapped(before[n], after[n], every, top)
+        for before, after in scores
+        for n, top in enumerate(tops)
+    ]
+    places = [names.index(name) for name in POOLED]
+    *drawn[:, places], observed[places] = np.mean(found, axis=0)
     return Null(names, observed, drawn, exact)
 
 

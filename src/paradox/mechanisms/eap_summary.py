@@ -15,7 +15,7 @@ and group of items.
 Intervals are of the bootstrap over items and seeds. ``p`` (two-sided) swaps base and after
 within items, or for ``difference`` the labels of items; the seeds are given. The interval of
 ``complexity_published`` takes each model's range as given, which a single score decides, and it
-has no p for ``difference``.
+has no p for ``difference``. ``null_low`` and ``null_high`` are the middle 95 % of the null.
 
 ``methods``: the change of one method minus that of another, same base, reward and items, where
 both are scored over equal lengths. ``signature``: the published one, that intensity, complexity
@@ -156,11 +156,12 @@ def _rows(
     for group, found in parts.items():
         of = int(cell.chosen(ALL, group).sum())
         for state, values in ((BASE, found.base), *found.changes.items()):
-            p = found.nulls[state].p() if state in found.nulls else {}
+            null = found.nulls.get(state)
+            p, bands = (null.p(), null.band()) if null else ({}, {})
             for name, value in values.items():
                 row = {"group": group, "state": state, "measure": name}
                 ends = _estimated(mean(value, how, group))
-                yield {**key, **row, **ends, "p": p.get(name), "of": of}
+                yield {**key, **row, **ends, "p": p.get(name), "of": of, **bands.get(name, {})}
     if not {EXPOSED, TWIN} <= set(parts):
         return
     sides = [{BASE: parts[group].base, **parts[group].changes} for group in (EXPOSED, TWIN)]
