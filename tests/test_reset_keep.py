@@ -27,7 +27,7 @@ from paradox.mechanisms.reset_keep_tests import (
     arm_rows,
     over_sets,
 )
-from paradox.mechanisms.reset_keep_words import paragraph
+from paradox.mechanisms.reset_keep_reading import paragraph
 from paradox.mechanisms.reweighted import MEASURES, Variant, outcomes, variant
 from paradox.mechanisms.weights import ATTENTION, BOTH, MLP, REST, Change, Mix, Unit
 from paradox.models import load_model, load_tokenizer, save_model

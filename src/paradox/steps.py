@@ -19,6 +19,7 @@ TRAINERS = {
 FROM_SAMPLES = ("dpo", "sft")
 # Mechanism analyses that run the models.
 ANALYSES = ("partial_prompts", "lens", "jsd", "ablation", "probes", "cross_model", "cross_item")
+ANALYSES += ("trajectories", "reset_keep", "steering", "decontamination", "eap", "boundary")
 # These steps load the module of the scale's task.
 WITH_TASK = ("data", "corpus", "votes", "samples", *TRAINERS, "evaluate", "perplexity", *ANALYSES)
 STEPS = {
@@ -38,12 +39,26 @@ STEPS = {
     "error_rates": "paradox.mechanisms.error_rates",
     "signatures": "paradox.mechanisms.signatures",
     "layer_reading": "paradox.mechanisms.layer_reading",
+    "separation": "paradox.mechanisms.separation",
+    "reset_keep_tests": "paradox.mechanisms.reset_keep_tests",
+    "reset_keep_reading": "paradox.mechanisms.reset_keep_reading",
+    "dose_response": "paradox.mechanisms.dose_response",
+    "tradeoff": "paradox.mechanisms.tradeoff",
+    "steering_reading": "paradox.mechanisms.steering_reading",
+    "eap_summary": "paradox.mechanisms.eap_summary",
+    "eap_map": "paradox.mechanisms.eap_map",
+    "boundary_summary": "paradox.mechanisms.boundary_summary",
+    "boundary_reading": "paradox.mechanisms.boundary_reading",
     "layer_figure": "paradox.figures.layers",
     "labels_figure": "paradox.figures.labels",
     "partial_prompts_figure": "paradox.figures.partial_prompts",
     "patching_figure": "paradox.figures.patching",
     "probes_figure": "paradox.figures.probes",
     "memory_figure": "paradox.figures.memory",
+    **{
+        f"{name}_figure": f"paradox.figures.{name}"
+        for name in ("trajectories", "reset_keep", "steering", "decontamination", "boundary")
+    },
     "tables": "paradox.evaluate.tables",
     "figure": "paradox.figures.draw",
     "clipping": "paradox.mechanisms.clipping",

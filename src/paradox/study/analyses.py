@@ -105,6 +105,28 @@ ANALYSES = {
     "probes": Analysis(("table", "change", "rates"), ("base",), paired=True),
     "cross_model": Analysis(needs=("base",), trained=True, suffix="parquet"),
     "cross_item": Analysis(paired=True, suffix="parquet"),
+    "trajectories": Analysis(
+        ("pairs", "null", "fits", "rates"),
+        ("base",),
+        paired=True,
+        suffix="parquet",
+        locks=("envs/flow.lock",),
+    ),
+    "reset_keep": Analysis(
+        ("table", "profile"), ("base",), trained=True, paired=True, suffix="parquet"
+    ),
+    "steering": Analysis(
+        ("table", "sets", "side", "neurons"), ("corpus?",), paired=True, suffix="parquet"
+    ),
+    "decontamination": Analysis(
+        needs=("base", "reference?", "corpus?"), paired=True, suffix="parquet"
+    ),
+    "eap": Analysis(
+        ("scores", "ablation"), ("base",), paired=True, every_method=True, suffix="parquet"
+    ),
+    "boundary": Analysis(
+        needs=("base",), trained=True, paired=True, every_method=True, suffix="parquet"
+    ),
 }
 PATCHED = ("gold_logp", "mode_logp")
 # What the layer tests are about.
@@ -129,6 +151,11 @@ def _by_layer(name: str, *measures: str) -> Summary:
 
 def _collected(analysis: str, output: str) -> Summary:
     return Summary("collected", {"tables": (analysis, output)})
+
+
+def _named(prefix: str, *roles: str) -> dict[str, str]:
+    """Return names of a summary's files by role; what is read in words is JSON."""
+    return {role: f"{prefix}_{role}.{'json' if role == 'reading' else 'csv'}" for role in roles}
 
 
 def _recovery(analysis: str) -> Summary:
@@ -173,6 +200,65 @@ SUMMARIES = {
         outputs={"reading": "reading.json"},
         planted=True,
     ),
+    "trajectories": Summary(
+        "separation",
+        {role: ("trajectories", role) for role in ("pairs", "null", "fits")},
+        outputs=_named("trajectories", "table", "flows", "signatures", "reading"),
+        planted=True,
+    ),
+    "reset_keep": Summary(
+        "reset_keep_tests",
+        {"tables": ("reset_keep", "table")},
+        measures=(*PATCHED, "correct"),
+        outputs=_named("reset_keep", "windows", "doses", "verdicts"),
+    ),
+    "reset_keep_profile": _collected("reset_keep", "profile"),
+    "reset_keep_reading": Summary(
+        "reset_keep_reading",
+        tables={role: f"reset_keep:{role}" for role in ("windows", "verdicts")},
+        outputs=_named("reset_keep", "reading"),
+    ),
+    "steering": Summary(
+        "dose_response",
+        {"tables": ("steering", "table")} | {role: ("steering", role) for role in ("sets", "side")},
+        outputs=_named("steering", "doses", "tests", "side", "rates"),
+        planted=True,
+    ),
+    "decontamination": Summary(
+        "tradeoff",
+        {"tables": ("decontamination", "table")},
+        outputs=_named("decontamination", "points", "half"),
+    ),
+    "steering_reading": Summary(
+        "steering_reading",
+        tables={role: f"steering:{role}" for role in ("doses", "tests", "side")}
+        | {role: f"decontamination:{role}" for role in ("points", "half")},
+        outputs=_named("steering", "reading"),
+        planted=True,
+    ),
+    "eap": Summary(
+        "eap_summary",
+        {"scores": ("eap", "scores")},
+        outputs=_named("eap", "table", "methods", "signature", "rates"),
+    ),
+    "eap_map": Summary(
+        "eap_map",
+        {"scores": ("eap", "scores"), "ablation": ("eap", "ablation")},
+        outputs=_named("eap", "edges", "nodes", "ablation"),
+    ),
+    "boundary": Summary(
+        "boundary_summary",
+        {"tables": ("boundary", "table")},
+        outputs=_named(
+            "boundary", "curves", "coverage", "crossings", "perplexity", "verdicts"
+        ),
+    ),
+    "boundary_reading": Summary(
+        "boundary_reading",
+        tables={role: f"boundary:{role}" for role in ("crossings", "verdicts")},
+        outputs=_named("boundary", "reading"),
+        planted=True,
+    ),
 }
 FIGURES = {
     "labels": Figure("labels_figure", {"tables+": "confusion"}),
@@ -185,4 +271,25 @@ FIGURES = {
         beside=("labels", "cross_item", "error_rates", "reading"),
     ),
     **{name: Figure("layer_figure", {"table": name}) for name in ITEMS},
+    "trajectories": Figure(
+        "trajectories_figure",
+        {role: f"trajectories:{role}" for role in ("table", "flows")},
+        planted=True,
+    ),
+    "reset_keep": Figure(
+        "reset_keep_figure",
+        {"table": "reset_keep:windows"},
+        beside=("reset_keep_profile", "reset_keep_reading"),
+    ),
+    "steering": Figure(
+        "steering_figure",
+        {role: f"steering:{role}" for role in ("doses", "tests")},
+        beside=("steering_reading",),
+    ),
+    "decontamination": Figure("decontamination_figure", {"points": "decontamination:points"}),
+    "boundary": Figure(
+        "boundary_figure",
+        {role: f"boundary:{role}" for role in ("curves", "crossings", "perplexity")},
+        beside=("boundary_reading",),
+    ),
 }

@@ -207,8 +207,33 @@ class Mechanisms:
             }
             | self._statistics(),
             "layer_reading": {"planted": self.planted},
+            **self._of_later_steps(how.measures, rates),
         }
         return canonical_json(given[how.step])
+
+    def _of_later_steps(self, measures: Any, rates: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of the steps on how memory works and can be steered."""
+        how, given = self.how, self._statistics()
+        tested = {"permutations": how.permutations, "margin_share": rates["margin_share"]}
+        planted, bootstrap = {"planted": self.planted}, {"bootstrap": given["bootstrap"]}
+        bases = {"bases": planted | {"clean": self.clean}}
+        again = {key: rates[key] for key in ("relabellings", "permutations")}
+        share = {"margin_share": rates["margin_share"]}
+        norms = {"norm_tolerance": how.reset_keep.norm_tolerance}
+        doses = {"null_doses": how.steering.null_doses, "error_rates": rates}
+        limits = {"margin": how.boundary.margin, "chance": self.study.config.contrast.chance}
+        return {
+            "separation": bootstrap | planted | share,
+            "reset_keep_tests": given | tested | norms | {"measures": measures},
+            "reset_keep_reading": {},
+            "dose_response": given | tested | bases | doses,
+            "tradeoff": bootstrap | tested,
+            "steering_reading": planted,
+            "eap_summary": bootstrap | tested | {"rates": again},
+            "eap_map": bootstrap | {"permutations": how.permutations},
+            "boundary_summary": bootstrap | {"permutations": how.permutations} | limits,
+            "boundary_reading": planted,
+        }
 
     def _statistics(self) -> dict[str, Any]:
         config = self.study.config

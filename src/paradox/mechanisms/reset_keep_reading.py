@@ -1,13 +1,17 @@
-"""What the claims of step `reset_keep_tests` say, in plain words, whichever way they fall."""
+"""Step ``reset_keep_reading``: what the claims of `reset_keep_tests` say, whichever way they fall."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from paradox.files import read_table, write_json
 from paradox.mechanisms.reset_keep_tests import ANCHOR, ANCHOR_SETS, WINDOW
 from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED
+from paradox.progress import Progress
 
 MEASURES = {"gold_logp": "the gold answer's log-probability", "mode_logp": "answering at once"}
 CLAIMS = {
@@ -16,6 +20,26 @@ CLAIMS = {
     ANCHOR_SETS: "resetting or keeping the anchor's MLPs does more than the mean set of as many",
     WINDOW: "some window of MLPs does more than random sets of as many blocks",
 }
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the paragraph.
+
+    Parameters
+    ----------
+    spec
+        Empty: the tables say all.
+    inputs
+        ``windows`` and ``verdicts`` of step ``reset_keep_tests``.
+    outputs
+        ``reading``: JSON of ``paragraphs``.
+    """
+    tables = {name: read_table(Path(inputs[name])) for name in ("windows", "verdicts")}
+    said = paragraph(tables["verdicts"], tables["windows"])
+    write_json(outputs["reading"], {"paragraphs": {"reset_keep": said}})
+    progress.say(f"read {len(tables['verdicts'])} verdicts")
 
 
 def paragraph(verdicts: pd.DataFrame, windows: pd.DataFrame) -> str:
