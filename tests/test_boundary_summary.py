@@ -181,7 +181,7 @@ def test_reading_says_what_the_tables_say(tables: dict[str, Path], tmp_path: Pat
     outputs = {"reading": tmp_path / "reading.json"}
     boundary_reading.main({"planted": "contaminated"}, tables, outputs, QUIET)
     found: dict[str, Any] = read_json(outputs["reading"])
-    text = found["paragraph"]
+    text = found["paragraphs"]["boundary"]
     assert "narrow (grpo) falls below its base at k = " in text
     assert f"wide (grpo) is nowhere below its base up to k = {SAMPLES}" in text
     assert "show 0 of 16 such signatures" in text

@@ -19,6 +19,7 @@ from paradox.mechanisms.access import Access
 from paradox.mechanisms.block_sets import How, Sets, above_zero, best_of, detectable, read_sets
 from paradox.mechanisms.by_layer import Groups
 from paradox.mechanisms.recalls import Recall
+from paradox.mechanisms.reset_keep_reading import paragraph
 from paradox.mechanisms.reset_keep_tests import (
     ANCHOR,
     ANCHOR_SETS,
@@ -27,7 +28,6 @@ from paradox.mechanisms.reset_keep_tests import (
     arm_rows,
     over_sets,
 )
-from paradox.mechanisms.reset_keep_reading import paragraph
 from paradox.mechanisms.reweighted import MEASURES, Variant, outcomes, variant
 from paradox.mechanisms.weights import ATTENTION, BOTH, MLP, REST, Change, Mix, Unit
 from paradox.models import load_model, load_tokenizer, save_model

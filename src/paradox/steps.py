@@ -47,6 +47,7 @@ STEPS = {
     "steering_reading": "paradox.mechanisms.steering_reading",
     "eap_summary": "paradox.mechanisms.eap_summary",
     "eap_map": "paradox.mechanisms.eap_map",
+    "eap_reading": "paradox.mechanisms.eap_reading",
     "boundary_summary": "paradox.mechanisms.boundary_summary",
     "boundary_reading": "paradox.mechanisms.boundary_reading",
     "layer_figure": "paradox.figures.layers",
@@ -57,7 +58,7 @@ STEPS = {
     "memory_figure": "paradox.figures.memory",
     **{
         f"{name}_figure": f"paradox.figures.{name}"
-        for name in ("trajectories", "reset_keep", "steering", "decontamination", "boundary")
+        for name in ("trajectories", "reset_keep", "steering", "decontamination", "eap", "boundary")
     },
     "tables": "paradox.evaluate.tables",
     "figure": "paradox.figures.draw",

@@ -44,7 +44,7 @@ def main(
     inputs
         ``crossings`` and ``verdicts``, tables of step ``boundary_summary``.
     outputs
-        ``reading``: JSON of ``paragraph`` and ``verdicts`` (signature -> list of arms).
+        ``reading``: JSON of ``paragraphs`` and ``verdicts`` (signature -> list of arms).
     """
     crossings = read_table(Path(inputs["crossings"]), [*KEY, "source", "kind", "k", "gap"])
     verdicts = read_table(Path(inputs["verdicts"]), [*KEY, "signature", "effect", "verdict"])
@@ -80,7 +80,7 @@ def reading(crossings: pd.DataFrame, verdicts: pd.DataFrame, planted: str) -> di
     by_name: dict[str, list[dict[str, Any]]] = {}
     for row in verdicts.astype(object).where(verdicts.notna(), None).to_dict("records"):
         by_name.setdefault(row.pop("signature"), []).append(row)
-    return {"paragraph": " ".join(text), "verdicts": by_name}
+    return {"paragraphs": {"boundary": " ".join(text)}, "verdicts": by_name}
 
 
 def _crossings(table: pd.DataFrame) -> Iterator[str]:

@@ -246,12 +246,16 @@ SUMMARIES = {
         {"scores": ("eap", "scores"), "ablation": ("eap", "ablation")},
         outputs=_named("eap", "edges", "nodes", "ablation"),
     ),
+    "eap_reading": Summary(
+        "eap_reading",
+        tables={role: f"eap:{role}" for role in ("table", "methods", "signature")}
+        | {"ablation": "eap_map:ablation"},
+        outputs=_named("eap", "reading"),
+    ),
     "boundary": Summary(
         "boundary_summary",
         {"tables": ("boundary", "table")},
-        outputs=_named(
-            "boundary", "curves", "coverage", "crossings", "perplexity", "verdicts"
-        ),
+        outputs=_named("boundary", "curves", "coverage", "crossings", "perplexity", "verdicts"),
     ),
     "boundary_reading": Summary(
         "boundary_reading",
@@ -287,6 +291,7 @@ FIGURES = {
         beside=("steering_reading",),
     ),
     "decontamination": Figure("decontamination_figure", {"points": "decontamination:points"}),
+    "eap": Figure("eap_figure", {"table": "eap:table"}, beside=("eap_map", "eap_reading")),
     "boundary": Figure(
         "boundary_figure",
         {role: f"boundary:{role}" for role in ("curves", "crossings", "perplexity")},

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from paradox.study.fields import Bases, Dtype, Name, Positive, Rate, Section, Share
+from paradox.study.fields import Bases, Dtype, Name, NonNegative, Positive, Rate, Section, Share
 
 
 class Labels(Section):
@@ -102,6 +102,114 @@ class ErrorRates(Section):
     margin_share: Share = Field(description="of the largest gap: up to this it counts as none")
 
 
+class Flow(Section):
+    """A neural differential equation fitted to the states."""
+
+    fits: Positive = Field(description="seeds")
+    latent: Positive = Field(description="principal components")
+    hidden: Positive
+    epochs: Positive
+    learning_rate: Rate
+
+
+class PublishedFlow(Section):
+    """The published construction, which sees the first layers only."""
+
+    seeds: NonNegative = Field(description="it is made of the arms with seeds below this")
+    fits: Positive
+    latent: Positive
+    hidden: Positive
+    epochs: Positive
+    batch_size: Positive
+
+
+class Trajectories(Section):
+    """How exposed items and twins come apart along the layers."""
+
+    flow: Flow
+    published: PublishedFlow
+    sizes: list[Positive] = Field(description="numbers of pairs at which power is measured")
+    draws: Positive = Field(description="sets of pairs behind a power")
+
+
+class ResetKeep(Section):
+    """Resetting and keeping what training changed in some blocks."""
+
+    widths: list[Positive] = Field(min_length=1, description="blocks in a window")
+    doses: list[float] = Field(description="of the change, beside 0 and 1")
+    sets: Positive = Field(description="random sets of blocks, where not all are run")
+    pairs: Positive = Field(description="pairs per number of exposures")
+    dose_pairs: Positive = Field(description="the same, for the doses")
+    norm_tolerance: Share = Field(description="sets this near in size of change are matched")
+
+
+class Steering(Section):
+    """Scaling MLP neurons that were chosen on other items."""
+
+    neurons: Positive = Field(description="per block")
+    doses: list[float] = Field(description="factors; 1 changes nothing")
+    pairs: Positive = Field(description="tested pairs per number of exposures")
+    sets: Positive = Field(description="random sets of as many neurons")
+    nearest: Positive = Field(description="like neurons that a random one is drawn from")
+    null_pairs: Positive = Field(description="pairs that random sets are tried on")
+    null_doses: list[float] = Field(description="at these factors")
+    texts: Positive = Field(description="worked chains, and as many documents of the corpus")
+    text_sets: Positive = Field(description="random sets that these are scored under")
+    splits: Positive = Field(description="halves of the discovery pairs, for how sets agree")
+
+
+class Decontamination(Section):
+    """Taking memory out of a model without training it."""
+
+    counts: list[Positive] = Field(description="neurons that are scaled")
+    alphas: list[float] = Field(description="factors")
+    draws: Positive = Field(description="random sets of as many neurons")
+    nearest: Positive = Field(description="like neurons that a random one is drawn from")
+    doses: list[float] = Field(description="of weight differences that are taken off")
+    pairs: Positive = Field(description="tested pairs per number of exposures")
+    chains: Positive = Field(description="worked chains that are scored")
+    documents: Positive = Field(description="documents of the corpus that are scored")
+
+
+class Integrated(Section):
+    """Integrated gradients, a check of the first-order scores."""
+
+    steps: Positive
+    pairs: Positive
+
+
+class Ablated(Section):
+    """Edges that are cut, to compare predicted and real loss."""
+
+    sizes: list[Positive] = Field(description="edges that are cut together")
+    draws: Positive = Field(description="random sets of as many")
+    singles: Positive = Field(description="edges that are cut alone")
+
+
+class Eap(Section):
+    """Edge attribution patching."""
+
+    pairs: Positive = Field(description="pairs per number of exposures")
+    alphas: list[Share] = Field(description="shares of the mean length that are scored")
+    max_tokens: Positive = Field(description="of a model's own text")
+    integrated: Integrated
+    ablated: Ablated
+
+
+class Boundary(Section):
+    """What sampling more often gives: pass@k."""
+
+    pairs: Positive = Field(description="pairs per number of exposures")
+    samples: Positive = Field(description="per item, the largest k")
+    pilot: Positive = Field(description="samples that temperatures are matched by")
+    temperature: Rate
+    cold: Rate = Field(description="temperature of a base that is merely sharper")
+    max_tokens: Positive
+    tolerance: Share = Field(description="relative, of matched entropies")
+    rows: Positive = Field(description="samples at a time")
+    margin: Share = Field(description="a difference of pass@k up to which counts as none")
+
+
 class Mechanisms(Section):
     """Where and how memory is looked for inside the models (docs/mechanisms.md)."""
 
@@ -118,3 +226,9 @@ class Mechanisms(Section):
     jsd: Jsd
     probes: Probes
     error_rates: ErrorRates
+    trajectories: Trajectories
+    reset_keep: ResetKeep
+    steering: Steering
+    decontamination: Decontamination
+    eap: Eap
+    boundary: Boundary

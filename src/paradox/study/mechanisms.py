@@ -181,8 +181,10 @@ class Mechanisms:
         own = dict(how.get(analysis, {}))
         if "samples" not in ANALYSES[analysis].needs:
             own |= {key: how[key] for key in ("batch_size", "dtype")}
-        if analysis == "probes":
+        if analysis in ("probes", "trajectories"):
             own |= {key: how["error_rates"][key] for key in ("relabellings", "exposures")}
+        if analysis == "trajectories":
+            own["permutations"] = how["error_rates"]["permutations"]
         task = self.study.config.task.model_dump(mode="json")
         given = {"arm": asdict(_arm(wildcards)), "task": task, analysis: own}
         statistics = self._statistics()
@@ -221,7 +223,7 @@ class Mechanisms:
         share = {"margin_share": rates["margin_share"]}
         norms = {"norm_tolerance": how.reset_keep.norm_tolerance}
         doses = {"null_doses": how.steering.null_doses, "error_rates": rates}
-        limits = {"margin": how.boundary.margin, "chance": self.study.config.contrast.chance}
+        limits = {"margin": how.boundary.margin, "chance": self.study.config.contrast.chance or 0.0}
         return {
             "separation": bootstrap | planted | share,
             "reset_keep_tests": given | tested | norms | {"measures": measures},
@@ -230,6 +232,7 @@ class Mechanisms:
             "tradeoff": bootstrap | tested,
             "steering_reading": planted,
             "eap_summary": bootstrap | tested | {"rates": again},
+            "eap_reading": {},
             "eap_map": bootstrap | {"permutations": how.permutations},
             "boundary_summary": bootstrap | {"permutations": how.permutations} | limits,
             "boundary_reading": planted,
