@@ -1,4 +1,4 @@
-"""Step ``reset_keep_reading``: what the claims of `reset_keep_tests` say, whichever way they fall."""
+"""Step ``reset_keep_reading``: what the claims of `reset_keep_tests` say, however they fall."""
 
 from __future__ import annotations
 
