@@ -48,7 +48,9 @@ from paradox.stats.rates import ALPHA, Test, false_positives, largest_layer, pow
 from paradox.tasks.api import ITEM_COLUMNS
 
 Array = NDArray[np.float64]
-LABELS, PARTIAL, PROBES = "labels", "partial_prompts", "probes"
+LABELS, PARTIAL = "labels", "partial_prompts"
+# These count for themselves, where their states are.
+COUNTED = ("probes", "trajectories")
 TESTED = ["analysis", "component", "measure", *ARM, "state"]
 CELL = [*TESTED, "kind", "exposure", "pairs"]
 ALL = "all"
@@ -114,12 +116,12 @@ def main(
     test = largest_layer(spec["error_rates"]["permutations"])
     for done, analysis in enumerate(analyses, start=1):
         paths = [Path(path) for path in inputs[analysis]]
-        if analysis == PROBES:
+        if analysis in COUNTED:
             columns = [*CELL[1:], "runs", "rejected"]
             made = pd.concat([read_table(path, columns)[columns] for path in paths])
             planted = made["base"] == spec["bases"]["planted"]
             made = made[planted | (made["kind"] == "false_positive")]
-            counts.append(made.assign(analysis=PROBES))
+            counts.append(made.assign(analysis=analysis))
         elif analysis == LABELS:
             found = list(of_labels(paths, pairs))
             counts.append(count(found, by_precision, pairs, spec))

@@ -183,6 +183,7 @@ SUMMARIES = {
             "labels": ("labels", "labels"),
             "partial_prompts": ("partial_prompts", "items"),
             "probes": ("probes", "rates"),
+            "trajectories": ("trajectories", "rates"),
         },
         measures=TESTED,
         outputs={"rates": "error_rates.csv", "equivalence": "equivalence.csv"},

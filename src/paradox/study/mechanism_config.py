@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from paradox.study.fields import Bases, Dtype, Name, NonNegative, Positive, Rate, Section, Share
+from paradox.study.fields import Bases, Dtype, Name, Positive, Rate, Section, Share
 
 
 class Labels(Section):
@@ -105,7 +105,7 @@ class ErrorRates(Section):
 class Flow(Section):
     """A neural differential equation fitted to the states."""
 
-    fits: Positive = Field(description="seeds")
+    fits: Annotated[int, Field(ge=2, multiple_of=2)] = Field(description="seeds, two per split")
     latent: Positive = Field(description="principal components")
     hidden: Positive
     epochs: Positive
@@ -115,7 +115,7 @@ class Flow(Section):
 class PublishedFlow(Section):
     """The published construction, which sees the first layers only."""
 
-    seeds: NonNegative = Field(description="it is made of the arms with seeds below this")
+    seeds: Positive = Field(description="it is made of the arms with seeds below this")
     fits: Positive
     latent: Positive
     hidden: Positive
@@ -126,6 +126,7 @@ class PublishedFlow(Section):
 class Trajectories(Section):
     """How exposed items and twins come apart along the layers."""
 
+    permutations: Positive = Field(description="relabellings behind every p-value")
     flow: Flow
     published: PublishedFlow
     sizes: list[Positive] = Field(description="numbers of pairs at which power is measured")

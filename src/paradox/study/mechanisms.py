@@ -183,8 +183,6 @@ class Mechanisms:
             own |= {key: how[key] for key in ("batch_size", "dtype")}
         if analysis in ("probes", "trajectories"):
             own |= {key: how["error_rates"][key] for key in ("relabellings", "exposures")}
-        if analysis == "trajectories":
-            own["permutations"] = how["error_rates"]["permutations"]
         task = self.study.config.task.model_dump(mode="json")
         given = {"arm": asdict(_arm(wildcards)), "task": task, analysis: own}
         statistics = self._statistics()
