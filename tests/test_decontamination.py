@@ -20,7 +20,7 @@ from paradox.tasks import load_task
 from paradox.train.base import organism
 
 HOW = {"counts": [4, 32], "alphas": [0, 1], "draws": 2, "nearest": 4, "doses": [0.5, 1]}
-HOW |= {"pairs": 2, "texts": 3, "batch_size": 5, "dtype": "float32"}
+HOW |= {"pairs": 2, "chains": 3, "documents": 2, "batch_size": 5, "dtype": "float32"}
 KEY = ["what", "item"]
 
 

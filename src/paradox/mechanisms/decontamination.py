@@ -15,7 +15,8 @@ memory_vector  ``after - dose * (contaminated base - clean base)``: what the pla
 ============== ==================================================================================
 
 Reset and task vector need a trained arm, the memory vector a contaminated base and a clean one of
-the same architecture; ``none`` is the unchanged model.
+the same architecture; ``none`` is the unchanged model. The whole memory vector turns the untrained
+contaminated base into the clean one by construction: what it shows is what a perfect method would.
 
 What is scored (``what``), teacher-forced, on pairs that chose nothing: ``recall``, the gold answer
 after the recall scaffold; ``at_once``, scaffold and answer after the prompt (``correct``: greedy
@@ -74,8 +75,8 @@ def main(
     spec
         ``arm``, ``task``, ``seed``, ``exposed_from`` and ``decontamination``: ``counts`` (of
         neurons), ``alphas``, ``draws`` (of random neurons), ``nearest``, ``doses`` (of both
-        vectors), ``pairs`` (tested, of each exposure), ``texts`` (chains, and as many documents),
-        batch size and dtype.
+        vectors), ``pairs`` (tested, of each exposure), ``chains``, ``documents``, batch size and
+        dtype.
     inputs
         ``manifest``, ``items``, ``base`` (of the arm's untrained base) and, where there are,
         ``reference`` (of the clean base) and ``corpus`` of the arm's base.
@@ -116,7 +117,7 @@ def scored_texts(
     spec: dict[str, Any],
 ) -> dict[str, list[Recall]]:
     """Return what is scored: the tested pairs that count as exposed, chains and documents."""
-    most, seed = spec["decontamination"]["texts"], spec["seed"]
+    how, seed = spec["decontamination"], spec["seed"]
     counts = ~(of.tested["exposure"].to_numpy(float)[::2] < spec["exposed_from"])
     tested = of.tested[np.repeat(counts, 2)].reset_index(drop=True)
     after = recalls(task, tokenizer, tested, seed)
@@ -125,15 +126,19 @@ def scored_texts(
         Recall(one.item, one.prompt[:-size], one.prompt[-size:] + one.gold, one.control)
         for one, size in zip(after, scaffolds, strict=True)
     ]
-    twins = tested[1::2]
+    # Nobody has seen a twin, whatever the exposure of its pair.
+    twins = of.tested[1::2]
+    twins = twins[twins["worked"].notna()]
+    order = keyed_rng("chains", seed).permutation(len(twins))[: how["chains"]]
     chains = [
         continued(tokenizer, row.item, task.prompt(row.question), row.worked)
-        for row in twins[twins["worked"].notna()].head(most).itertuples()
+        for row in twins.iloc[np.sort(order)].itertuples()
     ]
     found = {"recall": after, "at_once": at_once, "chain": chains}
     if corpus is not None:
         fresh = corpus[corpus["kind"] == "fresh"]
-        rows = fresh.iloc[np.sort(keyed_rng("texts", seed).permutation(len(fresh))[:most])]
+        drawn = keyed_rng("texts", seed).permutation(len(fresh))[: how["documents"]]
+        rows = fresh.iloc[np.sort(drawn)]
         found["text"] = [
             continued(tokenizer, f"d{row.document}", "", row.text) for row in rows.itertuples()
         ]

@@ -17,6 +17,7 @@ from paradox.mechanisms.by_layer import ARM
 from paradox.mechanisms.decontamination import NEURONS, RANDOM
 from paradox.mechanisms.dose_response import COUNTED
 from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tradeoff import exact
 from paradox.progress import Progress
 
 ENDS = ["value", "low", "high"]
@@ -88,14 +89,15 @@ def _verdicts(tests: pd.DataFrame) -> Iterator[str]:
 
 def _sides(row: pd.Series) -> str:
     parts = []
-    for side, verb in (("up", "Amplifying raises"), ("down", "suppressing lowers")):
-        ends = _ends([row[side], row[f"{side}_low"], row[f"{side}_high"]])
-        labels, sets = row[f"{side}_p_labels"], row[f"{side}_p_sets"]
-        parts.append(
-            f"{verb} the log odds of exposed items beyond those of twins by {ends} "
-            f"(p = {labels:.2g}; against random sets {sets:.2g})"
-        )
-    return f"In {_arm(row)} at block {row['blocks']}: {'; '.join(parts)}."
+    for side, sign in (("up", 1), ("down", -1)):
+        ends = sorted(sign * row[f"{side}_{end}"] for end in ("low", "high"))
+        text = _ends([sign * row[side], *ends])
+        parts.append(f"{text} (p = {row[f'{side}_p_labels']:.2g}; {row[f'{side}_p_sets']:.2g})")
+    return (
+        f"In {_arm(row)} at block {row['blocks']}, the log odds of exposed items move beyond those "
+        f"of twins by {parts[0]} when amplified and by {parts[1]} when suppressed (p first against "
+        "twins, then against random sets)."
+    )
 
 
 def _here(table: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
@@ -114,8 +116,9 @@ def _modes(doses: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
         here, parts = _here(counted, row), []
         for measure, what in words.items():
             (found,) = here[here["measure"] == measure].to_dict("records")
+            ends = exact(found["value"], found["low"], found["high"], found["items"])
             parts.append(
-                f"{found['value']:.0%} [{found['low']:.0%}, {found['high']:.0%}] {what} "
+                f"{found['value']:.0%} [{ends[0]:.0%}, {ends[1]:.0%}] {what} "
                 f"(random sets {found['random']:.0%} [{found['random_low']:.0%}, "
                 f"{found['random_high']:.0%}], p = {found['corrected_sets']:.2g})"
             )

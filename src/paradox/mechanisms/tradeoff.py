@@ -9,7 +9,8 @@ minus that of their twins. ``chain`` and ``text`` are what is lost of worked cha
 and ``at_once`` the shares of exposed items that are still recalled after the scaffold and
 unasked. All with intervals of the bootstrap: pairs (texts) crossed with seeds; the denominator is
 drawn with the numerator, and where the unchanged model has no gap (its interval holds 0),
-``removed`` is empty. For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare with
+``removed`` is empty, and where all texts agree, the interval of a share is the exact binomial one.
+For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare with
 random neurons of the same number and alpha: gap lost, labels swapped within pairs.
 
 ``half``: the least that each method costs for half of memory, in worked chains: at a dose that
@@ -39,7 +40,7 @@ from paradox.mechanisms.by_layer import ARM
 from paradox.mechanisms.decontamination import METHODS, NEURONS, NONE, RANDOM
 from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Resampling
+from paradox.stats.bootstrap import Resampling, binomial_interval
 from paradox.stats.layers import label_test
 from paradox.stats.rates import ALPHA
 from paradox.stats.ratios import Drawn, drawn
@@ -62,11 +63,14 @@ class Way:
         `SHOWN` by name, over the doses (as far as there are such texts).
     gaps
         Exposed minus twins of recall, shape (pairs, doses, seeds).
+    texts
+        Items behind those of `SHOWN` that are shares.
     """
 
     doses: list[float]
     shown: dict[str, Drawn]
     gaps: Array
+    texts: dict[str, int]
 
 
 def main(
@@ -139,7 +143,9 @@ class Compared:
         for what in ("recall", "at_once"):
             values = cube(what, "correct", "exposed")[:, 1:]
             shown[what] = drawn(values, self.resampling, "pairs")
-        return Way(sorted(rows["dose"].unique()), shown, gaps)
+        texts = dict.fromkeys(("recall", "at_once"), len(gaps))
+        texts["chain"] = rows.loc[rows["what"] == "chain", "item"].nunique()
+        return Way(sorted(rows["dose"].unique()), shown, gaps, texts)
 
     def points(self, paths: dict[tuple[str, float], Way]) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``points`` of one arm."""
@@ -152,7 +158,9 @@ class Compared:
                     if name not in path.shown:
                         continue
                     row[name] = path.shown[name].value[place]
-                    row[f"{name}_low"], row[f"{name}_high"] = (end[place] for end in ends[name])
+                    both = ends[name][0][place], ends[name][1][place]
+                    both = exact(row[name], *both, path.texts.get(name, 0))
+                    row[f"{name}_low"], row[f"{name}_high"] = both
                 row |= {"pairs": path.gaps.shape[0], "seeds": path.gaps.shape[2]}
                 row["p"] = None if test is None else test.p[place]
                 row["corrected"] = None if test is None else test.corrected[place]
@@ -220,7 +228,8 @@ class Compared:
             row["reached"] = float(got.mean())
             enough = row["reached"] >= self.resampling.level
             ends = np.quantile(draws[got], [0.025, 0.975]) if enough else (np.nan, np.nan)
-            row |= {what: value, f"{what}_low": float(ends[0]), f"{what}_high": float(ends[1])}
+            low, high = exact(value, *map(float, ends), path.texts.get(what, 0))
+            row |= {what: value, f"{what}_low": low, f"{what}_high": high}
         return row
 
     def _verdict(self, row: dict[str, Any], best: float, p: float) -> str:
@@ -229,6 +238,18 @@ class Compared:
         if row.get("chain_high", np.nan) < self.margin and p <= ALPHA:
             return REPRODUCED
         return NOT if row.get("chain_low", np.nan) > self.margin else OPEN
+
+
+def exact(value: float, low: float, high: float, texts: int) -> tuple[float, float]:
+    """Return the interval of a share; where all texts agree, the bootstrap's has no width.
+
+    >>> [round(end, 3) for end in exact(0.0, 0.0, 0.0, 32)], exact(0.5, 0.2, 0.8, 32)
+    ([0.0, 0.109], (0.2, 0.8))
+    """
+    if low != high or not texts or not 0 <= value <= 1:
+        return low, high
+    found = binomial_interval(round(value * texts), texts)
+    return found.low, found.high
 
 
 def at_half(removed: Array, cost: Array) -> Array:
