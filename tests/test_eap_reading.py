@@ -70,7 +70,10 @@ def test_words_follow_the_numbers() -> None:
     assert "Not reproduced for format (dpo, contaminated); none of the four." in text
     assert "holds in 2 of 2 arms" in text and "fails in 0" in text
     assert "+50 % [+45, +55]: +40 % [+35, +45] by the weights" in text
-    assert "(format, contaminated) -1 [-1.1, -0.9], p = .01" in text
+    assert (
+        "kurtosis (own text) of grpo minus dpo (format, contaminated) -1 [-1.1, -0.9], p = .01"
+        in text
+    )
     assert "4 edges that score highest on other items changes the loss by +3 [" in text
     assert "(+0.5 [+0.4, +0.6] predicted)" in text and "correlation +0.9" in text
     assert len(made["verdicts"]) == 2

@@ -46,7 +46,7 @@ MEASURES = {
 }
 STATES = {CHANGE: "as published", WEIGHTS: "by the weights", TEXT: "by the text"}
 NUMBERS = ["value", "low", "high", "null_low", "null_high"]
-LONGEST = 250  # per cent
+LONGEST = 450  # per cent
 
 
 def main(

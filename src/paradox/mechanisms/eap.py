@@ -91,8 +91,8 @@ def main(
         arm itself, only its own cell is there).
     outputs
         ``scores``: a row per attribution, alpha, text, weights and item, with the scores of all
-        edges in the order of `Graph.edges`; ``ablation``: a row per weights, kind, size, draw
-        and item.
+        edges in the order of `Graph.edges`; ``ablation``: a row per kind, size, draw and item,
+        of the arm's own weights.
     """
     checkpoints, base = read_manifest(inputs["manifest"]), read_manifest(inputs["base"])
     how = spec["eap"]
@@ -111,13 +111,13 @@ def main(
     table = _described(items, sides, how)
     start = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     scored = list(_cells(sides, start, table, spec, progress))
-    cut = length(sides, how["alphas"][-1])
-    ablated = [
-        _ablation(side, _texts(start, side, cut), items, spec).assign(weights=name)
-        for name, side in sides.items()
-    ]
-    for output, tables in (("scores", scored), ("ablation", ablated)):
-        found = pd.concat(tables, ignore_index=True)
+    own, side = list(sides.items())[-1]
+    ablated = _ablation(side, _texts(start, side, length(sides, how["alphas"][-1])), items, spec)
+    tables = {
+        "scores": pd.concat(scored, ignore_index=True),
+        "ablation": ablated.assign(weights=own),
+    }
+    for output, found in tables.items():
         for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
             found.insert(0, column, value)
         write_table(outputs[output], found)

@@ -19,7 +19,8 @@ from paradox.files import read_table, write_json
 from paradox.mechanisms.by_layer import ARM
 from paradox.mechanisms.eap import GRADIENT
 from paradox.mechanisms.eap_cells import ALL, SIMILAR
-from paradox.mechanisms.eap_summary import CHANGE, PATTERN, TEXT, WEIGHTS
+from paradox.mechanisms.eap_null import SIGNS
+from paradox.mechanisms.eap_summary import CHANGE, PATTERN, PUBLISHED, TEXT, WEIGHTS
 from paradox.mechanisms.signatures import ALPHA, NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 
@@ -147,18 +148,21 @@ def _kept(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _methods(table: pd.DataFrame) -> Iterator[str]:
-    own = table[(table["filter"] == ALL) & (table["state"] == CHANGE)]
-    own = own[own["measure"].isin(["intensity", "kurtosis"])]
+    """Yield how methods differ of which the paper says different things."""
+    claims = [table[name].map(PUBLISHED) for name in ("method", "other")]
+    own = table[claims[0].notna() & claims[1].notna() & (claims[0] != claims[1])]
+    own = own[(own["filter"] == ALL) & own["measure"].isin(SIGNS)]
+    if own.empty:
+        return
     parts = [
-        f"{row['measure']} of {row['method']} minus {row['other']} ({row['reward']}, "
-        f"{row['base']}) {_number(row)}, {_p(row['p'])}"
+        f"{row['measure']} ({'same text' if row['state'] == WEIGHTS else 'own text'}) of "
+        f"{row['method']} minus {row['other']} ({row['reward']}, {row['base']}) {_number(row)}, "
+        f"{_p(row['p'])}"
         for _, row in own[own["p"] <= ALPHA].iterrows()
     ]
-    among = f"{len(own)} comparisons of methods in intensity and kurtosis"
-    if parts:
-        yield f"Of {among} {len(parts)} have p <= .05: {'; '.join(parts)}."
-    else:
-        yield f"Of {among} none has p <= .05."
+    among = f"{len(own)} comparisons between methods of which the paper says different things"
+    said = f"{len(parts)} have p <= .05: {'; '.join(parts)}" if parts else "none has p <= .05"
+    yield f"Of {among} {said}."
 
 
 def _ablation(table: pd.DataFrame) -> Iterator[str]:
