@@ -153,16 +153,20 @@ def test_permuted_labels_give_nominal_rates() -> None:
     assert hits["crossing"] <= high
 
 
-def test_a_cooled_arm_is_no_control(tables: dict[str, Path], tmp_path: Path) -> None:
+def test_unmatched_entropies_are_no_control(tables: dict[str, Path], tmp_path: Path) -> None:
     """Where the base's entropy took a lower temperature, or was not reached, nothing is said."""
     assert _verdict(tables, "matched_below", "narrow") == {REPRODUCED}
-    for changed in ({"temperature": 0.2}, {"entropy": 0.3}):
+    for source, column, value, signature in (
+        ("matched", "temperature", 0.2, "matched_below"),
+        ("matched", "entropy", 0.3, "matched_below"),
+        ("sharpened", "entropy", 0.3, "low_perplexity"),
+    ):
         table = _table("narrow", 0)
-        table.loc[table["source"] == "matched", list(changed)] = next(iter(changed.values()))
+        table.loc[table["source"] == source, column] = value
         write_table(tmp_path / "cooled.csv", table)
         outputs = {name: tmp_path / f"{name}.csv" for name in boundary_summary.TABLES}
         boundary_summary.main(SPEC, {"tables": [tmp_path / "cooled.csv"]}, outputs, QUIET)
-        assert _verdict(outputs, "matched_below", "narrow") == {OPEN}
+        assert _verdict(outputs, signature, "narrow") == {OPEN}
 
 
 def test_malformed_tables_are_refused(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ from paradox.tasks.api import ITEM_COLUMNS
 Array = NDArray[np.float64]
 SOURCES = ("base", "after", "matched", "sharpened", "cold")
 QUANTILES = ("quantile", "quantile_right", "quantile_wrong", "quantile_same")
-WIDEST = 8.0  # times the study's temperature, or its inverse: how far matching goes
+WIDEST = 32.0  # times the study's temperature, or its inverse: how far matching goes
 TRIES = 12
 # Entropy grows about as this power of the temperature; only the first guess depends on it.
 SLOPE = 4.0

@@ -19,14 +19,13 @@ own), each item counting once, and differences to the sharpened and the cold bas
 
 ============== ==================================================================================
 crossing       the arm's pass@1 is above the base's, *and* at the largest k the base's is above the
-               arm's; where both are at the ceiling there (``ceiling``: from which k), curves
-               had no room to cross
-matched_below  at the largest k the base is above the arm also at equal entropy (where that took a
-               higher temperature: an arm with more entropy per token than its base has no such
-               excuse, and cooling it would be no control)
+               arm's; where both are at the ceiling (from k ``ceiling`` on) none can cross
+matched_below  at the largest k the base is above the arm also at equal entropy (where that did not
+               take cooling the arm, which would be no control)
 covered        the margin minus the share of items that k tries solve with the arm only
 low_perplexity the arm's samples are likelier under the base than the base's own (1/2 minus their
-               quantile), *and* likelier than the sharpened base's; ``same``: within a mode
+               quantile), *and* likelier than the sharpened base's (where it has the arm's
+               entropy); ``same``: within a mode
 above_all      the arm is above its base at every k at which the base leaves room (up to 1 minus the
                margin; at two of them at least): published of distillation, not of reinforcement
                learning
@@ -35,8 +34,7 @@ above_all      the arm is above its base at every k at which the base leaves roo
 Verdicts are as in `paradox.mechanisms.signatures`: the largest p and the smallest part count, p is
 one-sided by swaps within items (``covered``: by bootstrap), and not corrected for their number.
 How to read it: the rows of untrained bases compare a base with itself; what they reproduce is
-noise. Intervals are of pairs crossed with seeds, p-values take the seeds as given. One base is
-behind all of its arms: its samples are the same in all of them.
+noise. Intervals are of pairs crossed with seeds, p-values take the seeds as given.
 """
 
 from __future__ import annotations
@@ -337,8 +335,12 @@ def p_values(
 def heated(arm: Arm, group: str) -> bool:
     """Return whether the base's entropy was reached, and not by cooling the arm."""
     at, study = (arm.of(name, group, "temperature").mean() for name in ("matched", "after"))
-    reached, target = (_entropy(arm, name, group) for name in ("matched", "base"))
-    return bool(at >= (1 - NEAR) * study and abs(reached - target) <= NEAR * target)
+    return bool(at >= (1 - NEAR) * study) and _reached(arm, group, "matched", "base")
+
+
+def _reached(arm: Arm, group: str, source: str, target: str) -> bool:
+    found, wanted = (_entropy(arm, name, group) for name in (source, target))
+    return bool(abs(found - wanted) <= NEAR * wanted)
 
 
 def verdicts(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
@@ -356,7 +358,8 @@ def verdicts(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
             yield _row("above_all", group, measure, parts, how)
         for split in ("all", "same"):
             own, sharp = (arm.quantile(name, group, split) for name in ("after", "sharpened"))
-            yield _row("low_perplexity", group, split, [0.5 - own, sharp - own], how)
+            parts = [0.5 - own, sharp - own] if _reached(arm, group, "sharpened", "after") else []
+            yield _row("low_perplexity", group, split, parts, how)
 
 
 def _row(signature: str, group: str, measure: str, parts: list[Array], how: How) -> dict[str, Any]:
