@@ -124,9 +124,7 @@ ANALYSES = {
     "eap": Analysis(
         ("scores", "ablation"), ("base",), paired=True, every_method=True, suffix="parquet"
     ),
-    "boundary": Analysis(
-        needs=("base",), trained=True, paired=True, every_method=True, suffix="parquet"
-    ),
+    "boundary": Analysis(needs=("base",), paired=True, every_method=True, suffix="parquet"),
 }
 PATCHED = ("gold_logp", "mode_logp")
 # What the layer tests are about.

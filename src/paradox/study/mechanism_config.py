@@ -198,17 +198,15 @@ class Eap(Section):
 
 
 class Boundary(Section):
-    """What sampling more often gives: pass@k."""
+    """What base and trained model solve in many tries, and how likely their texts are."""
 
-    pairs: Positive = Field(description="pairs per number of exposures")
-    samples: Positive = Field(description="per item, the largest k")
-    pilot: Positive = Field(description="samples that temperatures are matched by")
-    temperature: Rate
-    cold: Rate = Field(description="temperature of a base that is merely sharper")
-    max_tokens: Positive
+    pairs: Positive = Field(description="pairs of each exposure that counts")
+    samples: Positive = Field(description="samples per item, the largest k")
+    pilot: Positive = Field(description="samples behind matched temperatures and cold samples")
+    cold: Rate = Field(description="low temperature of the base, for comparison")
     tolerance: Share = Field(description="relative, of matched entropies")
     rows: Positive = Field(description="samples at a time")
-    margin: Share = Field(description="a difference of pass@k up to which counts as none")
+    margin: Share = Field(description="difference of pass@k, or of a quantile, that counts as none")
 
 
 class Mechanisms(Section):

@@ -183,6 +183,9 @@ class Mechanisms:
             own |= {key: how[key] for key in ("batch_size", "dtype")}
         if analysis in ("probes", "trajectories"):
             own |= {key: how["error_rates"][key] for key in ("relabellings", "exposures")}
+        if analysis == "boundary":
+            sampled = self.study.config.evaluation.model_dump(mode="json")
+            own |= {key: sampled[key] for key in ("temperature", "max_tokens")}
         task = self.study.config.task.model_dump(mode="json")
         given = {"arm": asdict(_arm(wildcards)), "task": task, analysis: own}
         statistics = self._statistics()
