@@ -50,6 +50,7 @@ STEPS = {
     "eap_reading": "paradox.mechanisms.eap_reading",
     "boundary_summary": "paradox.mechanisms.boundary_summary",
     "boundary_reading": "paradox.mechanisms.boundary_reading",
+    "verdicts": "paradox.mechanisms.verdicts",
     "layer_figure": "paradox.figures.layers",
     "labels_figure": "paradox.figures.labels",
     "partial_prompts_figure": "paradox.figures.partial_prompts",

@@ -262,6 +262,18 @@ SUMMARIES = {
         outputs=_named("boundary", "reading"),
         planted=True,
     ),
+    "verdicts": Summary(
+        "verdicts",
+        tables={
+            "layers": "signatures",
+            "trajectories": "trajectories:signatures",
+            "reset_keep": "reset_keep:verdicts",
+            "steering": "steering:tests",
+            "eap": "eap:signature",
+            "boundary": "boundary:verdicts",
+        },
+        planted=True,
+    ),
 }
 FIGURES = {
     "labels": Figure("labels_figure", {"tables+": "confusion"}),
@@ -294,6 +306,6 @@ FIGURES = {
     "boundary": Figure(
         "boundary_figure",
         {role: f"boundary:{role}" for role in ("curves", "crossings", "perplexity")},
-        beside=("boundary_reading",),
+        beside=("boundary_reading", "verdicts"),
     ),
 }

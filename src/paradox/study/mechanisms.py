@@ -237,6 +237,7 @@ class Mechanisms:
             "eap_map": bootstrap | {"permutations": how.permutations},
             "boundary_summary": bootstrap | {"permutations": how.permutations} | limits,
             "boundary_reading": planted,
+            "verdicts": {"exposed_from": given["exposed_from"]},
         }
 
     def _statistics(self) -> dict[str, Any]:
