@@ -45,9 +45,11 @@ def blocks(reference: Path) -> dict[str, str]:
     tables = reference / "tables"
     if (tables / "reading.json").exists():
         rates = pd.read_csv(tables / "error_rates.csv")
-        signatures = pd.read_csv(tables / "signatures.csv")
-        said = read_json(tables / "reading.json")["paragraphs"]
-        found[MECHANISMS] = mechanisms_block(signatures, said, rates)
+        verdicts = pd.read_csv(tables / "verdicts.csv")
+        said: dict[str, str] = {}
+        for name in ("", "trajectories_", "reset_keep_", "steering_", "eap_", "boundary_"):
+            said |= read_json(tables / f"{name}reading.json")["paragraphs"]
+        found[MECHANISMS] = mechanisms_block(verdicts, said, rates)
     else:
         found[MECHANISMS] = MISSING
     return found
@@ -90,9 +92,8 @@ def clipping_block(table: pd.DataFrame, text: str) -> str:
     return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
 
 
-def mechanisms_block(signatures: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame) -> str:
+def mechanisms_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame) -> str:
     """Return verdicts on signatures, what each analysis found, and the tests' error rates."""
-    rows = signatures[signatures["state"] != "change"]
     arms = rows[["base", "method", "reward"]].drop_duplicates()
     bases = style.bases_in_order(arms["base"])
     order = {base: place for place, base in enumerate(bases)}
@@ -121,7 +122,8 @@ def _verdict(row: Any) -> str:
     if pd.isna(row["effect"]):
         return f"{row['verdict']}: nothing to measure"
     number = f"{row['effect']:+.2g} [{row['low']:+.2g}, {row['high']:+.2g}]"
-    return f"{row['verdict']}: {number}, p = {row['p']:.2g}"
+    power = f"n = {row['n']:.0f}, finds {row['detectable']:.2g}"
+    return f"{row['verdict']}: {number}, p = {row['p']:.2g} ({power})"
 
 
 def _change(row: dict[str, Any], name: str) -> str:
