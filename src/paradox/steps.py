@@ -17,9 +17,10 @@ TRAINERS = {
 }
 # These learn from samples of the base, which are made beforehand.
 FROM_SAMPLES = ("dpo", "sft")
-# Mechanism analyses that run the models.
-ANALYSES = ("partial_prompts", "lens", "jsd", "ablation", "probes", "cross_model", "cross_item")
-ANALYSES += ("trajectories", "reset_keep", "steering", "decontamination", "eap", "boundary")
+# Mechanism analyses that run the models: where memory is; how it works and can be steered.
+FIRST = ("partial_prompts", "lens", "jsd", "ablation", "probes", "cross_model", "cross_item")
+LATER = ("trajectories", "reset_keep", "steering", "decontamination", "eap", "boundary")
+ANALYSES = (*FIRST, *LATER)
 # These steps load the module of the scale's task.
 WITH_TASK = ("data", "corpus", "votes", "samples", *TRAINERS, "evaluate", "perplexity", *ANALYSES)
 STEPS = {
@@ -57,10 +58,8 @@ STEPS = {
     "patching_figure": "paradox.figures.patching",
     "probes_figure": "paradox.figures.probes",
     "memory_figure": "paradox.figures.memory",
-    **{
-        f"{name}_figure": f"paradox.figures.{name}"
-        for name in ("trajectories", "reset_keep", "steering", "decontamination", "eap", "boundary")
-    },
+    "verdicts_figure": "paradox.figures.verdicts",
+    **{f"{name}_figure": f"paradox.figures.{name}" for name in LATER},
     "tables": "paradox.evaluate.tables",
     "figure": "paradox.figures.draw",
     "clipping": "paradox.mechanisms.clipping",

@@ -191,6 +191,15 @@ CAPTIONS = {
     "labels": "Items by label of each rule, exposed and twins; black marks: what the rule would "
     "have called so had nothing changed.",
     "partial_prompts": "Completing questions of which the model sees the beginning.",
+    "trajectories": "The force that sets exposed items and twins apart at each block, beside what "
+    "a flow fitted to the states and the published construction say.",
+    "reset_keep": "What resetting or keeping the change of some blocks does to recall.",
+    "steering": "Recall when chosen MLP neurons are scaled; grey: random neurons like them.",
+    "decontamination": "Recall that is left beside reasoning that is left, by way of taking memory "
+    "out.",
+    "eap": "Change of the scores of edges by training, in per cent of the untrained base's.",
+    "boundary": "Share of items solved in k samples, base and trained.",
+    "verdicts": "Every published signature on every arm.",
 }
 if any(name in drawn for name in CAPTIONS):
     display(HTML("<h2>Where memory is in the models</h2>"))

@@ -302,10 +302,11 @@ FIGURES = {
         beside=("steering_reading",),
     ),
     "decontamination": Figure("decontamination_figure", {"points": "decontamination:points"}),
+    "verdicts": Figure("verdicts_figure", {"table": "verdicts"}),
     "eap": Figure("eap_figure", {"table": "eap:table"}, beside=("eap_map", "eap_reading")),
     "boundary": Figure(
         "boundary_figure",
         {role: f"boundary:{role}" for role in ("curves", "crossings", "perplexity")},
-        beside=("boundary_reading", "verdicts"),
+        beside=("boundary_reading",),
     ),
 }
