@@ -31,6 +31,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     OPEN: {"marker": "$?$", "color": style.GREY, "markersize": 8},
 }
 ROW_HEIGHT = 0.27  # inches
+STRAIGHT = 6  # arms whose names stand side by side
 
 
 def main(
@@ -76,8 +77,13 @@ def draw(table: pd.DataFrame) -> Figure:
 
 def _labels(axis: Axes, arms: list[tuple[str, str]], rows: list[str]) -> None:
     titles = [f"{style.label(base).replace(' base', '')}:\n{name.lower()}" for base, name in arms]
+    if len(arms) > STRAIGHT:
+        titles = [title.replace("\n", " ") for title in titles]
     axis.set_xticks(range(len(arms)), titles)
     axis.xaxis.tick_top()
+    if len(arms) > STRAIGHT:
+        for text in axis.get_xticklabels():
+            text.set(rotation=40, ha="left", rotation_mode="anchor")
     axis.set_yticks(range(len(rows)), rows)
     axis.set_xlim(-0.5, len(arms) - 0.5)
     axis.set_ylim(len(rows) - 0.5, -0.5)
