@@ -59,6 +59,8 @@ CURVES = {
         Curve("up@all", "excess", "Divergence, up"),
     ],
     "probes": [Curve("answer", "ridge_auc", "Probe")],
+    "trajectories": [Curve("answer", "force", "Separation force")],
+    "steering": [Curve("all", "odds_change", "Neurons suppressed")],
 }
 PANELS = [("after", True), ("after", False), (CHANGE, True), (CHANGE, False)]
 UNITS = {
@@ -80,7 +82,9 @@ def main(
         Empty: the tables say all.
     inputs
         ``ablation``, ``lens``, ``attribution`` and ``jsd``: contrast tables of step
-        ``by_layer``; ``probes``: the tables of step ``probes`` of all arms (a list).
+        ``by_layer``; ``probes``: the tables of step ``probes`` of all arms (a list);
+        ``trajectories``: forces of step ``separation``; ``steering``: doses of step
+        ``dose_response``.
     outputs
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
@@ -96,6 +100,8 @@ def data(inputs: dict[str, Any]) -> pd.DataFrame:
     for analysis, curves in CURVES.items():
         if analysis == "probes":
             table = probe_rows([Path(path) for path in inputs["probes"]])
+        elif analysis in OTHERS:
+            table = OTHERS[analysis](read_table(Path(inputs[analysis])))
         else:
             table = read_table(Path(inputs[analysis]), COLUMNS)
         for curve in curves:
@@ -122,6 +128,22 @@ def probe_rows(paths: list[Path]) -> pd.DataFrame:
     state = table["method"].map(lambda method: "base" if method == "base" else "after")
     new = {"component": table["position"], "measure": "ridge_auc", "state": state}
     return table.assign(**new, contrast="difference")
+
+
+def force_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return forces between exposed items and twins in the form of a contrast table."""
+    own = table[table["set"] == "counted"]
+    return own.assign(measure="force", contrast="difference")
+
+
+def suppressed_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what recall loses when the chosen neurons are set to zero."""
+    own = table[(table["dose"] == 0) & (table["exposure"] == "counted")]
+    ends = {"low": "high", "high": "low", "null_low": "null_high", "null_high": "null_low"}
+    return own.assign(value=-own["value"], **{end: -own[other] for end, other in ends.items()})
+
+
+OTHERS = {"trajectories": force_rows, "steering": suppressed_rows}
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -282,7 +282,8 @@ FIGURES = {
     "patching": Figure("patching_figure", {"table": "cross_model"}),
     "memory": Figure(
         "memory_figure",
-        {name: name for name in ITEMS} | {"probes+": "probes"},
+        {name: name for name in ITEMS}
+        | {"probes+": "probes", "trajectories": "trajectories", "steering": "steering:doses"},
         beside=("labels", "cross_item", "error_rates", "reading"),
     ),
     **{name: Figure("layer_figure", {"table": name}) for name in ITEMS},
