@@ -66,8 +66,22 @@ def test_memory_is_in_units_of_the_null(tmp_path: Path) -> None:
         written(tmp_path, arm[2] + arm[0], probe_table(arm, areas if arm != CLEAN else [0.5] * 7))
         for arm in ARMS
     ]
+    force = dict.fromkeys(["low", "high"], 0.5) | {"null_low": -0.1, "null_high": 0.1}
+    force |= {"corrected": 0.01, "component": "answer", "state": "base", "layer": BLOCKS - 1}
+    rows = [force | {"set": "counted", "value": 0.3}, force | {"set": "128", "value": 9.0}]
+    arm = dict(zip(("base", "method", "reward"), BASE, strict=True))
+    inputs["trajectories"] = written(tmp_path, "force", pd.DataFrame(rows).assign(**arm))
+    dose = force | {"component": "all", "measure": "odds_change", "contrast": "difference"}
+    rows = [
+        dose | {"dose": 0.0, "exposure": "counted", "value": -0.2},
+        dose | {"dose": 2.0, "exposure": "counted", "value": 0.4},
+        dose | {"dose": 0.0, "exposure": "128", "value": -0.8},
+    ]
+    inputs["steering"] = written(tmp_path, "doses", pd.DataFrame(rows).assign(**arm))
     memory.main({}, inputs, outputs(tmp_path), Progress("memory"))
     table = pd.read_csv(tmp_path / "figure.csv")
+    for label, units in (("Separation force", 3.0), ("Neurons suppressed", 2.0)):
+        assert table.loc[table["label"] == label, "units"].tolist() == pytest.approx([units])
     truth = table[(table["label"] == "MLP ablated") & (table["state"] == "change")]
     assert truth["units"].tolist() == pytest.approx([value / 0.2 for value in RISE])
     probe = table[(table["label"] == "Probe") & (table["reward"] == ARM[2])]

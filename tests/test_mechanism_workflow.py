@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -54,6 +55,7 @@ def test_analysed_arms_are_those_of_the_configuration() -> None:
     keys = [arm.key for arm in default.arms("lens")]
     assert keys[:2] == bases and len(keys) == 2 + 3 * 3
     assert {arm.reward for arm in default.arms("labels")} == {"ground_truth", "format", "incorrect"}
+    assert {arm.key for arm in default.arms("eap")} == set(keys)
     other = Mechanisms(study(mechanisms={**_section(), "rewards": []}))
     assert other.arms("labels") == [] and "patching" not in other.figures
     assert [arm.key for arm in other.arms("lens")] == bases
@@ -62,6 +64,27 @@ def test_analysed_arms_are_those_of_the_configuration() -> None:
 
 def _section() -> dict[str, object]:
     return yaml.safe_load((ROOT / "config/config.yaml").read_text())["mechanisms"]
+
+
+def test_optional_inputs_are_given_where_there_are() -> None:
+    default = Mechanisms(study())
+    arm = SimpleNamespace(base="contaminated", method="grpo", reward="format", seed="0")
+    given = default.inputs("decontamination", arm)
+    assert set(given) == {"items", "manifest", "base", "reference", "corpus"}
+    assert given["reference"].endswith("checkpoints/clean/base/none/s0/manifest.json")
+    assert default.producers("decontamination", arm)[1].endswith("corpus/contaminated.record.json")
+    arm.base = "clean"
+    assert set(default.inputs("decontamination", arm)) == {"items", "manifest", "base", "corpus"}
+
+
+def test_a_figure_may_show_any_table_of_a_summary() -> None:
+    default = Mechanisms(study())
+    tables, records = default.figure_sources("steering")
+    assert [Path(path).name for path in tables.values()] == [
+        "steering_doses.csv",
+        "steering_tests.csv",
+    ]
+    assert [Path(path).name for path in records] == ["steering.record.json"]
 
 
 def test_benchmarks_have_no_pairs_and_no_planted_base() -> None:
@@ -91,6 +114,8 @@ def test_every_table_and_figure_is_made(where: Path) -> None:
         assert len(pd.read_csv(path)), path
     said = json.loads((summed / "tables/reading.json").read_text())["paragraphs"]
     assert {"ablation", "lens", "attribution", "jsd", "labels", "probes"} <= set(said)
+    verdicts = pd.read_csv(summed / "tables/verdicts.csv")
+    assert verdicts["analysis"].nunique() == 6 and verdicts["verdict"].notna().all()
     chain = Chain.load(where / "results/smoke")
     ends = [entry for path, entry in chain.records.items() if "/grids/where/" in path]
     assert len(ends) == len(list(summed.rglob("*.record.json")))

@@ -1,0 +1,80 @@
+"""Verdicts on published signatures: which rows count, and how they are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paradox.figures import verdicts as figure
+from paradox.mechanisms import verdicts as step
+from paradox.progress import Progress
+from paradox.tasks import load_task
+
+ARM = {"base": "contaminated", "method": "grpo", "reward": "format"}
+FOUND = {"effect": 0.5, "low": 0.3, "high": 0.7, "p": 0.01, "margin": 0.1, "verdict": "reproduced"}
+
+
+def rows(path: Path, *made: dict[str, Any]) -> Path:
+    pd.DataFrame([ARM | FOUND | row for row in made]).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture()
+def inputs(tmp_path: Path, task_spec: dict[str, Any]) -> dict[str, Path]:
+    load_task(task_spec).items(0).to_csv(tmp_path / "items.csv", index=False)
+    eap = {"attribution": "gradient", "filter": "all", "group": "all", "definition": "fixed"}
+    eap |= {"part": "intensity", "value": 0.5, "items": 7, "alpha": 1.0}
+    bound = {"signature": "crossing", "group": "twin", "measure": "right", "items": 9}
+    return {
+        "items": tmp_path / "items.csv",
+        "layers": rows(
+            tmp_path / "layers.csv",
+            {"signature": "anchor", "state": "after"},
+            {"signature": "anchor", "state": "change"},
+        ),
+        "eap": rows(
+            tmp_path / "eap.csv",
+            eap,
+            eap | {"alpha": 0.5},
+            eap | {"part": "pattern"},
+            eap | {"definition": "published"},
+            eap | {"group": "exposed"},
+            eap | {"filter": "right"},
+            eap | {"attribution": "integrated"},
+        ),
+        "boundary": rows(
+            tmp_path / "boundary.csv",
+            bound,
+            bound | {"method": "base", "reward": "none"},
+            bound | {"measure": "worked"},
+            bound | {"signature": "above_all"},
+        ),
+    }
+
+
+def test_one_row_per_signature_and_arm(inputs: dict[str, Path], tmp_path: Path) -> None:
+    out = {"table": tmp_path / "verdicts.csv"}
+    step.main({"exposed_from": 16}, inputs, out, Progress("t"))
+    table = pd.read_csv(out["table"])
+    assert table["signature"].tolist() == ["anchor", "eap: intensity", "boundary: crossing, twin"]
+    counted = pd.read_csv(inputs["items"])
+    pairs = int((counted["exposure"] >= 16).sum())
+    assert table["n"].tolist() == [pairs, 7, 9]
+    # .8 power of a one-sided test at 5 %, from the width of a 95 % interval
+    error = 0.4 / (2 * 1.96)
+    np.testing.assert_allclose(table["detectable"], 2.4865 * error, rtol=1e-3)
+
+
+def test_the_figure_marks_each_verdict(inputs: dict[str, Path], tmp_path: Path) -> None:
+    out = {"table": tmp_path / "verdicts.csv"}
+    step.main({"exposed_from": 16}, inputs, out, Progress("t"))
+    table = pd.read_csv(out["table"])
+    table.loc[1, "verdict"] = "not reproduced"
+    (axis,) = figure.draw(table).axes
+    marks = {line.get_marker(): len(line.get_xdata()) for line in axis.lines if line.get_marker()}
+    assert (marks["o"], marks["x"], marks["$?$"]) == (2, 1, 0)
+    assert [text.get_text() for text in axis.get_yticklabels()] == table["signature"].tolist()
