@@ -64,14 +64,13 @@ def main(
 
 
 def data(path: Path) -> pd.DataFrame:
-    """Return the drawn rows: those of arms that have memory to remove."""
+    """Return the drawn rows."""
     table = read_table(path, COLUMNS)
     costs = [name for name in COSTS if name in table]
     if not costs:
         raise DataError(f"{path}: neither of {', '.join(COSTS)} was scored.")
     columns = [*COLUMNS, *(f"{name}{end}" for name in costs for end in ("", "_low", "_high"))]
-    table = table[columns]
-    return table[table["removed"].notna()].reset_index(drop=True)
+    return table[columns]
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -131,6 +130,10 @@ def _panel(
 ) -> None:
     axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
     axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
+    if table["removed"].isna().all():
+        how = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
+        axis.text(0.5, 0.5, "no gap\nto remove", transform=axis.transAxes, **how)
+        return
     axis.axvline(0.5, color=style.GREY, linewidth=0.8, linestyle="--", zorder=1.5)
     for (way, alpha), look in looks.items():
         rows = table[(table["way"] == way) & (table["alpha"] == alpha)].sort_values("dose")
