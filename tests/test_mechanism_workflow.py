@@ -15,6 +15,7 @@ from conftest import ROOT, copy_repository, snakemake
 
 from paradox.provenance.chain import Chain, verify
 from paradox.study.analyses import ANALYSES, FIGURES
+from paradox.study.mechanism_config import Steering
 from paradox.study.mechanisms import Mechanisms
 from paradox.study.plan import Study
 
@@ -64,6 +65,15 @@ def test_analysed_arms_are_those_of_the_configuration() -> None:
 
 def _section() -> dict[str, object]:
     return yaml.safe_load((ROOT / "config/config.yaml").read_text())["mechanisms"]
+
+
+def test_doses_need_both_sides_of_one() -> None:
+    given = yaml.safe_load((ROOT / "config/scales/smoke.yaml").read_text())["mechanisms"][
+        "steering"
+    ]
+    with pytest.raises(ValueError, match="doses lacks 1, 5; null_doses needs one below"):
+        Steering(**{**given, "doses": [0.5, 2.0], "null_doses": [2.0, 5.0]})
+    assert Steering(**given)
 
 
 def test_optional_inputs_are_given_where_there_are() -> None:

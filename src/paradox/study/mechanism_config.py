@@ -29,6 +29,7 @@ class PartialPrompts(Section):
     reference: Name | None = Field(description="clean base to compare with; null: no such test")
 
 
+NotNegative = Annotated[float, Field(ge=0)]
 Kind = Literal["attn_out", "mlp_out", "resid_post"]
 Position = Literal["prompt", "final", "answer", "all"]
 
@@ -148,25 +149,36 @@ class Steering(Section):
     """Scaling MLP neurons that were chosen on other items."""
 
     neurons: Positive = Field(description="per block")
-    doses: list[float] = Field(description="factors; 1 changes nothing")
+    doses: list[NotNegative] = Field(description="factors; 1, which changes nothing, among them")
     pairs: Positive = Field(description="tested pairs per number of exposures")
     sets: Positive = Field(description="random sets of as many neurons")
     nearest: Positive = Field(description="like neurons that a random one is drawn from")
     null_pairs: Positive = Field(description="pairs that random sets are tried on")
-    null_doses: list[float] = Field(description="at these factors")
+    null_doses: list[NotNegative] = Field(description="at these factors, below and above 1")
     texts: Positive = Field(description="worked chains, and as many documents of the corpus")
     text_sets: Positive = Field(description="random sets that these are scored under")
     splits: Positive = Field(description="halves of the discovery pairs, for how sets agree")
+
+    @model_validator(mode="after")
+    def _both_sides(self) -> Self:
+        problems = []
+        if missing := sorted({1.0, *self.null_doses} - set(self.doses)):
+            problems.append(f"doses lacks {', '.join(f'{dose:g}' for dose in missing)}")
+        if not min(self.null_doses, default=1) < 1 < max(self.null_doses, default=1):
+            problems.append("null_doses needs one below and one above 1")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class Decontamination(Section):
     """Taking memory out of a model without training it."""
 
     counts: list[Positive] = Field(description="neurons that are scaled")
-    alphas: list[float] = Field(description="factors")
+    alphas: list[NotNegative] = Field(description="factors")
     draws: Positive = Field(description="random sets of as many neurons")
     nearest: Positive = Field(description="like neurons that a random one is drawn from")
-    doses: list[float] = Field(description="of weight differences that are taken off")
+    doses: list[Rate] = Field(description="of weight differences that are taken off")
     pairs: Positive = Field(description="tested pairs per number of exposures")
     chains: Positive = Field(description="worked chains that are scored")
     documents: Positive = Field(description="documents of the corpus that are scored")
