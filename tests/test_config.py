@@ -51,6 +51,11 @@ def test_arms_are_the_product_less_the_exclusions(smoke_config: dict[str, Any]) 
         ({"arms": {"rewards": ["fromat"]}}, ["arms.rewards[0] = 'fromat'", "'format'"]),
         ({"arms": {"bases": ["contamnated"]}}, ["arms.bases[0]", "Did you mean 'contaminated'"]),
         ({"arms": {"methods": ["gpro"]}}, ["arms.methods[0] = 'gpro'", "Did you mean 'grpo'"]),
+        ({"mechanisms": {"rewards": ["fromat"]}}, ["mechanisms.rewards: 'fromat'", "'format'"]),
+        (
+            {"mechanisms": {"methods_of": {"eap": ["gpro"], "boundary": []}}},
+            ["mechanisms.methods_of.eap: 'gpro' is unknown", "Did you mean 'grpo'"],
+        ),
         ({"arms": {"seeds": [-1]}}, ["arms.seeds[0] = -1", "greater than or equal to 0"]),
         ({"arms": {"seeds": []}}, ["arms.seeds = []", "at least 1"]),
         ({"grpo": {"loss_type": "grop"}}, ["grpo.loss_type = 'grop'", "Did you mean 'grpo'"]),

@@ -25,8 +25,6 @@ class Analysis:
         Whether untrained bases are left out.
     paired
         Whether every exposed item needs a twin of its own.
-    every_method
-        Whether arms of all methods are analysed, not only the configured ones.
     suffix
         Of its tables; those with a row per item, component and layer are large.
     locks
@@ -37,7 +35,6 @@ class Analysis:
     needs: tuple[str, ...] = ()
     trained: bool = False
     paired: bool = False
-    every_method: bool = False
     suffix: str = "csv"
     locks: tuple[str, ...] = ()
 
@@ -121,10 +118,8 @@ ANALYSES = {
     "decontamination": Analysis(
         needs=("base", "reference?", "corpus?"), paired=True, suffix="parquet"
     ),
-    "eap": Analysis(
-        ("scores", "ablation"), ("base",), paired=True, every_method=True, suffix="parquet"
-    ),
-    "boundary": Analysis(needs=("base",), paired=True, every_method=True, suffix="parquet"),
+    "eap": Analysis(("scores", "ablation"), ("base",), paired=True, suffix="parquet"),
+    "boundary": Analysis(needs=("base",), paired=True, suffix="parquet"),
 }
 PATCHED = ("gold_logp", "mode_logp")
 # What the layer tests are about.

@@ -221,11 +221,19 @@ class Boundary(Section):
     margin: Share = Field(description="difference of pass@k, or of a quantile, that counts as none")
 
 
+class MethodsOf(Section):
+    """Methods that an analysis compares."""
+
+    eap: list[str] = Field(description="whose changes of edges are compared")
+    boundary: list[str] = Field(description="whose pass@k is compared with the base's")
+
+
 class Mechanisms(Section):
     """Where and how memory is looked for inside the models (docs/mechanisms.md)."""
 
     bases: Bases = Field(description="bases whose trained arms are analysed; untrained, all are")
     methods: list[str] = Field(description="methods of a grid whose arms are analysed")
+    methods_of: MethodsOf = Field(description="those of single analyses, in place of methods")
     rewards: list[str] = Field(description="reward conditions of a grid whose arms are analysed")
     permutations: Positive = Field(description="relabellings behind every p-value of layers")
     batch_size: Positive = Field(description="items at a time")

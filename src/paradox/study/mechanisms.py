@@ -46,11 +46,12 @@ class Mechanisms:
         if "reference" in own.needs and self.how.partial_prompts.reference not in self.study.bases:
             return []
         bases = self.study.bases if self.how.bases == "all" else self.how.bases
+        methods = getattr(self.how.methods_of, analysis, self.how.methods)
         trained = [
             arm
             for arm in self.study.arms
             if arm.base in bases
-            and (own.every_method or arm.method in self.how.methods)
+            and arm.method in methods
             and arm.reward in self.how.rewards
         ]
         return ([] if own.trained else [untrained(base) for base in self.study.bases]) + trained

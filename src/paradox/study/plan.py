@@ -247,6 +247,7 @@ def _arms(config: Config) -> list[Arm]:
         *method_problems(config),
         *_exclusion_problems(config),
         *_impossible(config),
+        *_mechanism_problems(config),
     ]
     if found:
         raise ConfigError(problems("The arms cannot be run:", found))
@@ -278,6 +279,20 @@ def _exclusion_problems(config: Config) -> list[str]:
             if key in known and value not in known[key]:
                 lines.append(f"{where}.{key} = {value!r} is unknown; {hint(value, known[key])}")
     return lines
+
+
+def _mechanism_problems(config: Config) -> list[str]:
+    """Return the names in section ``mechanisms`` that the study does not know."""
+    how, methods = config.mechanisms, list(config.methods)
+    asked = {"methods": how.methods, "rewards": how.rewards}
+    asked |= {f"methods_of.{key}": names for key, names in how.methods_of.model_dump().items()}
+    known = {"rewards": reward_names(plain(config))}
+    return [
+        f"{MAIN}: mechanisms.{key}: {name!r} is unknown; {hint(name, known.get(key, methods))}"
+        for key, names in asked.items()
+        for name in names
+        if name not in known.get(key, methods)
+    ]
 
 
 def _impossible(config: Config) -> list[str]:
