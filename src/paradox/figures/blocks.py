@@ -23,6 +23,8 @@ END = "<!-- numbers: end -->"
 GRIDS = {"docs/rewards.md": "rewards", "docs/methods.md": "methods"}
 CLIPPING = "docs/clipping.md"
 MECHANISMS = "docs/mechanisms.md"
+# What the files of readings begin with, in the order of the text.
+READINGS = ("", "trajectories_", "reset_keep_", "steering_", "eap_", "boundary_")
 
 MISSING = "No run of this grid is recorded.\n"
 
@@ -34,8 +36,11 @@ def blocks(reference: Path) -> dict[str, str]:
     """
     found = {"README.md": readme_block(Numbers.read(reference / "tables/summary.json"))}
     for file, grid in GRIDS.items():
-        table = reference / "grids" / grid / "tables/did.csv"
-        found[file] = arms_block(pd.read_csv(table)) if table.exists() else MISSING
+        tables = reference / "grids" / grid / "tables"
+        if (tables / "did.csv").exists():
+            found[file] = arms_block(pd.read_csv(tables / "did.csv")) + paragraphs(_said(tables))
+        else:
+            found[file] = MISSING
     tables = reference / "grids/clipping/tables"
     if (tables / "clipping.csv").exists():
         said = read_json(tables / "clipping.json")
@@ -46,13 +51,23 @@ def blocks(reference: Path) -> dict[str, str]:
     if (tables / "reading.json").exists():
         rates = pd.read_csv(tables / "error_rates.csv")
         verdicts = pd.read_csv(tables / "verdicts.csv")
-        said: dict[str, str] = {}
-        for name in ("", "trajectories_", "reset_keep_", "steering_", "eap_", "boundary_"):
-            said |= read_json(tables / f"{name}reading.json")["paragraphs"]
-        found[MECHANISMS] = mechanisms_block(verdicts, said, rates)
+        found[MECHANISMS] = mechanisms_block(verdicts, _said(tables), rates)
     else:
         found[MECHANISMS] = MISSING
     return found
+
+
+def _said(tables: Path) -> dict[str, str]:
+    """Return what each analysis of a grid found, in words."""
+    files = [tables / f"{name}reading.json" for name in READINGS]
+    every = [read_json(file)["paragraphs"] for file in files if file.exists()]
+    return {name: text for of in every for name, text in of.items()}
+
+
+def paragraphs(said: dict[str, str]) -> str:
+    """Return a paragraph per analysis, each after an empty line."""
+    wrapped = [textwrap.fill(f"**{name}.** {text}", 98) for name, text in said.items()]
+    return "".join(f"\n{text}\n" for text in wrapped)
 
 
 def arms_block(did: pd.DataFrame) -> str:
@@ -104,9 +119,8 @@ def mechanisms_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFra
         of = rows[rows["signature"] == name].set_index(["base", "method", "reward"])
         cells = [_verdict(of.loc[tuple(a)]) if tuple(a) in of.index else "" for a in named]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    for analysis, text in said.items():
-        lines += ["", *textwrap.wrap(f"**{analysis}.** {text}", 98)]
     lines += [
+        *paragraphs(said).splitlines(),
         "",
         "| analysis | tests of permuted labels | share that rejects at .05 |",
         "|---|---|---|",
