@@ -17,7 +17,7 @@ from paradox.mechanisms import eap, eap_map, eap_summary
 from paradox.mechanisms.eap_cells import OWN_AFTER, OWN_BASE, Cell, Scored
 from paradox.mechanisms.eap_metrics import POOLED, measures, output_entropy, swapped
 from paradox.mechanisms.eap_null import DEFINITIONS, relabelled
-from paradox.mechanisms.edges import Graph
+from paradox.mechanisms.graph import Graph
 from paradox.progress import Progress
 
 EDGES = 46  # of three blocks

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from paradox.errors import ParadoxError
 from paradox.mechanisms.access import ATTN_OUT, MLP_OUT, RESID_PRE, Access, Node
-from paradox.mechanisms.edges import Edges, Graph
+from paradox.mechanisms.edges import Edges
+from paradox.mechanisms.graph import Graph
 from paradox.mechanisms.recalls import Batch, Recall, batches
 
 DOUBLE = torch.float64

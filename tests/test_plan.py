@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from paradox.files import write_json
 from paradox.host import device_class
 from paradox.jobs import Job, Work, jobs_of, planned, wall
 from paradox.provenance.records import derivation_of, host_file
+from paradox.steps import NUMERIC, STEPS
 
 CONFIG = SMOKE[1:]
 DRY_RUN = """Job stats:
@@ -346,3 +349,10 @@ def test_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     monkeypatch.setattr("paradox.cost.timings", lambda *_: [])
     assert plan(Path(), [], [], "2", 1).endswith("3 jobs; no job of scale s was ever timed.")
+
+
+def test_only_numeric_steps_load_torch() -> None:
+    """Of the others there are many, and loading torch takes longer than most of them do."""
+    modules = sorted({module for step, module in STEPS.items() if step not in NUMERIC})
+    said = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", said], check=False).returncode == 0

@@ -21,13 +21,7 @@ from paradox.mechanisms.access import Access, Node
 from paradox.mechanisms.cross_item import swap
 from paradox.mechanisms.recalls import Recall
 from paradox.mechanisms.traces import PATCHED, Trace, trace, weights
-from paradox.mechanisms.transplants import (
-    MEASURES,
-    Swap,
-    donors,
-    measure,
-    scaffold_tokens,
-)
+from paradox.mechanisms.transplants import MEASURES, Swap, donors, measure, scaffold_tokens
 from paradox.progress import Progress
 from paradox.seeds import keyed_rng
 from paradox.tasks import load_task

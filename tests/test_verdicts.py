@@ -61,6 +61,7 @@ def test_one_row_per_signature_and_arm(inputs: dict[str, Path], tmp_path: Path) 
     step.main({"exposed_from": 16}, inputs, out, Progress("t"))
     table = pd.read_csv(out["table"])
     assert table["signature"].tolist() == ["anchor", "eap: intensity", "boundary: crossing, twin"]
+    assert table["null"].nunique() == 2 and "swapped within items" in table["null"].iloc[1]
     counted = pd.read_csv(inputs["items"])
     pairs = int((counted["exposure"] >= 16).sum())
     assert table["n"].tolist() == [pairs, 7, 9]
@@ -78,3 +79,23 @@ def test_the_figure_marks_each_verdict(inputs: dict[str, Path], tmp_path: Path) 
     marks = {line.get_marker(): len(line.get_xdata()) for line in axis.lines if line.get_marker()}
     assert (marks["o"], marks["x"], marks["$?$"]) == (2, 1, 0)
     assert [text.get_text() for text in axis.get_yticklabels()] == table["signature"].tolist()
+
+
+def test_every_signature_has_a_null_and_a_cell(inputs: dict[str, Path], tmp_path: Path) -> None:
+    out = {"table": tmp_path / "verdicts.csv"}
+    step.main({"exposed_from": 16}, inputs, out, Progress("t"))
+    table = pd.read_csv(out["table"])
+    table.loc[2, ["base", "method", "reward"]] = ["clean", "base", "none"]
+    table.loc[2, "effect"] = float("nan")
+    read = figure.in_words(table)
+    assert read.columns.tolist() == [
+        "signature",
+        "null",
+        "contaminated, format",
+        "clean, untrained",
+    ]
+    shown = "reproduced: +0.5 [+0.3, +0.7], p = 0.01 (n = 7, finds 0.25)"
+    assert read.loc[1].tolist()[2:] == [shown, ""]
+    assert read.loc[2].tolist()[2:] == ["", "reproduced: nothing to measure"]
+    with pytest.raises(ValueError):
+        step._null("unheard_of")

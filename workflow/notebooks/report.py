@@ -23,6 +23,7 @@ figures = [
 ]
 samples = []
 readings = []
+verdicts = []
 excluded = []
 
 # %%
@@ -32,6 +33,7 @@ from pathlib import Path
 from IPython.display import HTML, display
 
 from paradox.figures import page, style, words
+from paradox.figures.verdicts import in_words
 from paradox.files import read_table
 
 numbers = words.Numbers.read(Path(summary))
@@ -210,6 +212,8 @@ if any(name in drawn for name in CAPTIONS):
         show(name, caption)
         if name in said:
             say([said[name]])
+    for verdict in verdicts:
+        display(HTML(page.table(in_words(read_table(Path(verdict))), code=["signature"])))
 
 # %% [markdown]
 # ## Sample responses

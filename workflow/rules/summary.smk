@@ -142,9 +142,11 @@ rule report:
         figures=expand(f"{SUMMARY}/figures/{{figure}}.svg", figure=FIGURES),
         samples=STUDY.runs("samples.parquet"),
         readings=READINGS.values(),
+        verdicts=MECHANISMS.verdicts,
         records=[
             f"{SUMMARY}/tables/tables.record.json",
             *map(MECHANISMS.record, READINGS),
+            *map(MECHANISMS.record, ["verdicts"] * len(MECHANISMS.verdicts)),
             *expand(f"{SUMMARY}/figures/{{figure}}.record.json", figure=FIGURES),
             *STUDY.runs("evaluate.record.json"),
         ],
@@ -172,12 +174,13 @@ rule report:
         figures=lambda w, input: [f"figures+={path}" for path in input.figures],
         samples=lambda w, input: [f"samples+={path}" for path in input.samples],
         readings=[f"readings+={path}" for path in READINGS.values()],
+        verdicts=[f"verdicts+={path}" for path in MECHANISMS.verdicts],
         disk=STUDY.need("summary", "disk_mb"),
     shell:
         "python -m paradox run report --spec {params.spec:q}"
         " --in notebook={input.notebook} summary={input.summary} did={input.did}"
         " base={input.base} {params.figures} {params.samples} {params.readings}"
-        " --out html={output.html} --producers {input.records}"
+        " {params.verdicts} --out html={output.html} --producers {input.records}"
         " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 

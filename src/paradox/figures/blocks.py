@@ -14,6 +14,7 @@ import pandas as pd
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.style import label
+from paradox.figures.verdicts import in_words
 from paradox.figures.words import Numbers
 from paradox.files import read_json
 
@@ -109,16 +110,10 @@ def clipping_block(table: pd.DataFrame, text: str) -> str:
 
 def mechanisms_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame) -> str:
     """Return verdicts on signatures, what each analysis found, and the tests' error rates."""
-    arms = rows[["base", "method", "reward"]].drop_duplicates()
-    bases = style.bases_in_order(arms["base"])
-    order = {base: place for place, base in enumerate(bases)}
-    named = sorted(arms.itertuples(index=False), key=lambda a: (order[a.base], a.method != "base"))
-    titles = [f"{a.base}, {'untrained' if a.method == 'base' else a.reward}" for a in named]
-    lines = [f"| signature | {' | '.join(titles)} |", f"|---|{'---|' * len(named)}"]
-    for name in dict.fromkeys(rows["signature"]):
-        of = rows[rows["signature"] == name].set_index(["base", "method", "reward"])
-        cells = [_verdict(of.loc[tuple(a)]) if tuple(a) in of.index else "" for a in named]
-        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    table = in_words(rows)
+    table["signature"] = "`" + table["signature"] + "`"
+    lines = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+    lines += [f"| {' | '.join(row)} |" for row in table.itertuples(index=False)]
     lines += [
         *paragraphs(said).splitlines(),
         "",
@@ -130,14 +125,6 @@ def mechanisms_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFra
         share = f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
         lines.append(f"| `{row['analysis']}` | {int(row['runs'])} | {share} |")
     return "\n".join(lines) + "\n"
-
-
-def _verdict(row: Any) -> str:
-    if pd.isna(row["effect"]):
-        return f"{row['verdict']}: nothing to measure"
-    number = f"{row['effect']:+.2g} [{row['low']:+.2g}, {row['high']:+.2g}]"
-    power = f"n = {row['n']:.0f}, finds {row['detectable']:.2g}"
-    return f"{row['verdict']}: {number}, p = {row['p']:.2g} ({power})"
 
 
 def _change(row: dict[str, Any], name: str) -> str:

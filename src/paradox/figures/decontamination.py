@@ -26,7 +26,7 @@ from paradox.figures import style
 from paradox.figures.layers import legend
 from paradox.files import read_table
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.decontamination import METHODS, NEURONS, RANDOM
+from paradox.mechanisms.names import METHODS, NEURONS, RANDOM
 from paradox.mechanisms.tradeoff import COSTS
 from paradox.progress import Progress
 

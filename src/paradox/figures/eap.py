@@ -30,9 +30,9 @@ from paradox.figures import style
 from paradox.figures.layers import ALPHA, BAND, legend
 from paradox.files import read_table
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.eap import GRADIENT
 from paradox.mechanisms.eap_cells import ALL
 from paradox.mechanisms.eap_summary import CHANGE, TEXT, WEIGHTS
+from paradox.mechanisms.names import GRADIENT
 from paradox.progress import Progress
 
 KEY = [*ARM, "attribution", "alpha", "filter", "group", "state", "measure"]

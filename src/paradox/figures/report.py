@@ -23,7 +23,7 @@ from paradox.figures.words import Numbers
 from paradox.files import write_text
 from paradox.progress import Progress
 
-PARAMETERS = ["summary", "did", "base", "figures", "samples", "readings"]
+PARAMETERS = ["summary", "did", "base", "figures", "samples", "readings", "verdicts"]
 # The native kernel is the interpreter that runs this process.
 KERNEL = "python3"
 
@@ -40,8 +40,8 @@ def main(
         ``log_folder``, where a notebook that fails is kept as far as it came.
     inputs
         ``notebook`` (jupytext, percent format), ``summary``, ``did``, ``base``, the lists
-        ``figures`` (svg), ``samples`` (parquet) and ``readings`` (json); the last two may be
-        left out.
+        ``figures`` (svg), ``samples`` (parquet), ``readings`` (json) and ``verdicts`` (csv); the
+        last three may be left out.
     outputs
         ``html``: one file that loads nothing from elsewhere.
 

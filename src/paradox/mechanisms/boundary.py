@@ -46,6 +46,7 @@ from numpy.typing import NDArray
 from paradox.files import read_table, write_table
 from paradox.mechanisms.by_layer import Pairs
 from paradox.mechanisms.draws import Draws, Sampler, Tokens, draw, surprisal, uniforms
+from paradox.mechanisms.names import QUANTILES
 from paradox.models import device_name, load_model, load_tokenizer
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
@@ -55,7 +56,6 @@ from paradox.tasks.api import ITEM_COLUMNS
 
 Array = NDArray[np.float64]
 SOURCES = ("base", "after", "matched", "sharpened", "cold")
-QUANTILES = ("quantile", "quantile_right", "quantile_wrong", "quantile_same")
 WIDEST = 32.0  # times the study's temperature, or its inverse: how far matching goes
 TRIES = 12
 # Entropy grows about as this power of the temperature; only the first guess depends on it.

@@ -50,8 +50,8 @@ from numpy.typing import NDArray
 
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
-from paradox.mechanisms.boundary import QUANTILES
 from paradox.mechanisms.by_layer import ARM
+from paradox.mechanisms.names import QUANTILES
 from paradox.mechanisms.signatures import ALPHA, NOT, OPEN, REPRODUCED, verdict
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Estimate, Resampling, mean, pigeonhole

@@ -29,14 +29,7 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms.access import Access
 from paradox.mechanisms.by_layer import Groups
 from paradox.mechanisms.recalls import Recall, recalls
-from paradox.mechanisms.transplants import (
-    DENOISE,
-    NOISE,
-    Swap,
-    measure,
-    rows,
-    scaffold_tokens,
-)
+from paradox.mechanisms.transplants import DENOISE, NOISE, Swap, measure, rows, scaffold_tokens
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest

@@ -45,6 +45,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from paradox.files import read_table, write_table
 from paradox.mechanisms.access import Access
+from paradox.mechanisms.names import MEMORY_VECTOR, NEURONS, NONE, RANDOM, RESET, TASK_VECTOR
 from paradox.mechanisms.neurons import MEASURES, matched, profile, scaled, scaling, scores
 from paradox.mechanisms.recalls import Batch, Recall, batches, recalls
 from paradox.mechanisms.steering import Split, continued, split
@@ -58,9 +59,6 @@ from paradox.tasks import Task, load_task
 from paradox.tasks.api import CORPUS_COLUMNS, ITEM_COLUMNS
 
 Array = NDArray[np.float64]
-NONE, NEURONS, RANDOM = "none", "neurons", "random"
-RESET, TASK_VECTOR, MEMORY_VECTOR = "reset", "task_vector", "memory_vector"
-METHODS = (NEURONS, RANDOM, RESET, TASK_VECTOR, MEMORY_VECTOR)
 Hook = Callable[[Batch], AbstractContextManager[None]]
 Values = dict[str, Array]
 

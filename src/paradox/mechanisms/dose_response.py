@@ -45,8 +45,8 @@ from numpy.typing import NDArray
 from paradox.files import read_table, write_table
 from paradox.mechanisms.by_layer import ARM, KEYS, Curve, Groups, Pairs, contrasts, curves
 from paradox.mechanisms.error_rates import ALL, Sides, count, rates
+from paradox.mechanisms.names import CHOSEN
 from paradox.mechanisms.signatures import verdict
-from paradox.mechanisms.steering import CHOSEN
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Estimate, Resampling, mean
 from paradox.stats.doses import rise, trend

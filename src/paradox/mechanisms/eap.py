@@ -38,6 +38,16 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms.access import Access
 from paradox.mechanisms.by_layer import Groups
 from paradox.mechanisms.edges import Edges
+from paradox.mechanisms.names import (
+    AFTER,
+    BASE,
+    GRADIENT,
+    INTEGRATED,
+    RANDOM,
+    RANDOM_ONE,
+    TOP,
+    TOP_ONE,
+)
 from paradox.mechanisms.recalls import Recall, batches
 from paradox.models import device_name, load_model, load_tokenizer, pick_device, sample
 from paradox.progress import Progress
@@ -45,10 +55,6 @@ from paradox.provenance.manifest import read_manifest
 from paradox.seeds import keyed_rng
 from paradox.tasks import Task, load_task
 from paradox.tasks.api import ITEM_COLUMNS
-
-BASE, AFTER = "base", "after"
-GRADIENT, INTEGRATED = "gradient", "integrated"
-TOP, RANDOM, TOP_ONE, RANDOM_ONE = "top", "random", "top_one", "random_one"
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from paradox.errors import DataError
 from paradox.files import read_table
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.eap import AFTER, BASE
 from paradox.mechanisms.eap_metrics import measures
-from paradox.mechanisms.edges import Graph
+from paradox.mechanisms.graph import Graph
+from paradox.mechanisms.names import AFTER, BASE
 
 Array = NDArray[np.float64]
 KEEP = ["item", "group", "exposure", "pair"]

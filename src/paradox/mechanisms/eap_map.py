@@ -29,9 +29,9 @@ from scipy.stats import spearmanr
 
 from paradox.files import read_table, write_table
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.eap import GRADIENT, RANDOM, RANDOM_ONE, TOP, TOP_ONE
 from paradox.mechanisms.eap_cells import ALL, GROUPS, OWN_AFTER, OWN_BASE, Cell, read_cells
 from paradox.mechanisms.eap_metrics import LEAST, output_entropy
+from paradox.mechanisms.names import GRADIENT, RANDOM, RANDOM_ONE, TOP, TOP_ONE
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling, mean, pigeonhole
 from paradox.stats.layers import flips, max_test

@@ -39,7 +39,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from paradox.mechanisms.edges import Graph
+from paradox.mechanisms.graph import Graph
 
 Array = NDArray[np.float64]
 BINS, OTHER_BINS = 256, (64, 1024)

@@ -17,10 +17,10 @@ import pandas as pd
 
 from paradox.files import read_table, write_json
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.eap import GRADIENT
 from paradox.mechanisms.eap_cells import ALL, SIMILAR
 from paradox.mechanisms.eap_null import SIGNS
 from paradox.mechanisms.eap_summary import CHANGE, PATTERN, PUBLISHED, TEXT, WEIGHTS
+from paradox.mechanisms.names import GRADIENT
 from paradox.mechanisms.signatures import ALPHA, NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 

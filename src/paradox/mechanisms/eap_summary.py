@@ -41,7 +41,6 @@ from numpy.typing import NDArray
 
 from paradox.files import write_table
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.eap import AFTER, BASE, GRADIENT
 from paradox.mechanisms.eap_cells import (
     ALL,
     EXPOSED,
@@ -55,6 +54,7 @@ from paradox.mechanisms.eap_cells import (
 )
 from paradox.mechanisms.eap_metrics import LEAST
 from paradox.mechanisms.eap_null import DEFINITIONS, SIGNS, Null, false_positives, null_of
+from paradox.mechanisms.names import AFTER, BASE, GRADIENT
 from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED, verdict
 from paradox.progress import Progress
 from paradox.stats.bootstrap import (

@@ -32,20 +32,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from paradox.mechanisms.access import ATTN_OUT, MLP_OUT, RESID_PRE, Access, Node
 from paradox.mechanisms.architecture import AccessError, title
+from paradox.mechanisms.graph import ATTENTION, EMBEDDING, LOGITS, MLP, Graph
 from paradox.mechanisms.lens import wide
 from paradox.mechanisms.readers import (
-    ATTENTION,
-    EMBEDDING,
-    LOGITS,
-    MLP,
-    READERS,
     Norm,
     Normed,
     Readers,
@@ -56,38 +50,6 @@ from paradox.mechanisms.readers import (
     stand_in,
 )
 from paradox.mechanisms.recalls import Batch
-
-
-class Graph(NamedTuple):
-    """Sources, destinations and edges of a model with so many blocks."""
-
-    blocks: int
-
-    @property
-    def sources(self) -> list[tuple[str, int]]:
-        """Return kind and block of each source; the embedding's block is -1."""
-        return [(EMBEDDING, -1)] + [(k, n) for n in range(self.blocks) for k in (ATTENTION, MLP)]
-
-    @property
-    def destinations(self) -> list[tuple[str, int]]:
-        """Return kind and block of each destination; the logits' block is L."""
-        inner = [(kind, n) for n in range(self.blocks) for kind in READERS]
-        return [*inner, (LOGITS, self.blocks)]
-
-    def reads(self, kind: str, block: int) -> int:
-        """Return how many of the sources a destination reads: the first ones."""
-        return 1 + 2 * block + (kind == MLP)
-
-    @property
-    def real(self) -> NDArray[np.bool_]:
-        """Return which entries of the matrix (sources, destinations) are edges."""
-        counts = [self.reads(*destination) for destination in self.destinations]
-        return np.arange(1 + 2 * self.blocks)[:, None] < np.array(counts)
-
-    @property
-    def edges(self) -> list[tuple[int, int]]:
-        """Return the edges as (source, destination), in the order of the flattened matrix."""
-        return [(int(source), int(reader)) for source, reader in np.argwhere(self.real)]
 
 
 class Scores(NamedTuple):

@@ -18,8 +18,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from paradox.mechanisms import flow
 from paradox.mechanisms.access import RESID_POST, RESID_PRE, Access, Node
 from paradox.mechanisms.by_layer import Pairs
-from paradox.mechanisms.recalls import Recall, batches, recalls
-from paradox.mechanisms.trajectory_names import (
+from paradox.mechanisms.names import (
     AFTER,
     ANSWER,
     BASE,
@@ -30,6 +29,7 @@ from paradox.mechanisms.trajectory_names import (
     QUESTION,
     TEXT,
 )
+from paradox.mechanisms.recalls import Recall, batches, recalls
 from paradox.models import load_model, load_tokenizer
 from paradox.provenance.manifest import read_manifest
 from paradox.stats.separation import LEAST, Part

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 from torchdiffeq import odeint
 
-from paradox.mechanisms.trajectory_names import AS_IS, PERMUTED, SHUFFLED
+from paradox.mechanisms.names import AS_IS, PERMUTED, SHUFFLED
 from paradox.seeds import keyed_rng, torch_seed
 from paradox.stats.bootstrap import Resampling
 

@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from paradox.mechanisms.architecture import Block
+from paradox.mechanisms.graph import MLP, READERS
 from paradox.mechanisms.lens import frozen_norm, wide
-
-EMBEDDING, ATTENTION, MLP, LOGITS = "embedding", "attn", "mlp", "logits"
-READERS = ("q", "k", "v", MLP)
 
 
 class Norm(NamedTuple):

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
 from paradox.mechanisms.by_layer import ARM, KEYS, Groups
-from paradox.mechanisms.transplants import NULLS
+from paradox.mechanisms.names import NULLS
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling
 from paradox.stats.layers import LayerTest, label_test

@@ -45,9 +45,10 @@ import pandas as pd
 from paradox.files import read_table, write_table
 from paradox.mechanisms.access import Access
 from paradox.mechanisms.by_layer import Pairs, item_rows
+from paradox.mechanisms.names import KEEP, RESET, UPSTREAM, WEIGHTS, WEIGHTS_NOISE
 from paradox.mechanisms.recalls import recalls
 from paradox.mechanisms.reweighted import MEASURES, Variant, outcomes, variant
-from paradox.mechanisms.transplants import WEIGHTS, WEIGHTS_NOISE, scaffold_tokens
+from paradox.mechanisms.transplants import scaffold_tokens
 from paradox.mechanisms.weights import MLP, PARTS, REST, Change, Keys, Mix, Unit
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
 from paradox.progress import Progress
@@ -56,7 +57,6 @@ from paradox.seeds import keyed_rng
 from paradox.tasks import load_task
 from paradox.tasks.api import ITEM_COLUMNS
 
-RESET, KEEP, UPSTREAM = "reset", "keep", "upstream"
 # The dose everywhere else, which is the target's.
 ELSEWHERE = {RESET: 1.0, KEEP: 0.0}
 Blocks = tuple[int, ...]

@@ -71,10 +71,9 @@ from paradox.mechanisms.block_sets import (
     sides,
 )
 from paradox.mechanisms.by_layer import ARM, KEYS, Groups
+from paradox.mechanisms.names import KEEP, RESET, UPSTREAM, WEIGHTS, WEIGHTS_NOISE
 from paradox.mechanisms.recovery import KINDS, PARTS
-from paradox.mechanisms.reset_keep import KEEP, RESET, UPSTREAM
 from paradox.mechanisms.signatures import verdict
-from paradox.mechanisms.transplants import WEIGHTS, WEIGHTS_NOISE
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Estimate, Resampling, equivalence, mean
 from paradox.stats.layers import TIE

@@ -43,9 +43,7 @@ from scipy import stats
 from paradox.errors import DataError, hint
 from paradox.files import read_table, write_json, write_table
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.separation_reading import paragraph
-from paradox.mechanisms.signatures import MIDDLE, inside, verdict
-from paradox.mechanisms.trajectory_names import (
+from paradox.mechanisms.names import (
     AFTER,
     ANSWER,
     AS_IS,
@@ -59,6 +57,8 @@ from paradox.mechanisms.trajectory_names import (
     SHUFFLED,
     TEST,
 )
+from paradox.mechanisms.separation_reading import paragraph
+from paradox.mechanisms.signatures import MIDDLE, inside, verdict
 from paradox.progress import Progress
 from paradox.stats.bootstrap import (
     Estimate,

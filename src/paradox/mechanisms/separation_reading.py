@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from paradox.mechanisms.layer_reading import _and, _arm, _blocks, _p, verdict_words
+from paradox.mechanisms.names import AS_IS, SHUFFLED
 from paradox.mechanisms.signatures import ALPHA
-from paradox.mechanisms.trajectory_names import AS_IS, SHUFFLED
 
 PLACES = {
     "answer": "where the answer is predicted",

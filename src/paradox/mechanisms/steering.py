@@ -57,7 +57,6 @@ from paradox.tasks import Task, load_task
 from paradox.tasks.api import CORPUS_COLUMNS, ITEM_COLUMNS
 
 Array = NDArray[np.float64]
-CHOSEN = -1
 
 
 @dataclass(frozen=True)

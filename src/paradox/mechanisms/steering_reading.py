@@ -14,8 +14,8 @@ import pandas as pd
 
 from paradox.files import read_table, write_json
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.decontamination import NEURONS, RANDOM
 from paradox.mechanisms.dose_response import COUNTED
+from paradox.mechanisms.names import NEURONS, RANDOM
 from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED
 from paradox.mechanisms.tradeoff import exact
 from paradox.progress import Progress

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from paradox.files import read_table, write_table
 from paradox.mechanisms.by_layer import ARM
-from paradox.mechanisms.decontamination import METHODS, NEURONS, NONE, RANDOM
+from paradox.mechanisms.names import METHODS, NEURONS, NONE, RANDOM
 from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling, binomial_interval

@@ -49,7 +49,7 @@ from paradox.mechanisms.motions import (
     read_states,
     scaled,
 )
-from paradox.mechanisms.trajectory_names import (
+from paradox.mechanisms.names import (
     AFTER,
     ANSWER,
     BASE,

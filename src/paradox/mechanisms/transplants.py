@@ -46,6 +46,18 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from paradox.errors import DataError
 from paradox.mechanisms.access import Access
 from paradox.mechanisms.by_layer import item_rows
+from paradox.mechanisms.names import (
+    ALL,
+    ANSWER,
+    FINAL,
+    OTHER,
+    PROMPT,
+    SHIFT,
+    STATES,
+    STATES_NOISE,
+    WEIGHTS,
+    WEIGHTS_NOISE,
+)
 from paradox.mechanisms.patching import (
     METRICS,
     Answers,
@@ -63,11 +75,6 @@ from paradox.tasks import Task
 MEASURES = (*METRICS, "mode_logp")
 DENOISE, NOISE = "denoise", "noise"
 TOTAL, DIRECT = "total", "direct"
-STATES, WEIGHTS, OTHER, SHIFT = "states", "weights", "other", "shift"
-STATES_NOISE, WEIGHTS_NOISE = "states_noise", "weights_noise"
-# Nulls by what they are a null of.
-NULLS = {STATES: (STATES_NOISE, OTHER, SHIFT), WEIGHTS: (WEIGHTS_NOISE,)}
-PROMPT, FINAL, ANSWER, ALL = "prompt", "final", "answer", "all"
 Array = np.ndarray
 Cell = tuple[str, str, str, str]
 

@@ -1,9 +1,9 @@
 """Step ``verdicts``: every published signature on every arm, in one table.
 
-A row per signature and arm: ``effect`` with its 95 % interval, one-sided ``p`` against the null
-that the signature's own analysis draws, ``margin`` (an effect up to it counts as none), ``n``
-(pairs of items behind it), ``detectable`` and ``verdict``: *reproduced* with p at most .05, *not
-reproduced* when the interval ends below the margin, else *not decidable*.
+A row per signature and arm: ``effect`` with its 95 % interval, one-sided ``p`` against the
+``null`` that the signature's own analysis draws, ``margin`` (an effect up to it counts as none),
+``n`` (pairs of items behind it), ``detectable`` and ``verdict``: *reproduced* with p at most .05,
+*not reproduced* when the interval ends below the margin, else *not decidable*.
 
 ``detectable`` is the smallest effect that a one-sided test at 5 % finds with 80 %, from the
 interval's width: (1.645 + .842) standard errors. How to read it: *not reproduced* beside a small
@@ -27,10 +27,29 @@ from paradox.progress import Progress
 from paradox.tasks.api import ITEM_COLUMNS
 
 COLUMNS = ["analysis", "signature", *ARM, "effect", "low", "high", "p", "margin", "n", "detectable"]
-COLUMNS += ["verdict"]
+COLUMNS += ["null", "verdict"]
 # Standard errors in a 95 % interval, and in an effect that is found with 80 %.
 WIDTH, FOUND = 2 * 1.959964, 1.644854 + 0.841621
 RESET = "anchor_over_adapters"
+PAIRS = "exposed item and twin swapped within pairs"
+LARGEST = f"{PAIRS}; the largest of all blocks"
+STATES = "base and trained model swapped within items"
+# By the first words of a signature; the longest that fits counts.
+NULLS = {
+    "anchor": PAIRS,
+    "adapters": PAIRS,
+    "emergence": PAIRS,
+    "injection": PAIRS,
+    "leakage": PAIRS,
+    "probe_peak": LARGEST,
+    "patching": f"{LARGEST}; noise of the same size",
+    "separation_peak": f"{LARGEST}; bootstrap between blocks",
+    "reset": "earlier and later window swapped within pairs",
+    "steering": f"{LARGEST}; random sets of matched neurons",
+    "eap": STATES,
+    "boundary": STATES,
+    "boundary: covered": "bootstrap of items",
+}
 
 
 def main(
@@ -58,9 +77,14 @@ def main(
             parts.append(made.assign(analysis=analysis))
     table = pd.concat(parts, ignore_index=True)
     table["n"] = table["n"].fillna(pairs).astype(int)
+    table["null"] = table["signature"].map(_null)
     table["detectable"] = FOUND * (table["high"] - table["low"]) / WIDTH
     write_table(outputs["table"], table[COLUMNS])
     progress.say(f"{len(table)} verdicts")
+
+
+def _null(signature: str) -> str:
+    return NULLS[max(filter(signature.startswith, NULLS), key=len)]
 
 
 def _layers(table: pd.DataFrame) -> pd.DataFrame:

@@ -53,7 +53,7 @@ class Patching(Section):
     @classmethod
     def needed(cls) -> dict[str, list[str]]:
         """Return what the tables and figures cannot do without, by key."""
-        return {"kinds": ["attn_out", "mlp_out"], "positions": ["all"], "sources": ["states"]}
+        return {"kinds": ["attn_out", "mlp_out"], "positions": ["all"]}
 
 
 class CrossModel(Patching):
@@ -75,6 +75,11 @@ class CrossItem(Patching):
     sources: list[Literal["states", "states_noise", "other"]] = Field(
         description="what is written; states, always"
     )
+
+    @classmethod
+    def needed(cls) -> dict[str, list[str]]:
+        """See `Patching.needed`."""
+        return super().needed() | {"sources": ["states"]}
 
 
 class Jsd(Section):

@@ -50,9 +50,7 @@ class Mechanisms:
         trained = [
             arm
             for arm in self.study.arms
-            if arm.base in bases
-            and arm.method in methods
-            and arm.reward in self.how.rewards
+            if arm.base in bases and arm.method in methods and arm.reward in self.how.rewards
         ]
         return ([] if own.trained else [untrained(base) for base in self.study.bases]) + trained
 
@@ -133,6 +131,11 @@ class Mechanisms:
         """Return what was read from tables in words: summary -> file."""
         found = {name: self.outputs(name).get("reading") for name in self.targets}
         return {name: path for name, path in found.items() if path}
+
+    @property
+    def verdicts(self) -> list[str]:
+        """The table of verdicts, when it is made."""
+        return [self.table("verdicts")] if "verdicts" in self.targets else []
 
     def figure_spec(self, figure: str) -> str:
         """Return the parameters of a figure as canonical JSON."""
