@@ -17,6 +17,7 @@ from paradox.figures.style import label
 from paradox.figures.verdicts import in_words
 from paradox.figures.words import Numbers
 from paradox.files import read_json
+from paradox.stats.bootstrap import binomial_interval
 
 BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
 END = "<!-- numbers: end -->"
@@ -50,9 +51,8 @@ def blocks(reference: Path) -> dict[str, str]:
         found[CLIPPING] = MISSING
     tables = reference / "tables"
     if (tables / "reading.json").exists():
-        rates = pd.read_csv(tables / "error_rates.csv")
         verdicts = pd.read_csv(tables / "verdicts.csv")
-        found[MECHANISMS] = mechanisms_block(verdicts, _said(tables), rates)
+        found[MECHANISMS] = mechanisms_block(verdicts, _said(tables), false_positives(tables))
     else:
         found[MECHANISMS] = MISSING
     return found
@@ -120,11 +120,32 @@ def mechanisms_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFra
         "| analysis | tests of permuted labels | share that rejects at .05 |",
         "|---|---|---|",
     ]
-    summed = rates[(rates["kind"] == "false_positive") & (rates["base"] == "all")]
-    for row in summed.to_dict("records"):
+    for row in rates.to_dict("records"):
         share = f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
         lines.append(f"| `{row['analysis']}` | {int(row['runs'])} | {share} |")
     return "\n".join(lines) + "\n"
+
+
+def false_positives(tables: Path) -> pd.DataFrame:
+    """Return how often each test of a grid rejects at 5 % where labels are permuted.
+
+    Columns: analysis (and test), runs, rate with its exact 95 % interval. Of tests that are kept
+    arm by arm, rejections are counted together.
+    """
+    rates = pd.read_csv(tables / "error_rates.csv")
+    found = [rates[(rates["kind"] == "false_positive") & (rates["base"] == "all")]]
+    steering = pd.read_csv(tables / "steering_rates.csv")
+    steering = steering[(steering["kind"] == "false_positive") & (steering["base"] != "all")]
+    eap = pd.read_csv(tables / "eap_rates.csv").assign(analysis="eap")
+    for named, rows in (("{analysis}: {measure}", steering), ("{analysis}", eap)):
+        names = [named.format(**row) for row in rows.to_dict("records")]
+        counted = rows.groupby(names, sort=False)[["rejected", "runs"]].sum()
+        shares = [binomial_interval(int(k), int(n)) for k, n in counted.itertuples(index=False)]
+        counted["rate"] = [share.value for share in shares]
+        counted["low"], counted["high"] = zip(*((s.low, s.high) for s in shares), strict=True)
+        found.append(counted.rename_axis("analysis").reset_index())
+    columns = ["analysis", "runs", "rate", "low", "high"]
+    return pd.concat([rows[columns] for rows in found], ignore_index=True)
 
 
 def _change(row: dict[str, Any], name: str) -> str:
