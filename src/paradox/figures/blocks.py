@@ -24,6 +24,7 @@ END = "<!-- numbers: end -->"
 # Documents with the arms of a grid, beside the README with those of the grid `default`.
 GRIDS = {"docs/rewards.md": "rewards", "docs/methods.md": "methods"}
 CLIPPING = "docs/clipping.md"
+SEEDS = "grids/seeds/tables/summary.json"  # of the default grid's arms, with more seeds
 MECHANISMS = "docs/mechanisms.md"
 # What the files of readings begin with, in the order of the text.
 READINGS = ("", "trajectories_", "reset_keep_", "steering_", "eap_", "boundary_")
@@ -36,7 +37,9 @@ def blocks(reference: Path) -> dict[str, str]:
 
     A grid that is not recorded is said to be missing.
     """
-    found = {"README.md": readme_block(Numbers.read(reference / "tables/summary.json"))}
+    more = reference / SEEDS
+    summary = more if more.exists() else reference / "tables/summary.json"
+    found = {"README.md": readme_block(Numbers.read(summary))}
     for file, grid in GRIDS.items():
         tables = reference / "grids" / grid / "tables"
         if (tables / "did.csv").exists():
@@ -185,7 +188,13 @@ def readme_block(numbers: Numbers) -> str:
             _interval(numbers, f"did/clean/{reward}"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    text = (
+        f"Sampled accuracy ({numbers.count('design/samples')} samples per item, "
+        f"{numbers.count('design/seeds')} seeds) on items seen at least "
+        f"{numbers.count('design/exposed_from')} times and on their twins. The "
+        "difference-in-differences is (after - before) on exposed items minus the same on twins."
+    )
+    return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
 
 
 def _number(numbers: Numbers, name: str) -> str:
