@@ -45,7 +45,7 @@ def test_a_page_has_all_parts_a_figure_and_its_place(path: Path) -> None:
     assert [head for head in heads for part in PARTS if head.startswith(part)] == heads
     assert len(heads) == len(PARTS)
     assert re.search(r"^!\[[^\]]+\]\(\.\./\.\./reference/tiny/[\w/]+\.png\)$", text, re.M)
-    assert "$$" in text and text.count("\n") <= LINES
+    assert "```math\n" in text and text.count("\n") <= LINES
     assert f"]({path.name})" in (GUIDE / "README.md").read_text()
 
 
