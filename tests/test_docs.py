@@ -26,7 +26,7 @@ from paradox.rewards import available_rewards
 from paradox.study.load import merge
 from paradox.study.plan import Study
 
-TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Folders that a run makes; everything else that looks like a path must be in the tree.
 MADE = ("results/", "logs/", ".venv", "src/paradox/rewards/short.py")
 MADE += ("src/paradox/rewards/even.py", "models/")
@@ -34,7 +34,7 @@ MADE += ("src/paradox/rewards/even.py", "models/")
 MADE += ("share/", "logged/")
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_paths_exist(path: Path) -> None:
     text = path.read_text()
     quoted = re.findall(r"`([\w.-]+/[\w./-]*)`", text)
@@ -45,14 +45,14 @@ def test_paths_exist(path: Path) -> None:
             assert found, f"{path.name} names {name}"
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_make_targets_exist(path: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for target in re.findall(r"(?<!\w)make ([a-z][a-z-]+)(?:`|\n|$| )", path.read_text()):
         assert target in targets, f"{path.name} names make {target}"
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_exist(path: Path) -> None:
     called = re.findall(r"(?:^|[`/] ?|^ +|-m )paradox ([a-z]+)", path.read_text(), re.MULTILINE)
     known = set(re.findall(r"^    ([a-z]+)(?: |$)", _parser().format_help(), re.MULTILINE))
