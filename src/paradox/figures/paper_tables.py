@@ -136,7 +136,7 @@ def _peak(rows: pd.DataFrame) -> Any:
         return {"mark": "", "lines": ["no block", f"p = {rows['corrected'].min():.2g}"]}
     top = out.loc[out["value"].abs().idxmax()]
     value, interval = _ends(top)
-    many = f"{len(out)} of {len(rows)}; {int(top['layer'])}: {value}"
+    many = f"{len(out)}/{len(rows)}, at {int(top['layer'])}: {value}"
     return {"mark": "", "lines": [many, interval]}
 
 

@@ -20,6 +20,13 @@ PAYS = {
 }
 POINTS = ("did", "gain_exposed", "gain_twin", "minus_ground_truth", "minus_clean", "equivalence")
 SHARES = ("chance", "equivalence_margin")
+# Verdict of the study of clipping -> what it means.
+DRIFTS = {
+    "supported": "A primary measure drifts as clipping predicts, further than without it,",
+    "drift": "A primary measure drifts with one sign, which does not speak for clipping,",
+    "opposite": "The only drift goes against the prediction",
+    "none": "No primary measure drifts with one sign",
+}
 OUTSIDE = "outside"  # the share of tokens outside the band of the clip
 
 
@@ -184,20 +191,20 @@ def methods_words(sources: Sources) -> list[str]:
 
 
 def clipping_words(sources: Sources) -> list[str]:
-    """Say what the study of clipping found, method by method."""
+    """Say what the study of clipping found, and how much there was to clip."""
     name = "clipping/clipping"
-    meaning = {
-        "none": "no primary measure drifts with one sign",
-        "drift": "a primary measure drifts with one sign, which does not speak for clipping",
-        "supported": "a primary measure drifts as clipping predicts, further than without it",
-        "opposite": "the only drift goes against the prediction",
-    }
+    verdicts = sources.said(name, "verdicts")
     found = []
-    for method, verdict in sources.said(name, "verdicts").items():
-        row = sources.row(name, method=method, measure=OUTSIDE, seed=ALL_SEEDS, against="")
-        text = f"Under {method}, {100 * row['value']:.2g} % of the tokens of an update lie outside "
-        text += "the band"
-        if row["value"] < HARDLY:
-            text += ", so clipping has next to nothing to act on"
-        found.append(f"{text}; {meaning[verdict]}.")
-    return found
+    for verdict, meaning in DRIFTS.items():
+        own = [method for method, said in verdicts.items() if said == verdict]
+        found += [f"{meaning} under {words.listing(own)}."] if own else []
+    shares = {
+        method: sources.row(name, method=method, measure=OUTSIDE, seed=ALL_SEEDS, against="")
+        for method in verdicts
+    }
+    listed = [f"{100 * row['value']:.2g} % ({method})" for method, row in shares.items()]
+    text = f"Of an update's tokens, {words.listing(listed)} lie outside the band of the clip"
+    few = [method for method, row in shares.items() if row["value"] < HARDLY]
+    if few:
+        text += f"; with {words.listing(few)} a clip has next to nothing to act on"
+    return [*found, f"{text}."]
