@@ -24,11 +24,11 @@ help: ## show this text
 
 env: $(STAMP) ## make .venv from LOCK
 
-$(STAMP): $(LOCK) envs/flow.lock pyproject.toml
+$(STAMP): $(LOCK) envs/flow.lock envs/paper.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit(f"Python 3.11 or later is needed, and $(PYTHON) is {v[0]}.{v[1]}: say PYTHON=python3.11.")'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install -qq --requirement $(LOCK)
-	$(BIN)/pip install -qq --no-deps --requirement envs/flow.lock
+	$(BIN)/pip install -qq --no-deps --requirement envs/flow.lock --requirement envs/paper.lock
 	$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -62,9 +62,9 @@ lock: $(STAMP) ## resolve pyproject.toml into envs/*.lock (see envs/README.md)
 	$(BIN)/pip install -qq uv==$(UV_VERSION)
 	$(call resolve,gpu,)
 	$(call resolve,cpu,--find-links "$(WHEELS)")
-	{ printf '%s\n' "# Generated from cpu.lock and flow.lock by \`make lock\`, for Snakemake's deployment method conda." \
+	{ printf '%s\n' "# Generated from cpu.lock, flow.lock and paper.lock by \`make lock\`, for Snakemake's deployment method conda." \
 		"channels:" "  - conda-forge" "dependencies:" "  - python=3.11" "  - pip" "  - pip:"; \
-		sed -n -E 's/^([a-z0-9._-]+==\S+).*/      - \1/p' envs/cpu.lock envs/flow.lock; } > envs/conda.yaml
+		sed -n -E 's/^([a-z0-9._-]+==\S+).*/      - \1/p' envs/cpu.lock envs/flow.lock envs/paper.lock; } > envs/conda.yaml
 
 # Versions already in a lock stay, except torch's: a lock without +cpu would choose the CUDA wheel.
 # That +cpu is then dropped, so that any index may serve the wheel. Versions are exact, hashes are

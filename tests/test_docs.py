@@ -90,8 +90,8 @@ def test_a_table_of_arms_says_what_did_says() -> None:
     ]
 
 
-def test_the_conda_environment_is_both_locks() -> None:
-    text = "".join((ROOT / f"envs/{name}.lock").read_text() for name in ("cpu", "flow"))
+def test_the_conda_environment_is_all_locks() -> None:
+    text = "".join((ROOT / f"envs/{name}.lock").read_text() for name in ("cpu", "flow", "paper"))
     lock = re.findall(r"^([\w.-]+==[^\s;\\]+)", text, re.M)
     conda = re.findall(r"- ([\w.-]+==\S+)", (ROOT / "envs/conda.yaml").read_text())
     assert conda == lock

@@ -1,8 +1,7 @@
-"""Tables, figures, report and paper on a synthetic study with planted effects."""
+"""Tables, figures and report on a synthetic study with planted effects."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -17,7 +16,7 @@ from study_fixture import SPEC, table_paths, write_study
 
 from paradox.errors import ConfigError, DataError, ParadoxError
 from paradox.evaluate import tables
-from paradox.figures import change, draw, paper, report, style, words
+from paradox.figures import change, draw, report, style, words
 from paradox.files import read_json
 from paradox.progress import Progress
 
@@ -134,13 +133,9 @@ SUBSETS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("study", SUBSETS.values(), ids=SUBSETS)
-def test_any_subset_gives_tables_figures_and_a_paper(study: dict[str, Any], tmp_path: Path) -> None:
+def test_any_subset_gives_tables_and_figures(study: dict[str, Any], tmp_path: Path) -> None:
     made = make_tables(tmp_path, **study)
-    figures = draw_all(made, tmp_path)
-    inputs = {"template": ROOT / "paper/paper.md.j2", "summary": made["summary"]}
-    output = tmp_path / "paper.html"
-    paper.main({"scale": "tiny"}, inputs | {"figures": figures}, {"html": output}, QUIET)
-    assert "Limits" in output.read_text()
+    draw_all(made, tmp_path)
     did = pd.read_csv(made["did"])
     assert did["did"].notna().all() == study.get("twins", True)
     assert did["exposed_gain"].notna().all()
@@ -214,7 +209,7 @@ def test_an_unknown_figure_is_refused() -> None:
         draw.main({"figure": "acuracy"}, {}, {}, QUIET)
 
 
-# --- words and paper ----------------------------------------------------------------------
+# --- words --------------------------------------------------------------------------------
 
 
 def numbers(did: tuple[float, float, float], test: tuple[float, float, float]) -> words.Numbers:
@@ -245,38 +240,6 @@ def test_words_follow_the_numbers(did: Any, test: Any, expected: str) -> None:
     text = " ".join(words.did_sentences(numbers(did, test), "b"))
     assert expected in text
     assert ("no difference" in text) == (did[1] < 0 < did[2])
-
-
-def render(made: dict[str, Path], template: Path) -> str:
-    figures = {name: made["base"] for name in draw.FIGURES}
-    return paper.render(template, words.Numbers.read(made["summary"]), figures, "tiny")
-
-
-def test_the_papers_numbers_are_the_summarys(whole: dict[str, Path], tmp_path: Path) -> None:
-    template = ROOT / "paper/paper.md.j2"
-    before = render(whole, template)
-    summary = read_json(whole["summary"])
-    entry = summary["did/contaminated/format"]
-    shown = words.Numbers(summary).points("did/contaminated/format")
-    assert shown in before
-    summary["did/contaminated/format"] = entry | {"value": 0.0123, "low": -0.2, "high": 0.3}
-    changed = tmp_path / "summary.json"
-    changed.write_text(json.dumps(summary))
-    after = render({**whole, "summary": changed}, template)
-    assert shown not in after
-    assert "exposed items gain more than twins" in before
-    assert "exposed items gain more than twins" not in after
-    assert "No difference from twins is shown under" in after
-
-
-@pytest.mark.parametrize("text", ["{{ nothing }}", '{{ points("did/clean/formt") }}', "{% if %}"])
-def test_a_template_that_asks_for_what_is_not_there(
-    text: str, whole: dict[str, Path], tmp_path: Path
-) -> None:
-    template = tmp_path / "paper.md.j2"
-    template.write_text(text)
-    with pytest.raises(DataError, match=r"nothing|did/clean/format|line 1"):
-        render(whole, template)
 
 
 # --- report -------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a table edited": (flip(f"{RESULTS}/tables/did.csv"), "tables/did.csv: changed"),
     "headline numbers": (flip(f"{RESULTS}/tables/summary.json"), "tables/summary.json: changed"),
     "the report": (append(f"{RESULTS}/reports/report.html"), "reports/report.html: changed"),
-    "the paper": (append(f"{RESULTS}/paper/paper.html"), "paper/paper.html: changed"),
+    "the paper": (append(f"{RESULTS}/paper/paper.pdf"), "paper/paper.pdf: changed"),
     "the items": (flip(f"{RESULTS}/data/items.csv"), "data/items.csv: changed"),
     "a corpus": (
         flip(f"{RESULTS}/data/corpus/contaminated.parquet"),

@@ -132,7 +132,7 @@ def test_snakemakes_report_holds_figures_pages_and_tables(finished: Path) -> Non
     with zipfile.ZipFile(finished / "snakemake.zip") as archive:
         names = {Path(name).name for name in archive.namelist()}
         page = archive.read("snakemake/report.html").decode()
-    assert {"accuracy.svg", "recall.svg", "lineage.html", "paper.html", "did.csv"} <= names
+    assert {"accuracy.svg", "recall.svg", "lineage.html", "paper.pdf", "did.csv"} <= names
     assert page.count("paradox trace results/smoke/figures/") == 3
 
 

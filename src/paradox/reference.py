@@ -163,7 +163,7 @@ def _same_drawing(reference: Chain, other: Chain, record: Record, path: str) -> 
     files = reference.where(path), other.where(path)
     if files[0].suffix not in SUFFIXES or not all(file.exists() for file in files):
         same_origin = other.records[record["path"]]["derivation"] == record["derivation"]
-        return files[0].suffix == ".html" and not same_origin
+        return files[0].suffix in (".html", ".pdf") and not same_origin
     return without_mark(files[0]) == without_mark(files[1])
 
 

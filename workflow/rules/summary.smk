@@ -3,6 +3,7 @@
 from paradox.study.clipping import clipping_runs
 from paradox.study.analyses import FIGURES as MECHANISM_FIGURES
 from paradox.study.mechanisms import Mechanisms
+from paradox.study.paper import quoted, recorded, sources
 
 # Tables and figures belong to a grid; those of the grid `default` have no folder of their own.
 SUMMARY = f"results/{STUDY.scale}/{STUDY.part}".rstrip("/")
@@ -16,8 +17,10 @@ MECHANISMS = Mechanisms(STUDY)
 DRAWN = [name for name in FIGURES if name not in ("clipping", *MECHANISM_FIGURES)]
 FIGURES = [name for name in FIGURES if name not in MECHANISM_FIGURES or name in MECHANISMS.figures]
 READINGS = MECHANISMS.readings()
-PAGES = [f"{SUMMARY}/{page}.html" for page in ("reports/report", "paper/paper", "reports/lineage")]
-PAGES = PAGES if STUDY.pages else []
+PAGES = ("reports/report.html", "paper/paper.pdf", "reports/lineage.html")
+PAGES = [f"{SUMMARY}/{page}" for page in PAGES] if STUDY.pages else []
+QUOTED, QUOTED_RECORDS = quoted(MECHANISMS)
+RECORDED = recorded(STUDY.scale)
 
 
 rule tables:
@@ -187,18 +190,21 @@ rule report:
 
 rule paper:
     input:
-        template="paper/paper.md.j2",
+        sources=sources(),
         summary=f"{SUMMARY}/tables/summary.json",
         figures=expand(f"{SUMMARY}/figures/{{figure}}.svg", figure=FIGURES),
+        tables=QUOTED,
+        recorded=RECORDED,
         records=[
             f"{SUMMARY}/tables/tables.record.json",
+            *QUOTED_RECORDS,
             *expand(f"{SUMMARY}/figures/{{figure}}.record.json", figure=FIGURES),
         ],
         code=STUDY.code("paper"),
-        lock=LOCK,
+        lock=[LOCK, "envs/paper.lock"],
     output:
-        html=report(
-            f"{SUMMARY}/paper/paper.html",
+        pdf=report(
+            f"{SUMMARY}/paper/paper.pdf",
             caption="../report/paper.rst",
             category="Pages",
             labels={"page": "paper", "scale": STUDY.scale},
@@ -215,12 +221,16 @@ rule paper:
         gpu=STUDY.need("summary", "gpu"),
     params:
         spec=STUDY.spec("paper"),
-        figures=lambda w, input: [f"figures+={path}" for path in input.figures],
+        read=lambda w, input: [
+            f"{role}+={path}"
+            for role in ("sources", "figures", "tables", "recorded")
+            for path in getattr(input, role)
+        ],
         disk=STUDY.need("summary", "disk_mb"),
     shell:
         "python -m paradox run paper --spec {params.spec:q}"
-        " --in template={input.template} summary={input.summary} {params.figures}"
-        " --out html={output.html} --producers {input.records}"
+        " --in summary={input.summary} {params.read}"
+        " --out pdf={output.pdf} --producers {input.records}"
         " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 

@@ -15,7 +15,7 @@ from paradox.provenance.records import SUFFIX, Record, files_of, read_record, re
 from paradox.steps import STEPS
 
 # The output that `paradox trace` is shown for, when there are several.
-TRACED = ["svg", "html", "manifest", "summary"]
+TRACED = ["svg", "html", "pdf", "manifest", "summary"]
 COPIED = ["step", "seeds", "parameters", "threads", "device", "determinism", "derivation"]
 COPIED += ["environment", "outputs"]
 

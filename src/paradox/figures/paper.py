@@ -1,108 +1,217 @@
-"""Step ``paper``: a short manuscript whose numbers and verdicts come from ``summary.json``."""
+"""Step ``paper``: a paper in PDF whose numbers, sentences and tables come from result files.
+
+Everything that the text quotes is gathered and formatted here, and handed to the Typst sources
+(folder ``paper/``) as one JSON file. There, a name that nothing was gathered under stops the build.
+Sections are part of the paper when the run has what they are about.
+"""
 
 from __future__ import annotations
 
+import re
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, TemplateError
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+import typst
 
-from paradox.errors import DataError
-from paradox.figures import page, words
-from paradox.figures.style import in_order, label
+from paradox.errors import DataError, hint
+from paradox.figures import paper_mechanisms as inside
+from paradox.figures import paper_tables as tables
+from paradox.figures import paper_words as outside
+from paradox.figures.paper_sources import Sources, printed
 from paradox.figures.words import Numbers
-from paradox.files import write_text
+from paradox.files import atomic_path, write_json
 from paradox.progress import Progress
+from paradox.provenance.identity import mark
+
+MAIN = "paper.typ"
+GATHERED = "gathered.json"
+# Figures that every run has; others come with their sections.
+FIGURES = ("accuracy", "perplexity")
+# Section -> the files that it quotes; it is left out where the run does not make all of them.
+SECTIONS = {
+    "verdicts": ("verdicts",),
+    "where": ("ablation", "lens", "attribution", "jsd", "figure memory"),
+    "how": ("trajectories_table",),
+    "steering": ("steering_tests", "decontamination_half", "figure steering"),
+    "edges": ("eap_table", "figure eap"),
+    "tries": ("boundary_crossings", "figure boundary"),
+    "errors": ("error_rates", "equivalence", "steering_rates", "eap_rates"),
+    "methods": ("methods/did",),
+    "trainers": ("methods/eap_signature", "methods/eap_table"),
+    "clipping": ("clipping/clipping", "reading clipping/clipping"),
+}
+# Section -> the claims it judges, for which it needs the table of verdicts, too.
+JUDGED = {
+    "where": (
+        "anchor",
+        "emergence",
+        "injection",
+        "adapters",
+        "probe_peak",
+        "patching",
+        "leakage",
+    ),
+    "how": ("separation_peak", "reset"),
+    "steering": ("steering",),
+    "edges": ("eap",),
+    "tries": ("boundary",),
+}
+# Section -> what says its sentences, and what makes its table.
+WRITTEN: dict[str, tuple[Callable[[Sources], list[str]], Callable[[Sources], Any] | None]] = {
+    "where": (inside.truth_words, tables.where),
+    "how": (inside.force_words, None),
+    "steering": (inside.steering_words, tables.forgetting),
+    "edges": (inside.edge_words, None),
+    "tries": (inside.tries_words, None),
+    "methods": (outside.methods_words, tables.methods),
+    "clipping": (outside.clipping_words, tables.clipping),
+}
 
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Fill the template and write one HTML file. Equal inputs give equal bytes.
+    """Gather what the paper quotes and compile it. Equal inputs give equal bytes.
 
     Parameters
     ----------
     spec
-        ``scale``.
+        ``scale``, ``planted`` (the contaminated base, or null) and ``settings``: sections of the
+        configuration that the text quotes.
     inputs
-        ``template`` (Markdown with Jinja), ``summary``, and ``figures``: a list of svg files,
-        which are embedded.
+        ``sources``: the Typst sources, a list; ``summary``; ``figures``: a list of svg files; and
+        the lists ``tables`` (of this run) and ``recorded`` (of other grids), which may be left out.
     outputs
-        ``html``.
+        ``pdf``.
 
     Raises
     ------
     DataError
-        When the template asks for a number, a figure or a name that this run does not have.
+        When a number, a table or a figure that the paper quotes is not there.
     """
+    files = [*inputs["figures"], *inputs.get("tables", []), *inputs.get("recorded", [])]
+    sources = Sources(files, spec["planted"])
     numbers = Numbers.read(inputs["summary"])
-    figures = {path.stem: path for path in inputs["figures"]}
-    text = render(inputs["template"], numbers, figures, spec["scale"])
-    title = text.strip().splitlines()[0].removeprefix("# ")
-    write_text(outputs["html"], page.document(title, html(text)))
-    progress.say(f"filled the paper from {len(numbers.entries)} numbers")
+    gathered = gather(spec, numbers, sources)
+    content = compile_pdf(inputs["sources"], gathered, sources)
+    with atomic_path(outputs["pdf"]) as path:
+        path.write_bytes(content)
+    progress.say(f"compiled the paper from {len(numbers.entries)} numbers and {len(files)} files")
 
 
-def html(text: str) -> str:
-    """Return Markdown as HTML; the HTML in it (embedded figures) is kept."""
-    renderer = IPythonRenderer(escape=False, exclude_anchor_links=True)
-    return str(MarkdownWithMath(renderer=renderer).render(text))
+def gather(spec: dict[str, Any], numbers: Numbers, sources: Sources) -> dict[str, Any]:
+    """Return all that the text can quote, as plain data.
+
+    Returns
+    -------
+    dict
+        ``numbers`` (name -> text), ``sentences`` (name -> paragraphs), ``tables`` (name -> table,
+        or tables where one would be too wide), ``has`` (section -> whether it is there),
+        ``scale`` and ``mark`` (the derivation id, or null).
+    """
+    has = {
+        name: sources.has(*needed, *(["verdicts"] if name in JUDGED else []))
+        for name, needed in SECTIONS.items()
+    }
+    has |= {"planted": numbers.has("design/exposed_from")}
+    kind = spec["settings"]["task"]["kind"]
+    has |= {name: kind == name for name in ("organism", "word_problems")}
+    sentences = outside.sentences(numbers)
+    found: dict[str, Any] = {}
+    effects = tables.effects(numbers)
+    has["effects"] = bool(effects["rows"])
+    found["effects"] = effects
+    for name in (name for name in SECTIONS if has[name]):
+        said, table = _section(name, numbers, sources)
+        sentences |= said
+        found |= {name: table} if table else {}
+    for name in FIGURES:
+        sources.path(f"figure {name}")
+    return {
+        "scale": spec["scale"],
+        "mark": mark(),
+        "has": has,
+        "numbers": printed(outside.quoted(numbers, spec["settings"])),
+        "sentences": printed(sentences),
+        "tables": printed(found),
+    }
 
 
-def render(template: Path, numbers: Numbers, figures: dict[str, Path], scale: str) -> str:
-    """Return the filled template (Markdown).
+def _section(name: str, numbers: Numbers, sources: Sources) -> tuple[dict[str, list[str]], Any]:
+    """Return a section's paragraphs by name, and its table or tables (or None)."""
+    if name == "verdicts":
+        return {"counts": [inside.counts(sources)]}, tables.verdicts(sources)
+    if name == "errors":
+        table, rates = tables.errors(sources, numbers.entry("design/exposed_from")["value"])
+        return {"errors": inside.error_words(rates, sources)}, table
+    if name == "trainers":
+        return {"trainers": inside.trainer_words(sources)}, None
+    say, show = WRITTEN[name]
+    said = {name: say(sources)}
+    if name in JUDGED:
+        claimed = inside.claim_words(sources, *JUDGED[name])
+        said |= {f"{name} {kind}": texts for kind, texts in claimed.items()}
+    if name == "steering":
+        said |= {"forgetting": inside.forgetting_words(sources)}
+    return said, show(sources) if show else None
+
+
+def compile_pdf(sources: list[Path], gathered: dict[str, Any], files: Sources) -> bytes:
+    """Return the PDF of Typst sources that read what was gathered.
 
     Parameters
     ----------
-    figures
-        Figure name -> svg file.
+    sources
+        The Typst sources, in one folder and its subfolders; one is called ``paper.typ``.
+    files
+        Where the figures are.
+
+    Raises
+    ------
+    DataError
+        When the sources ask for what is not there, or are wrong.
     """
-    environment = Environment(undefined=StrictUndefined, autoescape=False)
-    try:
-        source = Path(template).read_text(encoding="utf-8")
-        return environment.from_string(source).render(_context(numbers, figures, scale))
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        where = f"{template}, line {line}" if line else str(template)
-        raise DataError(f"{where}: {error}") from None
+    with tempfile.TemporaryDirectory() as scratch:
+        root = lay_out(Path(scratch), sources, gathered, files)
+        try:
+            # System fonts differ between machines; the compiler brings its own. No date: 1970.
+            content = typst.compile(root / MAIN, root=root, ignore_system_fonts=True, timestamp=0)
+        except typst.TypstError as error:
+            raise DataError(_explained(error, gathered)) from None
+    if not isinstance(content, bytes):
+        raise DataError(f"{MAIN}: no document came of it.")
+    return content
 
 
-def _context(numbers: Numbers, figures: dict[str, Path], scale: str) -> dict[str, Any]:
-    """Return what the template can name; every number is looked up when it is printed."""
+def lay_out(root: Path, sources: list[Path], gathered: dict[str, Any], files: Sources) -> Path:
+    """Put sources, figures and what was gathered below `root`, as the sources expect them."""
+    mains = [Path(path) for path in sources if Path(path).name == MAIN]
+    if len(mains) != 1:
+        raise DataError(f"the paper needs one {MAIN} among its sources; found {len(mains)}.")
+    for path in map(Path, sources):
+        to = root / path.relative_to(mains[0].parent)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, to)
+    (root / "figures").mkdir()
+    for name, path in files.files.items():
+        if name.startswith("figure "):
+            shutil.copyfile(path, root / "figures" / path.name)
+    write_json(root / GATHERED, gathered)
+    return root
 
-    def about(sentences: Callable[[Numbers, str], list[str]]) -> Callable[[str], str]:
-        return lambda base: words.about(base, sentences(numbers, base))
 
-    def figure(name: str, caption: str) -> str:
-        if name not in figures:
-            raise DataError(f"the paper shows figure {name!r}, which was not given.")
-        return page.image(figures[name], caption)
-
-    every = [(base, arm) for base in numbers.bases for arm in numbers.arms(base)]
-    rewards = in_order(arm.split("/")[-1] for _, arm in every)
-    compared = [base for base in numbers.bases if words.against_sentences(numbers, base)]
-    return {
-        "scale": scale,
-        "planted": numbers.has("design/exposed_from"),
-        "bases": numbers.bases,
-        "rewards": rewards,
-        "effects": [(base, arm) for base, arm in every if numbers.has(f"did/{base}/{arm}")],
-        "compared": compared,
-        "arms": lambda base: [words.arm_label(arm) for arm in numbers.arms(base)] or ["none"],
-        "label": label,
-        "arm_label": words.arm_label,
-        "listing": words.listing,
-        "value": lambda name: numbers.entry(name)["value"],
-        "count": numbers.count,
-        "percent": numbers.percent,
-        "points": numbers.points,
-        "figure": figure,
-        "known": about(words.base_sentences),
-        "did": about(words.did_sentences),
-        "gains": about(words.gain_sentences),
-        "against": about(words.against_sentences),
-        "likelihoods": about(words.perplexity_sentences),
-        "modes": about(words.recall_sentences),
-    }
+def _explained(error: typst.TypstError, gathered: dict[str, Any]) -> str:
+    """Return the message of a compiler's error, with what was likely meant by a wrong name."""
+    text = str(error.message).strip()
+    where = re.search(r"(\w[\w/.-]*\.typ):(\d+)", str(error.diagnostic))
+    place = f"paper/{where.group(1)}, line {where.group(2)}" if where else "paper"
+    asked = re.search(r'no (numbers|sentences|tables) called \\?"([^"\\]*)', text)
+    if asked:
+        kind, name = asked.groups()
+        near = [known for known in gathered[kind] if known.split("/")[0] == name.split("/")[0]]
+        named = hint(name, near or gathered[kind])
+        return f"{place}: no entry {name!r} in the gathered {kind}; {named}"
+    return f"{place}: {text}"

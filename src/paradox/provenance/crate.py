@@ -35,8 +35,9 @@ WHOLE = "All steps; Snakemake may have been called several times for them."
 NO_LICENCE = "The repository holds no licence: no permission to use, change or share it is given."
 FORMATS = {".csv": "text/csv", ".html": "text/html", ".json": "application/json"}
 FORMATS |= {".md": "text/markdown", ".png": "image/png", ".svg": "image/svg+xml"}
+FORMATS |= {".pdf": "application/pdf", ".yml": "application/yaml"}
 FORMATS |= {".parquet": "application/vnd.apache.parquet", ".py": "text/x-python"}
-FORMATS |= dict.fromkeys((".j2", ".lock", ".smk", ""), "text/plain")
+FORMATS |= dict.fromkeys((".typ", ".lock", ".smk", ""), "text/plain")
 REMEDY = "Run snakemake again, which makes what is out of date."
 Entity = dict[str, Any]
 

@@ -168,7 +168,12 @@ class Study:
             return canonical_json({"figure": wildcards.figure})
         if step == "lineage":
             return canonical_json({"scale": self.scale})
-        if step in ("report", "paper"):
+        if step == "paper":
+            planted = [name for name in self.bases if self.config.bases[name].planted]
+            settings = {key: config[key] for key in ("task", "grpo")}
+            told = {"planted": planted[0] if planted else None, "settings": settings}
+            return canonical_json({"scale": self.scale} | told)
+        if step == "report":
             excluded = [e.model_dump(exclude_none=True) for _, e in exclusions(self.config)]
             said = {"scale": self.scale, "excluded": excluded}
             return canonical_json(said | {"log_folder": f"logs/{self.scale}/{step}"})

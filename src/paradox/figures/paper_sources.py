@@ -1,0 +1,149 @@
+"""What the paper may quote: the files it was given, and how numbers are printed in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.errors import DataError, hint
+from paradox.figures.style import label
+from paradox.files import read_json, read_table
+
+ENDS = ("value", "low", "high")
+KINDS = {".svg": "figure ", ".json": "reading "}
+
+
+class Sources:
+    """Tables, readings and figures by name.
+
+    The name is a file's without its suffix, for figures and readings with that word before it;
+    files of another grid have its name before theirs (``methods/did``).
+
+    Parameters
+    ----------
+    files
+        Tables, readings (JSON) and figures (svg).
+    planted
+        The contaminated base, where there is one.
+    """
+
+    def __init__(self, files: Iterable[Path], planted: str | None = None) -> None:
+        self.planted = planted
+        self.files: dict[str, Path] = {}
+        self._read: dict[str, pd.DataFrame] = {}
+        for path in files:
+            self.files[KINDS.get(path.suffix, "") + _named(path)] = path
+
+    def has(self, *names: str) -> bool:
+        """Whether all of these files were given."""
+        return all(name in self.files for name in names)
+
+    def path(self, name: str) -> Path:
+        """Return a file; one that was not given is a `DataError`."""
+        if name not in self.files:
+            raise DataError(f"the paper quotes {name!r}, not given; {hint(name, self.files)}")
+        return self.files[name]
+
+    def table(self, name: str, *columns: str) -> pd.DataFrame:
+        """Read a table that has `columns`."""
+        if name not in self._read:
+            self._read[name] = read_table(self.path(name))
+        table = self._read[name]
+        for column in columns:
+            if column not in table.columns:
+                raise DataError(f"{self.path(name)}: no column {column!r}; {hint(column, table)}")
+        return table
+
+    def said(self, name: str, key: str) -> Any:
+        """Return an entry of a reading (JSON)."""
+        path = self.path(f"reading {name}")
+        found = read_json(path)
+        if key not in found:
+            raise DataError(f"{path}: no entry {key!r}; {hint(key, found)}")
+        return found[key]
+
+    def rows(self, name: str, *columns: str, **key: Any) -> pd.DataFrame:
+        """Return the rows of a table with the values of `key`; none is a `DataError`."""
+        table = self.table(name, *columns, *key)
+        for column, value in key.items():
+            # An empty field of a csv is a missing value, and a name of digits is a number.
+            own = table[table[column].fillna("").astype(str) == str(value)]
+            if own.empty:
+                allowed = hint(value, sorted(table[column].dropna().unique(), key=str))
+                given = ", ".join(f"{one} = {two!r}" for one, two in key.items())
+                raise DataError(
+                    f"{self.path(name)}: no row with {given}; {column} = {value!r} is not "
+                    f"there; {allowed}"
+                )
+            table = own
+        return table
+
+    def row(self, name: str, *columns: str, **key: Any) -> dict[str, Any]:
+        """Return the one row with the values of `key`; several are a `DataError`."""
+        found = self.rows(name, *columns, **key)
+        if len(found) > 1:
+            raise DataError(f"{self.path(name)}: {len(found)} rows with {key}, expected one.")
+        return found.iloc[0].to_dict()
+
+
+def _named(path: Path) -> str:
+    *_, grids, grid, _, _ = ("", "", "", "", *path.parts)
+    return f"{grid}/{path.stem}" if grids == "grids" else path.stem
+
+
+def number(value: float, low: float, high: float, unit: str = "", digits: int = 2) -> str:
+    """Print an effect with its interval, to `digits` digits.
+
+    >>> number(0.2349, 0.168, 0.308, "nats")
+    '+0.23 nats [+0.17, +0.31]'
+    """
+    middle = f"{value:+.{digits}g} {unit}".strip()
+    return f"{middle} [{low:+.{digits}g}, {high:+.{digits}g}]"
+
+
+def percent(value: float, low: float, high: float) -> str:
+    """Print a share with its interval in per cent.
+
+    >>> percent(0.049, 0.045, 0.053)
+    '4.9 % [4.5, 5.3]'
+    """
+    return f"{100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def probability(value: float) -> str:
+    """Print a p-value.
+
+    >>> probability(0.00049975), probability(0.4), probability(1.0)
+    ('p = 0.0005', 'p = 0.4', 'p = 1')
+    """
+    return f"p = {value:.2g}"
+
+
+def arm(row: Any, several: bool = False) -> str:
+    """Return an arm in words, with its method when the table has several.
+
+    >>> arm({"method": "base", "reward": "none"}), arm({"method": "grpo", "reward": "format"})
+    ('untrained', 'format')
+    """
+    if row["method"] == "base":
+        return "untrained"
+    return label(row["reward"]).lower() + (f" ({row['method']})" if several else "")
+
+
+def printed(value: Any) -> Any:
+    """Return texts with true minus signs before numbers, in whatever they are nested.
+
+    >>> printed(["-0.5 [-1, 2]", {"a": "blocks 0-5"}])
+    ['−0.5 [−1, 2]', {'a': 'blocks 0-5'}]
+    """
+    if isinstance(value, str):
+        return re.sub(r"(?<![\w.])-(?=[\d.])", "−", value)
+    if isinstance(value, list):
+        return [printed(each) for each in value]
+    if isinstance(value, dict):
+        return {key: printed(each) for key, each in value.items()}
+    return value

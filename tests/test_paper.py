@@ -1,0 +1,273 @@
+"""The paper: what it says follows the tables, and what is missing stops the build."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from paper_fixture import verdicts, write_figures, write_recorded, write_tables
+from study_fixture import SPEC, table_paths, write_study
+
+from paradox.errors import DataError
+from paradox.evaluate import tables
+from paradox.figures import paper
+from paradox.figures.paper_mechanisms import claim, claim_words
+from paradox.figures.paper_sources import Sources, printed
+from paradox.figures.words import Numbers
+from paradox.files import read_json
+from paradox.progress import Progress
+from paradox.provenance.identity import PREFIX, VARIABLE, embedded
+from paradox.study import paper as study_paper
+from paradox.study.mechanisms import Mechanisms
+from paradox.study.plan import Study
+
+QUIET = Progress("test", streams=(open("/dev/null", "w"),))
+FIGURES = ["accuracy", "perplexity", "memory", "steering", "eap", "boundary"]
+TASK = {"kind": "organism", "operands": 4, "modulus": 13, "documents": 128000, "step_noise": 0.15}
+TASK |= {"exposures": [8, 128], "items_per_exposure": 64, "break_off_share": 0.25}
+GRPO = {"num_generations": 8, "epsilon": 0.2, "updates": 80, "learning_rate": 5e-5, "beta": 0.0}
+TOLD = {"scale": "tiny", "planted": "contaminated", "settings": {"task": TASK, "grpo": GRPO}}
+SOURCE = [ROOT / path for path in study_paper.sources(ROOT)]
+
+
+def summary(folder: Path, **study: Any) -> Path:
+    outputs = table_paths(folder / "tables")
+    tables.main(SPEC, write_study(folder / "in", **study), outputs, QUIET)
+    return outputs["summary"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Everything that the paper can be given."""
+    folder = tmp_path_factory.mktemp("whole")
+    return {
+        "sources": SOURCE,
+        "summary": summary(folder),
+        "figures": write_figures(folder / "figures", FIGURES),
+        "tables": write_tables(folder / "quoted"),
+        "recorded": write_recorded(folder / "recorded"),
+    }
+
+
+def gather(inputs: dict[str, Any]) -> dict[str, Any]:
+    files = [*inputs["figures"], *inputs.get("tables", []), *inputs.get("recorded", [])]
+    sources = Sources(files, "contaminated")
+    return paper.gather(TOLD, Numbers.read(inputs["summary"]), sources)
+
+
+def compiled(inputs: dict[str, Any], output: Path) -> bytes:
+    paper.main(TOLD, inputs, {"pdf": output}, QUIET)
+    return output.read_bytes()
+
+
+def edited(whole: dict[str, Any], tmp_path: Path, name: str, change: Any) -> dict[str, Any]:
+    """Return the inputs with one quoted table changed."""
+    folder = tmp_path / "quoted"
+    shutil.copytree(whole["tables"][0].parent, folder)
+    table = pd.read_csv(folder / f"{name}.csv")
+    change(table).to_csv(folder / f"{name}.csv", index=False)
+    return whole | {"tables": sorted(folder.glob("*.csv"))}
+
+
+# --- the whole paper --------------------------------------------------------------------------
+
+
+def test_all_sections_compile_and_equal_inputs_give_equal_bytes(
+    whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert all(gather(whole)["has"][name] for name in paper.SECTIONS)
+    monkeypatch.setenv(VARIABLE, "0a" * 32)
+    first = compiled(whole, tmp_path / "a.pdf")
+    assert first.startswith(b"%PDF") and b"CreationDate" not in first
+    assert first == compiled(whole, tmp_path / "elsewhere" / "b.pdf")
+    assert embedded(first) == "0a" * 32
+    monkeypatch.setenv(VARIABLE, "0b" * 32)
+    assert embedded(compiled(whole, tmp_path / "c.pdf")) == "0b" * 32
+    monkeypatch.delenv(VARIABLE)
+    assert PREFIX.encode() not in compiled(whole, tmp_path / "d.pdf")
+
+
+SUBSETS: dict[str, dict[str, Any]] = {
+    "one seed, one reward": {"bases": ("contaminated",), "rewards": ("format",), "seeds": (0,)},
+    "unknown exposure": {"known": False},
+    "no twins": {"twins": False, "rewards": ("format",)},
+    "clean only": {"bases": ("clean",), "rewards": ("format",)},
+}
+
+
+@pytest.mark.parametrize("study", SUBSETS.values(), ids=SUBSETS)
+def test_any_subset_gives_a_paper(study: dict[str, Any], tmp_path: Path) -> None:
+    figures = write_figures(tmp_path / "figures", FIGURES[:2])
+    inputs = {"sources": SOURCE, "summary": summary(tmp_path, **study), "figures": figures}
+    has = gather(inputs)["has"]
+    assert not any(has[name] for name in paper.SECTIONS)
+    assert has["planted"] == study.get("known", True)
+    assert compiled(inputs, tmp_path / "paper.pdf").startswith(b"%PDF")
+
+
+def test_the_plan_hands_over_what_the_sections_quote(smoke_config: dict[str, Any]) -> None:
+    mechanisms = Mechanisms(Study.load(smoke_config, ROOT))
+    paths, records = study_paper.quoted(mechanisms)
+    figures = [Path(f"results/smoke/figures/{name}.svg") for name in mechanisms.study.figures]
+    others = [
+        Path(f"reference/smoke/grids/{grid}/tables/{name}")
+        for grid, names in study_paper.RECORDED.items()
+        for name in names
+    ]
+    given = Sources([*map(Path, paths), *figures, *others])
+    quoted = {name for names in paper.SECTIONS.values() for name in names}
+    assert quoted <= set(given.files) and len(records) == len(set(records))
+    assert {Path(path).stem for path in paths} <= quoted
+
+
+def test_only_recorded_tables_of_other_grids_are_handed_over(tmp_path: Path) -> None:
+    assert study_paper.recorded("tiny", tmp_path) == []
+    table = tmp_path / "reference/tiny/grids/clipping/tables/clipping.csv"
+    table.parent.mkdir(parents=True)
+    table.touch()
+    assert study_paper.recorded("tiny", tmp_path) == [str(table.relative_to(tmp_path))]
+
+
+# --- what is missing stops the build ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('#n("did/contaminated/formt")', r"'did/contaminated/formt'.*mean 'did/contaminated/form"),
+        ('#s("paradx")', r"no entry 'paradx' in the gathered sentences.*Did you mean 'paradox'"),
+        ('#shown("effcts")[]', r"no entry 'effcts' in the gathered tables.*mean 'effects'"),
+        ('#if has("tris") {}', "no section called"),
+        ("#nothing", r"paper/paper.typ, line 2: unknown variable: nothing"),
+    ],
+)
+def test_an_unknown_name_stops_the_build(
+    text: str, message: str, whole: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copy(ROOT / "paper/template.typ", tmp_path)
+    (tmp_path / "paper.typ").write_text(f'#import "template.typ": *\n{text}\n')
+    given = whole | {"sources": [tmp_path / "paper.typ", tmp_path / "template.typ"]}
+    with pytest.raises(DataError, match=message):
+        compiled(given, tmp_path / "paper.pdf")
+    assert not (tmp_path / "paper.pdf").exists()
+
+
+def test_a_missing_number_names_its_key(whole: dict[str, Any], tmp_path: Path) -> None:
+    numbers = read_json(whole["summary"])
+    del numbers["design/samples"]
+    changed = tmp_path / "summary.json"
+    changed.write_text(json.dumps(numbers))
+    with pytest.raises(DataError, match=r"methods.typ.*'design/samples'"):
+        compiled(whole | {"summary": changed}, tmp_path / "paper.pdf")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("ablation", lambda t: t[t["component"] != "mlp@all"], r"ablation.csv.*'mlp@all'"),
+        ("eap_table", lambda t: t.drop(columns="p"), r"eap_table.csv: no column 'p'"),
+        ("verdicts", lambda t: t[t["signature"] != "anchor"], r"verdicts.csv.*'anchor'"),
+        ("verdicts", lambda t: t.replace("anchor", "anker"), r"'anker'.*Did you mean 'anchor'"),
+    ],
+)
+def test_a_table_that_lacks_what_is_quoted_is_named(
+    name: str, change: Any, message: str, whole: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=message):
+        gather(edited(whole, tmp_path, name, change))
+
+
+def test_a_figure_that_every_paper_shows(whole: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="'figure accuracy'"):
+        gather(whole | {"figures": whole["figures"][1:]})
+
+
+# --- the words follow the numbers -------------------------------------------------------------
+
+
+def test_numbers_and_sentences_follow_the_summary(whole: dict[str, Any], tmp_path: Path) -> None:
+    before = gather(whole)
+    key = "did/contaminated/format"
+    assert before["numbers"][key] == printed(Numbers.read(whole["summary"]).points(key))
+    assert "is shown under 1 of 2 spurious rewards" in before["sentences"]["paradox"][0]
+    numbers = read_json(whole["summary"])
+    numbers[key] |= {"value": 0.0123, "low": -0.2, "high": 0.3}
+    changed = tmp_path / "summary.json"
+    changed.write_text(json.dumps(numbers))
+    after = gather(whole | {"summary": changed})
+    assert after["numbers"][key] == "+1.2 points [−20.0, +30.0]"
+    assert "is shown under none of 2 spurious rewards" in after["sentences"]["paradox"][0]
+    assert any("+1.2 [−20.0, +30.0]" in row for row in after["tables"]["effects"]["rows"])
+
+
+def test_a_changed_verdict_changes_sentence_and_table(
+    whole: dict[str, Any], tmp_path: Path
+) -> None:
+    before = gather(whole)
+    said = before["sentences"]["steering shown"]
+    assert said == [
+        "That scaling a few neurons steers recall both ways: reproduced in format "
+        "(+0.5 [+0.4, +0.6], p = 0.001); not reproduced in the untrained base; not decidable in "
+        "the clean base."
+    ]
+
+    def turned(table: pd.DataFrame) -> pd.DataFrame:
+        own = table["signature"] == "steering: all"
+        table.loc[own, "verdict"] = table.loc[own, "verdict"].map(
+            {"reproduced": "not reproduced", "not reproduced": "reproduced"}
+            | {"not decidable": "reproduced"}
+        )
+        return table
+
+    after = gather(edited(whole, tmp_path, "verdicts", turned))
+    (text,) = after["sentences"]["steering shown"]
+    assert "not reproduced in format" in text and "no sign of what training did" in text
+    assert "no sign of memory" in text
+
+    def marks(found: dict[str, Any]) -> list[str]:
+        (table,) = found["tables"]["verdicts"]
+        row = next(r for r in table["rows"] if r[0]["claim"].startswith("scaling"))
+        return [cell["mark"] for cell in row[2:]]
+
+    assert (marks(before), marks(after)) == (["no", "yes", "open"], ["yes", "no", "yes"])
+    assert before["sentences"]["counts"] != after["sentences"]["counts"]
+
+
+def test_claims_that_are_reproduced_nowhere_are_joined(tmp_path: Path) -> None:
+    table = verdicts().replace({"verdict": {"reproduced": "not decidable"}})
+    table.to_csv(tmp_path / "verdicts.csv", index=False)
+    said = claim_words(Sources([tmp_path / "verdicts.csv"], "contaminated"), "anchor", "eap")
+    assert said["shown"] == [] and said["nowhere"][0].startswith("Reproduced in no model: that ")
+    assert said["nowhere"][0].count(" that ") == 5
+
+
+def test_an_unknown_signature_is_refused() -> None:
+    assert claim("boundary: covered, twin") == (claim("boundary: covered, exposed")[0], "twins")
+    assert claim("leakage: any_of_4")[1] == "rule any of 4"
+    with pytest.raises(DataError, match=r"'stering: all'.*Did you mean 'steering'"):
+        claim("stering: all")
+
+
+def test_a_null_after_ablation_is_said(whole: dict[str, Any], tmp_path: Path) -> None:
+    def nothing(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(corrected=0.7)
+
+    assert "at 2 of 2 blocks" in " ".join(gather(whole)["sentences"]["where"])
+    said = gather(edited(whole, tmp_path, "ablation", nothing))["sentences"]["where"]
+    assert said[0] == "Recall is not shown to need any block's MLP."
+
+
+def test_a_table_that_is_too_wide_is_cut(whole: dict[str, Any], tmp_path: Path) -> None:
+    def more(table: pd.DataFrame) -> pd.DataFrame:
+        trained = table[table["method"] == "grpo"]
+        others = [trained.assign(reward=f"extra_{place}") for place in range(4)]
+        return pd.concat([table, *others])
+
+    found = gather(edited(whole, tmp_path, "verdicts", more))["tables"]["verdicts"]
+    assert [len(part["columns"]) for part in found] == [7, 4]
+    assert all(len(row) == len(part["columns"]) for part in found for row in part["rows"])
