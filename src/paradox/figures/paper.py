@@ -11,7 +11,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from paradox.errors import DataError
 from paradox.figures import page, words
-from paradox.figures.style import in_order, label
+from paradox.figures.names import in_order, label
 from paradox.figures.words import Numbers
 from paradox.files import write_text
 from paradox.progress import Progress

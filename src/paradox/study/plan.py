@@ -84,7 +84,7 @@ class Study:
 
     @property
     def pages(self) -> bool:
-        """Whether the grid has a report, a paper and a lineage page."""
+        """Whether the grid has a paper, a lineage page, reports and their index."""
         return self.config.grids[self.config.grid].pages
 
     @property
@@ -166,12 +166,8 @@ class Study:
             return canonical_json(given | {section: config[section]})
         if step == "figure":
             return canonical_json({"figure": wildcards.figure})
-        if step == "lineage":
+        if step in ("paper", "lineage"):
             return canonical_json({"scale": self.scale})
-        if step in ("report", "paper"):
-            excluded = [e.model_dump(exclude_none=True) for _, e in exclusions(self.config)]
-            said = {"scale": self.scale, "excluded": excluded}
-            return canonical_json(said | {"log_folder": f"logs/{self.scale}/{step}"})
         clean = [name for name in self.bases if self.config.bases[name].planted is False]
         summary = {"seed": self.config.seed, "clean_base": clean[0] if clean else None}
         return canonical_json(summary | config["statistics"] | config["contrast"])
