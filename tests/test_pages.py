@@ -161,7 +161,7 @@ def test_the_index_leads_to_every_page(study: Made, tmp_path: Path) -> None:
 
 def mechanism(study: Made, folder: Path, name: str = "ablation") -> str:
     table = folder / "table.csv"
-    rows = [{"base": "clean", "layer": layer, "value": 0.12345 * layer} for layer in range(99)]
+    rows = [{"base": "clean", "layer": layer, "value": 0.12345 * layer} for layer in range(199)]
     pd.DataFrame(rows).to_csv(table, index=False)
     reading = folder / "reading.json"
     reading.write_text(json.dumps({"paragraphs": {"ablation": f"It says {INJECTION}."}}))
@@ -178,7 +178,7 @@ def test_the_page_of_a_mechanism_has_figure_table_words_and_warnings(
     text = mechanism(study, tmp_path)
     check(text)
     assert text == mechanism(study, tmp_path)
-    assert "60 of 99 rows" in text and "table.csv" in text and "base clean." in text
+    assert "100 of 199 rows" in text and "table.csv" in text and "base clean." in text
     assert f"It says {INJECTION.replace('<', '&lt;').replace('>', '&gt;')}." in text
     assert "what writes it." in text and "<em>logit lens</em>" in text
     assert "so a late emergence may be a change of code" in text

@@ -54,7 +54,7 @@ display(HTML(f"<ul>{items}</ul>"))
 found = read_table(Path(did), ["base", "method", "reward", "seed", "did"])
 for base in names.bases_in_order(arm["base"] for arm in arms):
     rows = arm_index.of_base(arms, found, base)
-    display(HTML(page.table(rows, caption=names.label(base), raw=["untrained or seed"])))
+    display(HTML(page.table(rows, caption=names.label(base), raw=["page"])))
 
 # %%
 if mechanisms:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from IPython.display import HTML, display
 
-from paradox.figures import arm_index, arm_names, described, page
+from paradox.figures import arm_index, arm_names, described, names, page
 from paradox.figures.captions import caption
 from paradox.figures.verdict_table import in_words
 from paradox.files import read_json, read_table
@@ -49,9 +49,12 @@ display(HTML(described.as_html(texts[0][0])))
 # %%
 display(HTML(page.image(figure, words.text or words.title, page.origin(figure, UP))))
 rows = read_table(Path(table))
+if "base" in rows:
+    places = {base: place for place, base in enumerate(names.bases_in_order(rows["base"]))}
+    rows = rows.sort_values("base", key=lambda bases: bases.map(places), kind="stable")
 if name == "verdicts":
     display(HTML(page.table(in_words(rows), code=["signature"], caption=words.text)))
-display(HTML(page.excerpt(rows, table, "What the figure shows.")))
+display(HTML(page.excerpt(rows, table, "What the figure shows.", most=100)))
 
 # %%
 said = {}
@@ -59,7 +62,7 @@ for reading in readings:
     said |= read_json(Path(reading))["paragraphs"]
 if name in said:
     display(HTML("<h2>In words</h2>"))
-    display(HTML(described.as_html(said[name])))
+    display(HTML(page.paragraphs(described.sentences(said[name]))))
 
 # %% [markdown]
 # ## How to read it, and what misleads

@@ -39,7 +39,7 @@ def of_base(arms: list[dict[str, Any]], did: pd.DataFrame, base: str) -> pd.Data
     rows = []
     for reward, method in order:
         row = {"reward": label(reward), "method": "" if method == "base" else method}
-        row["untrained or seed"] = " ".join(_link(arm) for arm in cells[reward, method])
+        row["page"] = " ".join(_link(arm) for arm in cells[reward, method])
         rows.append(row | numbers.get((reward, method), {}))
     return pd.DataFrame(rows)
 

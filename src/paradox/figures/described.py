@@ -55,6 +55,15 @@ def as_html(text: str) -> str:
     return "".join(found)
 
 
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a paragraph.
+
+    >>> sentences("It moves (p = .01). In the clean base it stays at .5 nats.")
+    ['It moves (p = .01).', 'In the clean base it stays at .5 nats.']
+    """
+    return re.split(r"(?<=\.) (?=[A-Z])", text)
+
+
 def _inline(text: str) -> str:
     text = html.escape(" ".join(text.split()), quote=False)
     text = re.sub(r"``(.+?)``|`(.+?)`", lambda m: f"<code>{m[1] or m[2]}</code>", text)
