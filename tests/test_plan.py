@@ -99,12 +99,13 @@ def test_the_jobs_are_those_that_run(finished: Path, monkeypatch: pytest.MonkeyP
     everything = {str(p.relative_to(finished)) for p in results.rglob("*.record.json")}
     last = {f"results/smoke/figures/{n}" for n in ("accuracy", "perplexity", "recall")}
     last |= {f"results/smoke/{n}" for n in ("tables/tables", "paper/paper", "reports/report")}
-    last |= {"results/smoke/reports/lineage"}
+    last |= {"results/smoke/reports/lineage", "results/smoke/reports/index"}
     last = {f"{path}.record.json" for path in last}
 
     def arm(key: str) -> set[str]:
         steps = ("train", "evaluate", "perplexity")
-        return {f"results/smoke/runs/{key}/{step}.record.json" for step in steps}
+        page = f"results/smoke/reports/arms/{key}.record.json"
+        return {page, *(f"results/smoke/runs/{key}/{step}.record.json" for step in steps)}
 
     assert run_by(finished, monkeypatch) == set()
 
@@ -157,8 +158,8 @@ def test_a_finished_study_costs_nothing(
     assert main(["plan", "--cores", "2", "--config", CONFIG[0], more]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^train_grpo \(grpo\) +4 +[1-9][\d.]* ", said, re.MULTILINE)
-    assert re.search(r"^19 jobs, .* about .* on 2 cores$", said, re.MULTILINE)
-    assert "times of 19 jobs from this machine's results/smoke;" in said
+    assert re.search(r"^24 jobs, .* about .* on 2 cores$", said, re.MULTILINE)
+    assert "times of 24 jobs from this machine's results/smoke;" in said
     assert "no time known" not in said and "other settings" not in said
 
 

@@ -139,11 +139,11 @@ def test_other_code_is_named(clone: Repository) -> None:
 
 def test_what_is_not_there_remains_to_be_done(clone: Repository) -> None:
     # Nothing else is made from this page.
-    for file in (clone.root / RESULTS / "reports").glob("lineage.*"):
+    for file in (clone.root / RESULTS / "reports").glob("index.*"):
         file.unlink()
     run = restore(clone)
     assert run.returncode == 1
-    assert run.stderr.splitlines()[1:] == ["  - lineage: 1"]
+    assert run.stderr.splitlines()[1:] == ["  - index_page: 1"]
 
 
 def test_before_a_pull_it_says_how_to_pull(clone: Repository) -> None:

@@ -1,9 +1,8 @@
-"""Tables, figures and report on a synthetic study with planted effects."""
+"""Tables and figures on a synthetic study with planted effects."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,9 +13,9 @@ import pandas as pd
 import pytest
 from study_fixture import SPEC, table_paths, write_study
 
-from paradox.errors import ConfigError, DataError, ParadoxError
+from paradox.errors import ConfigError, DataError
 from paradox.evaluate import tables
-from paradox.figures import change, draw, report, style, words
+from paradox.figures import change, draw, style, words
 from paradox.files import read_json
 from paradox.progress import Progress
 
@@ -242,53 +241,7 @@ def test_words_follow_the_numbers(did: Any, test: Any, expected: str) -> None:
     assert ("no difference" in text) == (did[1] < 0 < did[2])
 
 
-# --- report -------------------------------------------------------------------------------
-
-
-def write_samples(path: Path) -> Path:
-    row = {"base": "clean", "method": "grpo", "reward": "format", "seed": 0, "step": 45}
-    row |= {"sample": 0, "response": INJECTION, "answer": INJECTION, "correct": False}
-    row |= {"mode": "recall", "tokens": 3, "finished": True}
-    pd.DataFrame([row | {"item": f"e{index}"} for index in range(4)]).to_parquet(path)
-    return path
-
-
-def run_report(inputs: dict[str, Any], folder: Path) -> str:
-    spec = {"scale": "tiny", "excluded": [{"base": "clean", "why": INJECTION}]}
-    output = folder / "report.html"
-    report.main(spec | {"log_folder": str(folder / "logs")}, inputs, {"html": output}, QUIET)
-    return output.read_text()
-
-
-def test_report_is_whole_escaped_and_reproducible(whole: dict[str, Path], tmp_path: Path) -> None:
-    inputs: dict[str, Any] = {name: whole[name] for name in ("summary", "did", "base")}
-    inputs["notebook"] = ROOT / "workflow/notebooks/report.py"
-    inputs["figures"] = draw_all(whole, tmp_path)
-    inputs["samples"] = [write_samples(tmp_path / "samples.parquet")]
-    first = run_report(inputs, tmp_path)
-    assert first == run_report(inputs, tmp_path)
-    assert "<script" not in first
-    assert first.count("&lt;script&gt;") == 5  # two responses, two answers and a reason
-    assert first.count("data:image/svg+xml;base64,") == 3
-    assert not re.search(r'(src|href)="(?!data:)', first)
-    assert str(tmp_path) not in first
-    shown = words.Numbers.read(whole["summary"]).points("did/contaminated/format")
-    assert shown in first
-    assert not (tmp_path / "logs" / "report.ipynb").exists()
-
-
-def test_a_failing_cell_is_named_and_the_notebook_kept(
-    whole: dict[str, Path], tmp_path: Path
-) -> None:
-    notebook = tmp_path / "report.py"
-    notebook.write_text('# %% tags=["parameters"]\nscale = ""\n\n# %%\nprint("so far")\n1 / 0\n')
-    inputs: dict[str, Any] = {name: whole[name] for name in ("summary", "did", "base")}
-    with pytest.raises(ParadoxError, match=r"ZeroDivisionError.*division by zero"):
-        run_report(inputs | {"notebook": notebook, "figures": []}, tmp_path)
-    kept = (tmp_path / "logs" / "report.ipynb").read_text()
-    assert "so far" in kept
-    assert not (tmp_path / "report.html").exists()
-
+# --- figures again ------------------------------------------------------------------------
 
 DRAWN_BY = """
 import sys

@@ -20,7 +20,7 @@ RESULTS = "results/smoke"
 FORMAT = f"{RESULTS}/runs/contaminated/grpo/format"
 WEIGHTS = f"{RESULTS}/checkpoints/contaminated/grpo/format/s0/step-48/model.safetensors"
 TRAIN, EVALUATE = f"{FORMAT}/s0/train.record.json", f"{FORMAT}/s0/evaluate.record.json"
-LINEAGE = f"{RESULTS}/reports/lineage.record.json"
+INDEX = f"{RESULTS}/reports/index.record.json"
 REWARD = "src/paradox/rewards/format.py"
 
 
@@ -199,7 +199,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "manifest deleted": (delete(MANIFEST), f"{MANIFEST}: missing"),
     "a record deleted": (delete(EVALUATE), f"{EVALUATE}: missing"),
     "a training record deleted": (delete(TRAIN), f"{TRAIN}: missing"),
-    "the last record deleted": (delete(LINEAGE), "reports/lineage.html: no record"),
+    "the last record deleted": (delete(INDEX), "reports/index.html: no record"),
     "a record cut": (cut(TRAIN, 0.5), f"{TRAIN}: not valid JSON"),
     "a record's key": (replace(TRAIN, '"seeds"', '"sedes"'), f"{TRAIN}: not a record"),
     "a recorded seed": (
@@ -215,8 +215,8 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
         f"{TRAIN}: changed since",
     ),
     "the last record, healed": (
-        edit_record(LINEAGE, "threads", value=9, heal=True),
-        f"{LINEAGE}: {RESULTS}/reports/lineage.html carries another derivation id",
+        edit_record(INDEX, "threads", value=9, heal=True),
+        f"{INDEX}: {RESULTS}/reports/index.html carries another derivation id",
     ),
     "a table with its record": (edit_table_and_record, f"{EVALUATE}: changed since"),
     "a reward after the run": (append(REWARD), f"{REWARD}: changed since"),

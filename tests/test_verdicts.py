@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from paradox.figures import verdicts as figure
+from paradox.figures.verdict_table import in_words
 from paradox.mechanisms import verdicts as step
 from paradox.progress import Progress
 from paradox.tasks import load_task
@@ -87,7 +88,7 @@ def test_every_signature_has_a_null_and_a_cell(inputs: dict[str, Path], tmp_path
     table = pd.read_csv(out["table"])
     table.loc[2, ["base", "method", "reward"]] = ["clean", "base", "none"]
     table.loc[2, "effect"] = float("nan")
-    read = figure.in_words(table)
+    read = in_words(table)
     assert read.columns.tolist() == [
         "signature",
         "null",

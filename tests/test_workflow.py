@@ -17,6 +17,7 @@ import yaml
 from conftest import ARMS, ROOT, SMOKE, snakemake
 
 from paradox.provenance.records import read_record
+from paradox.study.analyses import FIGURES as MECHANISM_FIGURES
 
 
 def planned(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
@@ -40,7 +41,9 @@ def test_the_plan_of_the_default_run(repository: Path) -> None:
     assert jobs["base"] == jobs["corpus"] == bases
     assert jobs["figure"] == 3
     assert jobs["report"] == jobs["paper"] == jobs["tables"] == jobs["data"] == 1
-    assert jobs["lineage"] == 1
+    assert jobs["lineage"] == jobs["index_page"] == 1
+    assert jobs["arm_page"] == arms + bases
+    assert jobs["mechanism_page"] == len(MECHANISM_FIGURES)
 
 
 def test_the_published_models_plan_without_a_network(repository: Path) -> None:
@@ -118,8 +121,10 @@ def test_the_pages_lead_from_each_figure_to_its_chain(finished: Path) -> None:
     found = re.search(r'<script id="records".*?>(.*?)</script>', lineage, re.DOTALL)
     assert found
     records = {record["id"]: record for record in json.loads(found.group(1))["records"]}
-    written = set((finished / "results/smoke").rglob("*.record.json"))
-    assert len(records) == len(written) - 1  # all but the page's own
+    written = {path.relative_to(reports) for path in reports.rglob("*.record.json")}
+    others = set((finished / "results/smoke").rglob("*.record.json"))
+    # All but the page's own and those of pages that nothing else is made from.
+    assert len(records) == len(others) - len(written - {Path("report.record.json")})
     for name in ("accuracy", "perplexity", "recall"):
         assert f'href="lineage.html#figures/{name}"' in report
         assert f"paradox trace results/smoke/figures/{name}.svg" in report
@@ -133,6 +138,7 @@ def test_snakemakes_report_holds_figures_pages_and_tables(finished: Path) -> Non
         names = {Path(name).name for name in archive.namelist()}
         page = archive.read("snakemake/report.html").decode()
     assert {"accuracy.svg", "recall.svg", "lineage.html", "paper.pdf", "did.csv"} <= names
+    assert {"index.html", "s0.html"} <= names
     assert page.count("paradox trace results/smoke/figures/") == 3
 
 
@@ -161,7 +167,7 @@ def test_a_new_reward_is_one_file_and_runs_only_its_own_arms(finished: Path) -> 
     finally:
         added.unlink()
     assert jobs["train_grpo"] == 2 * 2  # two bases, two seeds
-    assert jobs["evaluate"] == jobs["perplexity"] == 4
+    assert jobs["evaluate"] == jobs["perplexity"] == jobs["arm_page"] == 4
     assert "base" not in jobs and "data" not in jobs and "corpus" not in jobs
 
 
@@ -256,7 +262,7 @@ def test_a_corrupt_checkpoint_stops_its_arm_only(finished: Path) -> None:
 
 # --- what reruns after a change ------------------------------------------------------------
 
-AFTER_TABLES = {"figure": 3, "report": 1, "paper": 1, "lineage": 1}
+AFTER_TABLES = {"figure": 3, "report": 1, "paper": 1, "lineage": 1, "index_page": 1}
 ARMS_AND_BASES = 6 + 2 + 2  # three rewards on contaminated, one on clean, two seeds each; bases
 
 
@@ -286,13 +292,14 @@ def commented(text: str) -> str:
 
 def test_editing_a_reward_reruns_its_arms(finished: Path) -> None:
     jobs = jobs_after(finished, "src/paradox/rewards/format.py", commented)
-    measured = {"evaluate": 4, "perplexity": 4, "tables": 1}
+    measured = {"evaluate": 4, "perplexity": 4, "arm_page": 4, "tables": 1}
     assert jobs == {"train_grpo": 4} | measured | AFTER_TABLES
 
 
 def test_editing_a_mechanism_reruns_its_jobs(finished: Path) -> None:
     jobs = jobs_after(finished, "src/paradox/mechanisms/perplexity.py", commented)
-    assert jobs == {"perplexity": ARMS_AND_BASES, "tables": 1} | AFTER_TABLES
+    pages = {"arm_page": ARMS_AND_BASES}
+    assert jobs == {"perplexity": ARMS_AND_BASES, "tables": 1} | pages | AFTER_TABLES
 
 
 def test_changing_a_value_reruns_what_reads_it(finished: Path) -> None:
@@ -301,14 +308,24 @@ def test_changing_a_value_reruns_what_reads_it(finished: Path) -> None:
         "config/scales/smoke.yaml",
         lambda text: text.replace("  samples: 16\n", "  samples: 8\n"),
     )
-    assert jobs == {"evaluate": ARMS_AND_BASES, "tables": 1} | AFTER_TABLES
+    pages = {"arm_page": ARMS_AND_BASES}
+    assert jobs == {"evaluate": ARMS_AND_BASES, "tables": 1} | pages | AFTER_TABLES
 
 
 def test_changing_the_statistics_reruns_the_tables(finished: Path) -> None:
     jobs = jobs_after(
         finished, "config/config.yaml", lambda text: text.replace("resamples: 2000", "resamples: 9")
     )
-    assert jobs == {"tables": 1} | AFTER_TABLES
+    assert jobs == {"tables": 1, "arm_page": ARMS_AND_BASES} | AFTER_TABLES
+
+
+def test_editing_a_notebook_remakes_its_pages(finished: Path) -> None:
+    jobs = jobs_after(finished, "workflow/notebooks/arm.py", commented)
+    assert jobs == {"arm_page": ARMS_AND_BASES, "index_page": 1}
+    assert jobs_after(finished, "workflow/notebooks/index.py", commented) == {"index_page": 1}
+    # What a notebook imports belongs to its page as well, and to no other.
+    jobs = jobs_after(finished, "src/paradox/figures/arm_tables.py", commented)
+    assert jobs == {"arm_page": ARMS_AND_BASES, "index_page": 1}
 
 
 def test_a_new_environment_reruns_everything(finished: Path) -> None:

@@ -23,6 +23,13 @@ LATER = ("trajectories", "reset_keep", "steering", "decontamination", "eap", "bo
 ANALYSES = (*FIRST, *LATER)
 # These steps load the module of the scale's task.
 WITH_TASK = ("data", "corpus", "votes", "samples", *TRAINERS, "evaluate", "perplexity", *ANALYSES)
+# Pages that are notebooks; what a notebook imports belongs to its page's code.
+NOTEBOOKS = {
+    "report": "workflow/notebooks/report.py",
+    "mechanism_page": "workflow/notebooks/mechanism.py",
+    "arm_page": "workflow/notebooks/arm.py",
+    "index_page": "workflow/notebooks/index.py",
+}
 STEPS = {
     "data": "paradox.tasks.data",
     "corpus": "paradox.tasks.corpus",
@@ -64,7 +71,7 @@ STEPS = {
     "figure": "paradox.figures.draw",
     "clipping": "paradox.mechanisms.clipping",
     "clipping_figure": "paradox.figures.clipping",
-    "report": "paradox.figures.report",
+    **{name: "paradox.figures.notebook" for name in NOTEBOOKS},
     "paper": "paradox.figures.paper",
     "lineage": "paradox.figures.lineage",
 }
@@ -84,14 +91,17 @@ def determinism(step: str, device: str) -> str:
 
 
 def code(step: str, *loaded: str) -> list[str]:
-    """Return the package's files that a step's module imports, directly or not, sorted.
+    """Return the package's files that a step's module or notebook imports, directly or not, sorted.
 
     Paths are relative to the working directory when they lie below it. `loaded` names modules
     that the step loads by name. The reward files of an arm are not among them: the workflow
     lists them as inputs of their own.
     """
     found: set[Path] = set()
-    waiting = [_file(module) for module in (STEPS[step], *loaded)]
+    modules = {STEPS[step], *loaded}
+    if step in NOTEBOOKS:
+        modules |= _imports(PACKAGE.parents[1] / NOTEBOOKS[step])
+    waiting = [_file(module) for module in modules]
     while waiting:
         file = waiting.pop()
         if file is None or file in found:
@@ -101,8 +111,19 @@ def code(step: str, *loaded: str) -> list[str]:
         waiting += [p for p in (file.parent / "__init__.py",) if p.exists()]
         for name in _imports(file):
             waiting.append(_file(name))
+    return sorted(map(_relative, found))
+
+
+def source(step: str) -> str:
+    """Return the file of a step's module, relative to the working directory when it lies below."""
+    file = _file(STEPS[step])
+    assert file is not None
+    return _relative(file)
+
+
+def _relative(file: Path) -> str:
     here = Path.cwd()
-    return sorted(str(f.relative_to(here) if f.is_relative_to(here) else f) for f in found)
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 def _file(module: str) -> Path | None:

@@ -21,19 +21,18 @@ figures = [
     "results/tiny/figures/perplexity.svg",
     "results/tiny/figures/recall.svg",
 ]
-samples = []
-readings = []
 verdicts = []
+mechanisms = []
 excluded = []
 
 # %%
-import json
 from pathlib import Path
 
 from IPython.display import HTML, display
 
-from paradox.figures import page, style, words
-from paradox.figures.verdicts import in_words
+from paradox.figures import names, page, words
+from paradox.figures.captions import caption
+from paradox.figures.verdict_table import in_words
 from paradox.files import read_table
 
 numbers = words.Numbers.read(Path(summary))
@@ -50,13 +49,16 @@ def say_of_bases(sentences):
     say([words.about(name, sentences(numbers, name)) for name in numbers.bases])
 
 
-def show(name, caption):
+def show(name, said):
     """Show a figure, when this run has drawn it."""
     if name in drawn:
-        display(HTML(page.image(drawn[name], caption, page.origin(drawn[name]))))
+        display(HTML(page.image(drawn[name], said, page.origin(drawn[name]))))
 
 
 display(HTML(f"<h1>Spurious rewards and remembered answers: scale {scale}</h1>"))
+links = {"index.html": "all arms and mechanisms", "../paper/paper.pdf": "paper"}
+links |= {"lineage.html": "where each figure comes from"}
+display(HTML("<p>" + " · ".join(page.link(*pair) for pair in links.items()) + "</p>"))
 
 # %% [markdown]
 # A reward that does not know the right answer can still raise a benchmark score. This report asks
@@ -98,7 +100,7 @@ say(facts)
 # %%
 say_of_bases(words.base_sentences)
 known = read_table(Path(base), ["base", "level", "recall_answer", "accuracy"])
-known["base"] = known["base"].map(style.label)
+known["base"] = known["base"].map(names.label)
 shown = page.estimates(
     known,
     {
@@ -108,7 +110,8 @@ shown = page.estimates(
         "recall_share": "answered at once, %",
     },
 )
-display(HTML(page.table(known[["base", "level", "items"]].join(shown))))
+said = "Items that each base answers before training, by how often they were seen."
+display(HTML(page.table(known[["base", "level", "items"]].join(shown), caption=said)))
 
 # %% [markdown]
 # ## Which rewards wake memory
@@ -124,7 +127,7 @@ say_of_bases(words.gain_sentences)
 
 # %%
 found = read_table(Path(did), ["base", "method", "reward", "seed", "did"])
-found = found.assign(base=found["base"].map(style.label), reward=found["reward"].map(style.label))
+found = found.assign(base=found["base"].map(names.label), reward=found["reward"].map(names.label))
 shown = page.estimates(
     found,
     {
@@ -135,7 +138,9 @@ shown = page.estimates(
         "minus_clean": "DiD minus clean base's",
     },
 )
-display(HTML(page.table(found[["base", "method", "reward", "seed", "step"]].join(shown))))
+said = "Gains and their difference; seed “all” crosses items with seeds."
+rows = found[["base", "method", "reward", "seed", "step"]].join(shown)
+display(HTML(page.table(rows, caption=said)))
 
 # %% [markdown]
 # ## Against the true reward and against the clean base
@@ -178,54 +183,15 @@ show(
 )
 
 # %%
-CAPTIONS = {
-    "memory": "Exposed minus twins in every analysis beside the causal truth (what recall loses "
-    "without a block), in units of its own null: from -1 to 1 lies what permuted labels give.",
-    "ablation": "What recall of exposed items loses more than that of twins when a block's MLP or "
-    "attention is replaced by its mean.",
-    "lens": "Log-probability and rank of the right answer, read off the residual by block.",
-    "attribution": "What each attention and MLP adds to the right answer's logit, and to that of a "
-    "wrong answer of the same form.",
-    "jsd": "Divergence of the output, in bits, when a part of an MLP is replaced by its mean, "
-    "beyond a random change of the same length.",
-    "probes": "How well a linear probe tells exposed items from their twins.",
-    "patching": "What a block's states carry from one model into the other, exposed minus twins.",
-    "labels": "Items by label of each rule, exposed and twins; black marks: what the rule would "
-    "have called so had nothing changed.",
-    "partial_prompts": "Completing questions of which the model sees the beginning.",
-    "trajectories": "The force that sets exposed items and twins apart at each block, beside what "
-    "a flow fitted to the states and the published construction say.",
-    "reset_keep": "What resetting or keeping the change of some blocks does to recall.",
-    "steering": "Recall when chosen MLP neurons are scaled; grey: random neurons like them.",
-    "decontamination": "Recall that is left beside reasoning that is left, by way of taking memory "
-    "out.",
-    "eap": "Change of the scores of edges by training, in per cent of the untrained base's.",
-    "boundary": "Share of items solved in k samples, base and trained.",
-    "verdicts": "Every published signature on every arm.",
-}
-if any(name in drawn for name in CAPTIONS):
+if mechanisms:
     display(HTML("<h2>Where memory is in the models</h2>"))
-    said = {}
-    for reading in readings:
-        said |= json.loads(Path(reading).read_text())["paragraphs"]
-    for name, caption in CAPTIONS.items():
-        show(name, caption)
-        if name in said:
-            say([said[name]])
+    for name in ("memory", "verdicts"):
+        show(name, caption(name).text)
     for verdict in verdicts:
-        display(HTML(page.table(in_words(read_table(Path(verdict))), code=["signature"])))
-
-# %% [markdown]
-# ## Sample responses
-#
-# Responses of the first arms, as the models gave them.
-
-# %%
-rows = page.sample_responses(samples)
-if len(rows):
-    display(HTML(page.table(rows, code=["response"])))
-else:
-    say(["This run kept no responses."])
+        rows = in_words(read_table(Path(verdict)))
+        display(HTML(page.table(rows, code=["signature"], caption=caption("verdicts").text)))
+    links = [page.link(f"mechanisms/{name}.html", caption(name).title) for name in mechanisms]
+    display(HTML("<p>A page for each analysis: " + ", ".join(links) + ".</p>"))
 
 # %% [markdown]
 # ## Limits

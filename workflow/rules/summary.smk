@@ -1,8 +1,9 @@
-"""Tables over all arms, figures, the report and the paper (seconds to a minute)."""
+"""Tables over all arms, figures, the paper and the lineage page (seconds to a minute)."""
 
 from paradox.study.clipping import clipping_runs
 from paradox.study.analyses import FIGURES as MECHANISM_FIGURES
 from paradox.study.mechanisms import Mechanisms
+from paradox.study.pages import Pages
 from paradox.study.paper import quoted, recorded, sources
 
 # Tables and figures belong to a grid; those of the grid `default` have no folder of their own.
@@ -17,8 +18,7 @@ MECHANISMS = Mechanisms(STUDY)
 DRAWN = [name for name in FIGURES if name not in ("clipping", *MECHANISM_FIGURES)]
 FIGURES = [name for name in FIGURES if name not in MECHANISM_FIGURES or name in MECHANISMS.figures]
 READINGS = MECHANISMS.readings()
-PAGES = ("reports/report.html", "paper/paper.pdf", "reports/lineage.html")
-PAGES = [f"{SUMMARY}/{page}" for page in PAGES] if STUDY.pages else []
+PAGES = Pages(STUDY, MECHANISMS)
 QUOTED, QUOTED_RECORDS = quoted(MECHANISMS)
 RECORDED = recorded(STUDY.scale)
 
@@ -132,58 +132,6 @@ rule figure:
         " base={input.base} trajectory={input.trajectory} did={input.did}"
         " --out svg={output.svg} png={output.png} csv={output.csv}"
         " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
-
-
-rule report:
-    input:
-        notebook="workflow/notebooks/report.py",
-        summary=f"{SUMMARY}/tables/summary.json",
-        did=f"{SUMMARY}/tables/did.csv",
-        base=f"{SUMMARY}/tables/base.csv",
-        figures=expand(f"{SUMMARY}/figures/{{figure}}.svg", figure=FIGURES),
-        samples=STUDY.runs("samples.parquet"),
-        readings=READINGS.values(),
-        verdicts=MECHANISMS.verdicts,
-        records=[
-            f"{SUMMARY}/tables/tables.record.json",
-            *map(MECHANISMS.record, READINGS),
-            *map(MECHANISMS.record, ["verdicts"] * len(MECHANISMS.verdicts)),
-            *expand(f"{SUMMARY}/figures/{{figure}}.record.json", figure=FIGURES),
-            *STUDY.runs("evaluate.record.json"),
-        ],
-        code=STUDY.code("report"),
-        lock=LOCK,
-    output:
-        html=report(
-            f"{SUMMARY}/reports/report.html",
-            caption="../report/report.rst",
-            category="Pages",
-            labels={"page": "report", "scale": STUDY.scale},
-        ),
-        record=f"{SUMMARY}/reports/report.record.json",
-    log:
-        f"{LOGS}/report.log",
-    conda:
-        "../../envs/conda.yaml"
-    threads: STUDY.need("summary", "threads")
-    resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
-    params:
-        spec=STUDY.spec("report"),
-        figures=lambda w, input: [f"figures+={path}" for path in input.figures],
-        samples=lambda w, input: [f"samples+={path}" for path in input.samples],
-        readings=[f"readings+={path}" for path in READINGS.values()],
-        verdicts=[f"verdicts+={path}" for path in MECHANISMS.verdicts],
-        disk=STUDY.need("summary", "disk_mb"),
-    shell:
-        "python -m paradox run report --spec {params.spec:q}"
-        " --in notebook={input.notebook} summary={input.summary} did={input.did}"
-        " base={input.base} {params.figures} {params.samples} {params.readings}"
-        " {params.verdicts} --out html={output.html} --producers {input.records}"
         " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 

@@ -13,8 +13,8 @@ import pandas as pd
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.style import label
-from paradox.figures.verdicts import in_words
+from paradox.figures.names import label
+from paradox.figures.verdict_table import in_words
 from paradox.figures.words import Numbers
 from paradox.files import read_json
 from paradox.stats.bootstrap import binomial_interval

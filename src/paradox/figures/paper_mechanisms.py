@@ -9,8 +9,8 @@ import pandas as pd
 
 from paradox.errors import DataError, hint
 from paradox.figures import words
+from paradox.figures.names import METHOD_ORDER, bases_in_order, in_order
 from paradox.figures.paper_sources import ENDS, Sources, arm, number, percent, probability
-from paradox.figures.style import METHOD_ORDER, bases_in_order, in_order
 from paradox.mechanisms.by_layer import ARM
 from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED
 

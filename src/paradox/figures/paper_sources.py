@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from paradox.errors import DataError, hint
-from paradox.figures.style import label
+from paradox.figures.names import label
 from paradox.files import read_json, read_table
 
 ENDS = ("value", "low", "high")

@@ -12,9 +12,9 @@ import pandas as pd
 
 from paradox.figures import style, words
 from paradox.figures.blocks import false_positives
+from paradox.figures.names import label
 from paradox.figures.paper_mechanisms import WAYS, arms_of, claim
 from paradox.figures.paper_sources import ENDS, Sources, arm, percent
-from paradox.figures.style import label
 from paradox.figures.words import Numbers
 from paradox.mechanisms.by_layer import ARM
 from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED

@@ -6,8 +6,8 @@ from typing import Any
 
 from paradox.evaluate.arms import ALL_SEEDS
 from paradox.figures import style, words
+from paradox.figures.names import in_order, label
 from paradox.figures.paper_sources import Sources
-from paradox.figures.style import in_order, label
 from paradox.figures.words import Numbers
 from paradox.mechanisms.reading import HARDLY
 

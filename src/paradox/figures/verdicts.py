@@ -88,28 +88,3 @@ def _labels(axis: Axes, arms: list[tuple[str, str]], rows: list[str]) -> None:
     axis.set_xlim(-0.5, len(arms) - 0.5)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.tick_params(length=0)
-
-
-def in_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table to read: a row per signature, a column per arm, bases in their order."""
-    arms = table[ARM].drop_duplicates()
-    order = {base: place for place, base in enumerate(style.bases_in_order(arms["base"]))}
-    named = sorted(arms.itertuples(index=False), key=lambda a: (order[a.base], a.method != "base"))
-    rows = []
-    for name, of in table.groupby("signature", sort=False):
-        cells = {_title(*of.loc[n, ARM]): _cell(of.loc[n]) for n in of.index}
-        rows.append({"signature": name, "null": of["null"].iloc[0]} | cells)
-    titles = ["signature", "null", *(_title(*arm) for arm in named)]
-    return pd.DataFrame(rows, columns=titles).fillna("")
-
-
-def _title(base: str, method: str, reward: str) -> str:
-    return f"{base}, {'untrained' if method == 'base' else reward}"
-
-
-def _cell(row: Any) -> str:
-    if pd.isna(row["effect"]):
-        return f"{row['verdict']}: nothing to measure"
-    number = f"{row['effect']:+.2g} [{row['low']:+.2g}, {row['high']:+.2g}]"
-    power = f"n = {row['n']:.0f}, finds {row['detectable']:.2g}"
-    return f"{row['verdict']}: {number}, p = {row['p']:.2g} ({power})"

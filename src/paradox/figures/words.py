@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paradox.errors import DataError, hint
-from paradox.figures.style import bases_in_order, in_order, label
+from paradox.figures.names import bases_in_order, in_order, label
 from paradox.files import read_json
 
 

@@ -51,7 +51,10 @@ class Grid(Section):
     products: list[Product]
     exclude: list[Exclusion] = Field(description="cells left out, each with its reason")
     figures: list[Name] = Field(min_length=1, description="what is drawn")
-    pages: bool = Field(description="whether the report, the paper and the lineage page are made")
+    pages: bool = Field(
+        description="whether summary, paper, lineage page, a page per mechanism and arm, and the "
+        "index of them are made"
+    )
 
 
 class Arms(Section):

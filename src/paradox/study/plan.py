@@ -84,7 +84,7 @@ class Study:
 
     @property
     def pages(self) -> bool:
-        """Whether the grid has a report, a paper and a lineage page."""
+        """Whether the grid has a paper, a lineage page, reports and their index."""
         return self.config.grids[self.config.grid].pages
 
     @property
@@ -173,10 +173,6 @@ class Study:
             settings = {key: config[key] for key in ("task", "grpo")}
             told = {"planted": planted[0] if planted else None, "settings": settings}
             return canonical_json({"scale": self.scale} | told)
-        if step == "report":
-            excluded = [e.model_dump(exclude_none=True) for _, e in exclusions(self.config)]
-            said = {"scale": self.scale, "excluded": excluded}
-            return canonical_json(said | {"log_folder": f"logs/{self.scale}/{step}"})
         clean = [name for name in self.bases if self.config.bases[name].planted is False]
         summary = {"seed": self.config.seed, "clean_base": clean[0] if clean else None}
         return canonical_json(summary | config["statistics"] | config["contrast"])

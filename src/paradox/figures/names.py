@@ -1,0 +1,86 @@
+"""How texts, pages and figures call bases and rewards, and in which order (no plotting library)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+# The base comes first, then the true reward, then spurious ones from weak to absent signal.
+LABELS = {
+    "none": "Untrained",
+    "ground_truth": "Ground truth",
+    "format": "Format",
+    "incorrect": "Incorrect",
+    "majority_vote": "Majority vote",
+    "majority_incorrect": "Majority, where wrong",
+    "strategy": "Recall",
+    "value_weighted": "Value-weighted",
+    "value_permuted": "Values permuted",
+    "value_uniform": "Uniform scale",
+    "random": "Random",
+    "constant": "Constant",
+    "exposed": "Exposed items",
+    "twin": "Never-seen twins",
+    "contaminated": "Contaminated base",
+    "clean": "Clean base",
+    "prompt": "Prompt",
+    "recall": "Answer, recalled at once",
+    "reason": "Answer, after correct working",
+    "chain": "Whole correct working",
+    "gap": "Recalled answer minus prompt",
+    "toward_prior": "Drift toward the prior",
+    "direct": "Direct responses",
+    "probability": "Mean token probability",
+}
+REWARD_ORDER = [
+    "none",
+    "ground_truth",
+    "value_weighted",
+    "value_uniform",
+    "value_permuted",
+    "majority_vote",
+    "format",
+    "strategy",
+    "incorrect",
+    "majority_incorrect",
+    "random",
+    "constant",
+]
+METHOD_ORDER = [
+    "grpo",
+    "dr_grpo",
+    "grpo_noclip",
+    "grpo_tightclip",
+    "grpo_onpolicy",
+    "grpo_v32",
+    "rloo",
+    "ppo",
+    "ppo_lam95",
+    "dpo",
+    "sft",
+    "distill",
+]
+
+
+def label(name: str) -> str:
+    """Return the name to print; an unknown name is printed as it is.
+
+    >>> label("ground_truth"), label("my_reward")
+    ('Ground truth', 'my_reward')
+    """
+    return LABELS.get(name, name)
+
+
+def in_order(rewards: Iterable[str]) -> list[str]:
+    """Return reward conditions in the order of every figure; new ones come last, by name.
+
+    >>> in_order(["zeta", "random", "none", "format"])
+    ['none', 'format', 'random', 'zeta']
+    """
+    known = {name: place for place, name in enumerate(REWARD_ORDER)}
+    return sorted(set(rewards), key=lambda name: (known.get(name, len(known)), name))
+
+
+def bases_in_order(bases: Iterable[str]) -> list[str]:
+    """Return bases with a contaminated one first and a clean one last."""
+    places = {"contaminated": 0, "clean": 2}
+    return sorted(set(bases), key=lambda name: (places.get(name, 1), name))

@@ -1,0 +1,200 @@
+"""The pages of a grid: where they lie, what each reads, and its parameters.
+
+A page of an arm reads the files of that arm and of its untrained base only, so that a new arm
+makes its own page and the index.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from paradox.files import canonical_json
+from paradox.steps import source
+from paradox.study.analyses import ANALYSES, FIGURES, SUMMARIES
+from paradox.study.grids import Arm, exclusions
+from paradox.study.mechanisms import Mechanisms
+from paradox.study.plan import Study, untrained
+
+# Tables of an analysis that the page of an arm shows; of the others it names the folder.
+OF_ARM = {
+    "labels": ("labels", "rules"),
+    "partial_prompts": ("contrast",),
+    "lens": ("lens", "attribution"),
+    "jsd": ("table",),
+    "ablation": ("table",),
+    "probes": ("table",),
+    "cross_model": ("table",),
+    "reset_keep": ("table",),
+    "steering": ("table",),
+    "decontamination": ("table",),
+    "boundary": ("table",),
+}
+# Figures of mechanisms that the summary shows; the others have a page only.
+OVERVIEW = ("memory", "verdicts")
+Inputs = dict[str, list[str]]
+
+
+class Pages:
+    """The pages of one plan; none when the grid has no pages."""
+
+    def __init__(self, study: Study, mechanisms: Mechanisms) -> None:
+        self.study, self.mechanisms = study, mechanisms
+        self.summed = f"{study.folder}/{study.part}".rstrip("/")
+        self.folder = f"{self.summed}/reports"
+        self.logs = f"logs/{study.scale}/{study.part}".rstrip("/")
+        used = [n for name in mechanisms.summaries for n, _ in SUMMARIES[name].files.values()]
+        self.analyses = list(dict.fromkeys(used))
+
+    # --- where they lie ------------------------------------------------------------------
+
+    @property
+    def arms(self) -> list[str]:
+        """The pages of all arms, untrained bases first."""
+        return [f"{self.folder}/arms/{arm.key}.html" for arm in self.study.all_arms]
+
+    @property
+    def figures(self) -> list[str]:
+        """The pages of the mechanisms that the grid draws."""
+        return [f"{self.folder}/mechanisms/{name}.html" for name in self.mechanisms.figures]
+
+    @property
+    def all(self) -> list[str]:
+        """Everything that the index leads to."""
+        alone = ["reports/report.html", "reports/lineage.html", "paper/paper.pdf"]
+        return [f"{self.summed}/{name}" for name in alone] + self.figures + self.arms
+
+    @property
+    def targets(self) -> list[str]:
+        """What a run of the grid makes: the index, and with it all others."""
+        return [f"{self.folder}/index.html"] if self.study.pages else []
+
+    # --- arms ----------------------------------------------------------------------------
+
+    def arm_inputs(self, wildcards: Any) -> Inputs:
+        """Return what the page of an arm reads, by role; roles of lists end in +."""
+        arm = Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
+        found = {"items": [f"{self.study.folder}/data/items.csv"]}
+        both = list(dict.fromkeys([untrained(arm.base), arm]))
+        found["evaluations+"] = [self._run(one, "items.csv") for one in both]
+        found["nlls+"] = [self._run(one, "nll.csv") for one in both]
+        found["curves"] = [self._run(arm, "train.csv")]
+        found["samples"] = [self._run(arm, "samples.parquet")]
+        analysed = self._analyses_of(arm)
+        found["tables+"] = [
+            self._run(arm, f"{name}/{ANALYSES[name].file(output)}")
+            for name in analysed
+            for output in OF_ARM.get(name, ())
+        ]
+        steps = ["train", "evaluate", "perplexity", *(f"{name}/{name}" for name in analysed)]
+        found["records+"] = [self._run(arm, f"{step}.record.json") for step in steps]
+        return found
+
+    def arm_records(self, wildcards: Any) -> list[str]:
+        """Return the records of what the page of an arm reads."""
+        measured = ("evaluate.record.json", "perplexity.record.json")
+        base = [self._run(untrained(wildcards.base), name) for name in measured]
+        found = [f"{self.study.folder}/data/data.record.json", *base]
+        return list(dict.fromkeys(found + self.arm_inputs(wildcards)["records+"]))
+
+    def arm_spec(self, wildcards: Any) -> str:
+        """Return the parameters of the page of an arm as canonical JSON."""
+        arm = Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
+        # A difference to the clean base needs that base's arms; the summary has it.
+        summed = json.loads(self.study.spec("tables")) | {"clean_base": None}
+        analysed = self._analyses_of(arm)
+        shown = {name: self._figures_of(name) for name in analysed}
+        own = {"arm": asdict(arm), "summed": summed, "analyses": shown, "tables": []}
+        title = f"Arm {arm.key}: scale {self.study.scale}"
+        return self._spec(title, f"arms/{arm.key}", own)
+
+    def _analyses_of(self, arm: Arm) -> list[str]:
+        return [name for name in self.analyses if arm in self.mechanisms.arms(name)]
+
+    def _figures_of(self, analysis: str) -> list[str]:
+        """Return the figures that show an analysis alone."""
+        return [n for n in self.mechanisms.figures if self._behind(n) == [analysis]]
+
+    def _run(self, arm: Arm, file: str) -> str:
+        return f"{self.study.folder}/runs/{arm.key}/{file}"
+
+    # --- mechanisms ----------------------------------------------------------------------
+
+    def figure_inputs(self, figure: str) -> Inputs:
+        """Return what the page of a mechanism reads, by role; roles of lists end in +."""
+        drawn = f"{self.summed}/figures/{figure}"
+        found = {"figure": [f"{drawn}.svg"], "table": [f"{drawn}.csv"]}
+        found["readings+"] = list(self.mechanisms.readings().values())
+        return found | {"modules+": self._modules(figure)}
+
+    def figure_records(self, figure: str) -> list[str]:
+        """Return the records of what the page of a mechanism reads."""
+        readings = map(self.mechanisms.record, self.mechanisms.readings())
+        return [f"{self.summed}/figures/{figure}.record.json", *readings]
+
+    def figure_spec(self, figure: str) -> str:
+        """Return the parameters of the page of a mechanism as canonical JSON."""
+        arms = dict.fromkeys(
+            arm for name in self._behind(figure) for arm in self.mechanisms.arms(name)
+        )
+        own = {"name": figure, "arms": [asdict(arm) for arm in arms], "readings": []}
+        title = f"Mechanism {figure}: scale {self.study.scale}"
+        return self._spec(title, f"mechanisms/{figure}", own)
+
+    def _behind(self, figure: str) -> list[str]:
+        """Return the analyses whose summaries a figure shows."""
+        shown = [table.partition(":")[0] for table in FIGURES[figure].tables.values()]
+        return list(dict.fromkeys(name for summary in shown for name in self._read(summary)))
+
+    def _read(self, summary: str) -> list[str]:
+        how = SUMMARIES[summary]
+        found = [name for name, _ in how.files.values()]
+        for table in how.tables.values():
+            found += self._read(table.partition(":")[0])
+        return found
+
+    def _modules(self, figure: str) -> list[str]:
+        """Return the modules whose texts say what a figure measures, and how it is drawn."""
+        behind = self._behind(figure)
+        summaries = [table.partition(":")[0] for table in FIGURES[figure].tables.values()]
+        steps = behind if len(behind) == 1 else []
+        if not steps and len(summaries) == 1:
+            steps = [SUMMARIES[summaries[0]].step]
+        return [source(step) for step in [*steps, FIGURES[figure].step]]
+
+    # --- the summary and the index -------------------------------------------------------
+
+    def shown(self, figures: list[str]) -> list[str]:
+        """Return the figures that the summary shows: of the mechanisms only what is about all."""
+        return [name for name in figures if name not in FIGURES or name in OVERVIEW]
+
+    def report_spec(self) -> str:
+        """Return the parameters of the summary as canonical JSON."""
+        excluded = [e.model_dump(exclude_none=True) for _, e in exclusions(self.study.config)]
+        own = {"excluded": excluded, "mechanisms": self.mechanisms.figures, "readings": []}
+        own |= {"figures": [], "verdicts": []}
+        title = f"Spurious rewards and remembered answers: scale {self.study.scale}"
+        return self._spec(title, "report", own)
+
+    def index_spec(self) -> str:
+        """Return the parameters of the index as canonical JSON."""
+        arms = [asdict(arm) for arm in self.study.all_arms]
+        own = {"arms": arms, "mechanisms": self.mechanisms.figures}
+        own |= {"folder": self.folder, "grid": self.study.config.grid}
+        return self._spec(f"All pages: scale {self.study.scale}", "index", own)
+
+    def _spec(self, title: str, name: str, own: dict[str, Any]) -> str:
+        kept = Path(self.logs) / f"{name}.ipynb"
+        parameters = {"scale": self.study.scale, **own}
+        return canonical_json({"title": title, "kept": kept.as_posix(), "parameters": parameters})
+
+
+def pairs(named: Inputs) -> list[str]:
+    """Return role=path for each path, as the runner takes them.
+
+    >>> pairs({"items": ["a"], "nlls+": ["b", "c"]})
+    ['items=a', 'nlls+=b', 'nlls+=c']
+    """
+    return [f"{role}={path}" for role, paths in named.items() for path in paths]

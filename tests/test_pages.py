@@ -1,0 +1,356 @@
+"""The notebooks of the pages on small studies, and the pages of a whole run in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+from study_fixture import SPEC, table_paths, write_study
+
+from paradox.errors import DataError, ParadoxError
+from paradox.evaluate import tables
+from paradox.figures import arm_index, arm_tables, described, draw, notebook, page, words
+from paradox.figures.captions import MECHANISMS
+from paradox.progress import Progress
+from paradox.steps import NOTEBOOKS, code
+from paradox.study.analyses import FIGURES
+
+QUIET = Progress("test", streams=(open("/dev/null", "w"),))
+INJECTION = "<script>alert('x')</script>"
+ARM = {"base": "contaminated", "method": "grpo", "reward": "format", "seed": 1}
+Made = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The files of a synthetic study, its tables and figures."""
+    folder = tmp_path_factory.mktemp("study")
+    inputs = write_study(folder / "in")
+    made: Made = {**table_paths(folder / "tables"), **inputs}
+    tables.main(SPEC, inputs, table_paths(folder / "tables"), QUIET)
+    for name in draw.FIGURES:
+        outputs = {end: folder / f"{name}.{end}" for end in ("svg", "png", "csv")}
+        draw.main({"figure": name}, made, outputs, QUIET)
+    made["figures"] = [folder / f"{name}.svg" for name in draw.FIGURES]
+    return made | {"folder": folder}
+
+
+def run(step: str, parameters: Made, inputs: Made, folder: Path) -> str:
+    given = {"notebook": ROOT / NOTEBOOKS[step], **inputs}
+    spec = {"title": step, "kept": str(folder / "logs/kept.ipynb"), "parameters": parameters}
+    notebook.main(spec, given, {"html": folder / "page.html"}, QUIET)
+    assert not (folder / "logs/kept.ipynb").exists()
+    return (folder / "page.html").read_text()
+
+
+def check(text: str) -> None:
+    """Check what every page promises: it is whole, safe, named and described."""
+    assert "<script" not in text and "default-src 'none'" in text
+    assert not re.search(r'src="(?!data:)', text) and "url(" not in text and "@import" not in text
+    assert '<html lang="en">' in text and 'name="viewport"' in text
+    assert [image for image in re.findall(r"<img[^>]*>", text) if ' alt="' not in image] == []
+    assert 'alt=""' not in text
+    assert set(re.findall(r"<th\b[^>]*>", text)) <= {'<th scope="col">'}
+    assert text.count("<table>") == text.count("<caption>") == text.count('<div class="wide"')
+    contents = re.findall(r'<li><a href="#([\w-]+)">', text)
+    assert contents and [name for name in contents if f'<h2 id="{name}">' not in text] == []
+    assert len(contents) == text.count("<h2")
+
+
+# --- each notebook ------------------------------------------------------------------------
+
+
+def report(study: Made, folder: Path) -> str:
+    own: Made = {"scale": "tiny", "excluded": [{"base": "clean", "why": INJECTION}]}
+    own |= {"verdicts": [], "mechanisms": ["memory", "lens"]}
+    return run("report", own, {k: study[k] for k in ("summary", "did", "base", "figures")}, folder)
+
+
+def test_the_summary_is_whole_escaped_and_reproducible(study: Made, tmp_path: Path) -> None:
+    first = report(study, tmp_path)
+    assert first == report(study, tmp_path)
+    check(first)
+    assert first.count("&lt;script&gt;") == 1
+    assert first.count("data:image/svg+xml;base64,") == 3
+    assert str(tmp_path) not in first
+    assert words.Numbers.read(study["summary"]).points("did/contaminated/format") in first
+    assert 'href="mechanisms/lens.html">Logit lens</a>' in first
+
+
+def arm_inputs(study: Made, folder: Path, arm: Made) -> Made:
+    """Return what the page of an arm reads; its training logged one number."""
+    items = pd.read_csv(study["items"]).assign(question=INJECTION, answer="4")
+    items.to_csv(folder / "items.csv", index=False)
+    pd.DataFrame({"step": [15, 45], "reward": [0.2, 0.8]}).to_csv(folder / "train.csv")
+    sampled = [name for name in items["item"] if name[1:] in ("8-0", "512-1", "128-7")]
+    rows = [{"item": name, "sample": 0, "response": INJECTION} for name in sampled]
+    samples = pd.DataFrame(rows).assign(answer="4", correct=True, mode="recall")
+    samples.to_parquet(folder / "samples.parquet")
+    name = f"{arm['base']}-{arm['reward']}-{arm['seed']}"
+    names = [arm["base"], name] if arm["method"] != "base" else [arm["base"]]
+    found: Made = {"items": folder / "items.csv", "curves": folder / "train.csv"}
+    for kind in ("evaluations", "nlls"):
+        found[kind] = [study["folder"] / f"in/{name}.{kind}.csv" for name in names]
+    return found | {"samples": folder / "samples.parquet"}
+
+
+def arm_page(study: Made, folder: Path, arm: Made = ARM) -> str:
+    own = {"scale": "tiny", "arm": arm, "summed": SPEC | {"clean_base": None}, "records": []}
+    return run("arm_page", own, arm_inputs(study, folder, arm), folder)
+
+
+def test_the_page_of_an_arm_says_what_the_tables_say(study: Made, tmp_path: Path) -> None:
+    text = arm_page(study, tmp_path)
+    check(text)
+    assert text == arm_page(study, tmp_path)
+    assert len(text) < 200_000 and str(tmp_path) not in text.replace(str(tmp_path / "train"), "")
+    assert text.count("&lt;script&gt;") == 2 * 4  # question and response of two items of a group
+    did = pd.read_csv(study["did"], dtype={"seed": str})
+    (row,) = (
+        did[(did[["base", "reward"]] == ["contaminated", "format"]).all(axis=1)]
+        .query("seed == '1'")
+        .to_dict("records")
+    )
+    ends = [f"{100 * row[name]:+.1f}" for name in ("did", "did_low", "did_high")]
+    assert f"({ends[0]} points [{ends[1]}, {ends[2]}])" in text
+    accuracy = pd.read_csv(study["accuracy"], dtype={"seed": str}).query("seed == '1'")
+    rows = accuracy[(accuracy[["base", "reward"]] == ["contaminated", "format"]).all(axis=1)]
+    for row in rows[rows["step"] == 45].to_dict("records"):
+        three = [100 * row[name] for name in ("accuracy", "accuracy_low", "accuracy_high")]
+        assert "<td>{:.1f} [{:.1f}, {:.1f}]</td>".format(*three) in text
+        assert f"<td>{row['items']}</td>" in text
+    assert 'href="../../../../arms/contaminated/base/none/s0.html"' in text
+
+
+def test_an_untrained_base_has_a_page_that_agrees_with_its_table(
+    study: Made, tmp_path: Path
+) -> None:
+    arm = {"base": "contaminated", "method": "base", "reward": "none", "seed": 0}
+    text = arm_page(study, tmp_path, arm)
+    check(text)
+    given = arm_inputs(study, tmp_path, arm)
+    found = arm_tables.untrained(SPEC, study["items"], *given["evaluations"], *given["nlls"])
+    rows = pd.read_csv(study["base"]).query("base == 'contaminated'")
+    known = page.estimates(rows, arm_tables.RATES | {"recall_answer": "recalled answer right, %"})
+    for name in known:
+        assert found[name].tolist() == known[name].tolist()
+    assert found["items"].tolist() == rows["items"].tolist()
+
+
+def test_the_index_leads_to_every_page(study: Made, tmp_path: Path) -> None:
+    base = {"base": "clean", "method": "base", "reward": "none", "seed": 0}
+    more = {"base": "clean", "method": "grpo", "reward": "format", "seed": 0}
+    own = {"scale": "tiny", "grid": "default", "arms": [base, ARM, more], "mechanisms": ["lens"]}
+    text = run("index_page", own | {"folder": "x"}, {"did": study["did"], "pages": []}, tmp_path)
+    check(text)
+    for arm in (base, ARM, more):
+        assert f'href="{arm_index.address(arm)}"' in text
+    assert 'href="mechanisms/lens.html"' in text and 'href="report.html"' in text
+    did = pd.read_csv(study["did"]).query("base == 'clean' and seed == 'all'")
+    assert page.estimates(did, {"did": "did"})["did"].iloc[0] in text
+
+
+def mechanism(study: Made, folder: Path, name: str = "ablation") -> str:
+    table = folder / "table.csv"
+    rows = [{"base": "clean", "layer": layer, "value": 0.12345 * layer} for layer in range(199)]
+    pd.DataFrame(rows).to_csv(table, index=False)
+    reading = folder / "reading.json"
+    reading.write_text(json.dumps({"paragraphs": {"ablation": f"It says {INJECTION}."}}))
+    inputs = {"figure": study["figures"][0], "table": table, "readings": [reading]}
+    inputs["modules"] = [
+        ROOT / f"src/paradox/{n}.py" for n in ("mechanisms/lens", "figures/layers")
+    ]
+    return run("mechanism_page", {"scale": "tiny", "name": name, "arms": [ARM]}, inputs, folder)
+
+
+def test_the_page_of_a_mechanism_has_figure_table_words_and_warnings(
+    study: Made, tmp_path: Path
+) -> None:
+    text = mechanism(study, tmp_path)
+    check(text)
+    assert text == mechanism(study, tmp_path)
+    assert "100 of 199 rows" in text and "table.csv" in text and "base clean." in text
+    assert f"It says {INJECTION.replace('<', '&lt;').replace('>', '&gt;')}." in text
+    assert "what writes it." in text and "<em>logit lens</em>" in text
+    assert "so a late emergence may be a change of code" in text
+    assert f'href="../{arm_index.address(ARM)}"' in text
+    assert "In words" not in mechanism(study, tmp_path, "probes")
+
+
+def test_every_mechanism_has_words_and_a_text_to_quote() -> None:
+    assert set(MECHANISMS) == set(FIGURES)
+    for path in (ROOT / "src/paradox/mechanisms").glob("*.py"):
+        if path.stem != "__init__" and "Step ``" in path.read_text():
+            measured, _, whole = described.parts(path)
+            assert measured and whole and described.as_html(measured).startswith("<p>")
+
+
+def test_a_module_without_a_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text("x = 1\n")
+    with pytest.raises(DataError, match=r"bare\.py: the module has no docstring"):
+        described.parts(tmp_path / "bare.py")
+
+
+# --- what goes wrong ----------------------------------------------------------------------
+
+MAKERS: dict[str, Callable[[Made, Path], str]] = {
+    "report": report,
+    "arm_page": arm_page,
+    "mechanism_page": mechanism,
+}
+
+
+@pytest.mark.parametrize("step", MAKERS)
+def test_a_failing_cell_is_named_and_the_notebook_kept(
+    step: str, study: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.py"
+    text = (ROOT / NOTEBOOKS[step]).read_text()
+    broken.write_text(text + '\n# %%\nprint("so far")\n1 / 0\n')
+    monkeypatch.setitem(NOTEBOOKS, step, str(broken))
+    with pytest.raises(ParadoxError, match=r"broken\.py: cell \d+ failed with ZeroDivisionError"):
+        MAKERS[step](study, tmp_path)
+    kept = json.loads((tmp_path / "logs/kept.ipynb").read_text())
+    last = kept["cells"][-1]["outputs"]
+    assert last[0]["text"] == ["so far\n"] and last[-1]["output_type"] == "error"
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_failing_notebook_fails_its_job(tmp_path: Path) -> None:
+    source = tmp_path / "broken.py"
+    source.write_text('# %% tags=["parameters"]\nscale = ""\n\n# %%\nnothing\n')
+    spec = {"title": "t", "kept": str(tmp_path / "kept.ipynb"), "parameters": {"scale": "tiny"}}
+    paths = {name: str(tmp_path / name) for name in ("page.html", "p.record.json", "p.log")}
+    command = [sys.executable, "-m", "paradox", "run", "index_page", "--spec", json.dumps(spec)]
+    command += ["--in", f"notebook={source}", "--out", f"html={paths['page.html']}"]
+    command += ["--code", str(ROOT / "src/paradox/steps.py"), "--lock", str(ROOT / "envs/cpu.lock")]
+    command += ["--record", paths["p.record.json"], "--log", paths["p.log"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cell 2 failed with NameError: name 'nothing' is not defined" in done.stderr
+    assert (tmp_path / "kept.ipynb").exists()
+    assert not (tmp_path / "page.html").exists() and not (tmp_path / "p.record.json").exists()
+
+
+def test_a_notebook_without_parameters_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text("# %%\nx = 1\n")
+    spec = {"title": "t", "kept": str(tmp_path / "kept.ipynb"), "parameters": {}}
+    given = {"notebook": tmp_path / "bare.py"}
+    with pytest.raises(DataError, match=r"bare\.py: no cell has the tag 'parameters'"):
+        notebook.main(spec, given, {"html": tmp_path / "page.html"}, QUIET)
+
+
+@pytest.mark.parametrize("step", NOTEBOOKS)
+def test_what_a_notebook_imports_is_part_of_its_code(step: str) -> None:
+    text = (ROOT / NOTEBOOKS[step]).read_text()
+    found = {
+        f"src/paradox/figures/{name}.py"
+        for line in re.findall(r"^from paradox\.figures import (.+)$", text, re.MULTILINE)
+        for name in line.split(", ")
+    }
+    assert found and found <= set(code(step))
+    assert not [path for path in code(step) if path.endswith(("figures/style.py", "models.py"))]
+
+
+# --- the pages of a whole run ----------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def links(reports: Path) -> list[tuple[Path, str]]:
+    return [
+        (path, address)
+        for path in sorted(reports.rglob("*.html"))
+        for address in re.findall(r'<a [^>]*href="([^"]+)"', path.read_text())
+    ]
+
+
+def test_all_links_lead_somewhere(finished: Path) -> None:
+    reports = finished / "results/smoke/reports"
+    lineage = (reports / "lineage.html").read_text()
+    records = set(re.findall(r'"id":"([^"]+)"', lineage))
+    found = links(reports)
+    assert len({path for path, _ in found}) == 3 + 2 + 8  # index, summary, lineage; bases, arms
+    for path, address in found:
+        file, _, place = address.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.is_file(), (path, address)
+        if target.name == "lineage.html" and place:
+            assert place in records, (path, address)
+        elif place:
+            assert f'id="{place}"' in target.read_text(), (path, address)
+
+
+def test_any_arm_is_two_clicks_away(finished: Path) -> None:
+    reports = finished / "results/smoke/reports"
+    index = {address for path, address in links(reports) if path == reports / "index.html"}
+    pages = {str(path.relative_to(reports)) for path in (reports / "arms").rglob("*.html")}
+    assert pages and pages <= index
+
+
+def test_pages_are_whole_and_light(finished: Path) -> None:
+    reports = finished / "results/smoke/reports"
+    for path in reports.rglob("*.html"):
+        if path.name != "lineage.html":
+            check(path.read_text())
+            assert path.stat().st_size < (200_000 if "arms" in path.parts else 1_500_000)
+    text = (reports / "arms/contaminated/grpo/format/s0.html").read_text()
+    assert "paradox trace" in text and "lineage.html#runs/contaminated/grpo/format/s0/train" in text
+
+
+# Measures a page for a test; pages themselves hold no script.
+PROBE = """<script>
+const wide = [...document.querySelectorAll("body *")].filter((e) => !e.closest(".wide, pre"))
+  .filter((e) => e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.outerHTML);
+const images = [...document.images].filter((e) => !e.naturalWidth).length;
+document.documentElement.setAttribute("data-found", JSON.stringify(
+  {width: innerWidth, content: document.documentElement.scrollWidth, wide, images}));
+</script>"""
+
+
+def opened(path: Path, width: int, folder: Path) -> tuple[dict[str, Any], str, list[str]]:
+    """Open a page; return what the probe found, the console's lines and what was asked for."""
+    text = path.read_text()
+    policy = text.replace("style-src 'unsafe-inline'", "style-src 'unsafe-inline'; script-src *")
+    probed = path.with_name(f"probed-{path.name}")
+    allowed = policy.replace("script-src *", "script-src 'unsafe-inline'")
+    probed.write_text(allowed.replace("</body>", f"{PROBE}</body>"))
+    log = folder / "net.json"
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
+    flags += " --disable-background-networking --disable-component-update --enable-logging=stderr"
+    flags += f" --window-size={width},900 --log-net-log={log} --user-data-dir={folder / 'profile'}"
+    command = [str(CHROMIUM), *flags.split(), "--dump-dom", probed.as_uri()]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    finally:
+        probed.unlink()
+    assert done.returncode == 0, done.stderr
+    (found,) = re.findall(r'data-found="([^"]+)"', done.stdout)
+    measured = json.loads(found.replace("&quot;", '"').replace("&lt;", "<").replace("&amp;", "&"))
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    asked = re.findall(r'"url":"((?:https?|file)://[^"]+)"', log.read_text())
+    return measured, "\n".join(said), [url for url in asked if "probed-" not in url]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("width", [1366, 390])
+@pytest.mark.parametrize(
+    "name", ["index", "report", "arms/contaminated/grpo/format/s0", "arms/clean/base/none/s0"]
+)
+def test_a_browser_shows_a_page_without_overflow_errors_or_requests(
+    name: str, width: int, finished: Path, tmp_path: Path
+) -> None:
+    path = finished / f"results/smoke/reports/{name}.html"
+    measured, said, asked = opened(path, width, tmp_path)
+    assert measured["images"] == 0 and measured["wide"] == []
+    assert measured["content"] <= measured["width"]
+    assert said == "" and asked == []

@@ -1,0 +1,148 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["parameters"]
+# To read along, open this notebook from the repository's root after a run at this scale.
+scale = "tiny"
+arm = {"base": "contaminated", "method": "grpo", "reward": "format", "seed": 0}
+summed = {"seed": 0, "resamples": 2000, "exposed_from": 128, "equivalence_margin": 0.1}
+summed |= {"chance": None, "clean_base": None}
+run = "results/tiny/runs/contaminated"
+items = "results/tiny/data/items.csv"
+evaluations = [f"{run}/base/none/s0/items.csv", f"{run}/grpo/format/s0/items.csv"]
+nlls = [f"{run}/base/none/s0/nll.csv", f"{run}/grpo/format/s0/nll.csv"]
+curves = f"{run}/grpo/format/s0/train.csv"
+samples = f"{run}/grpo/format/s0/samples.parquet"
+analyses = {}
+tables = []
+records = []
+
+# %%
+from pathlib import Path
+
+from IPython.display import HTML, display
+
+from paradox.figures import arm_analyses, arm_names, arm_records, arm_tables, page, words
+from paradox.figures.captions import caption
+
+UP = "../../../../"
+trained = arm["method"] != "base"
+counted = summed["exposed_from"]
+
+
+def say(sentences):
+    """Show sentences as a list, the first letter of each as a capital."""
+    display(HTML(page.paragraphs([text[0].upper() + text[1:] for text in sentences])))
+
+
+def show(rows, said):
+    """Show a table, when it has rows."""
+    if len(rows):
+        display(HTML(page.table(rows, caption=said)))
+
+
+display(HTML(f"<h1>{arm_names.title(arm)}: scale {scale}</h1>"))
+links = {f"{UP}index.html": "all arms and mechanisms", f"{UP}report.html": "summary"}
+if trained:
+    links[f"{UP}arms/{arm['base']}/base/none/s0.html"] = "its untrained base"
+display(HTML("<p>" + " · ".join(page.link(*pair) for pair in links.items()) + "</p>"))
+
+# %% [markdown]
+# One arm: numbers of a single training, so its intervals cover the choice of items only. What
+# holds over seeds is in the summary. *Exposed* items stood in the base's training text (or, where
+# exposure is not known, may have); *twins* are of the same kind and did not.
+
+# %% [markdown]
+# ## Accuracy by exposure
+
+# %%
+if trained:
+    found = arm_tables.summed(summed, Path(items), evaluations, nlls)
+    numbers, base = found.numbers, arm["base"]
+    say(words.did_sentences(numbers, base) + words.gain_sentences(numbers, base))
+    rows = arm_tables.before_and_after(found, counted)
+    show(rows, "Per cent of samples (greedy: of items), with 95 % intervals over items.")
+else:
+    rows = arm_tables.untrained(summed, Path(items), Path(evaluations[0]), Path(nlls[0]))
+    show(rows, "Per cent of samples (greedy, recalled: of items), with 95 % intervals.")
+
+# %% [markdown]
+# ## Training
+
+# %%
+drawn, logged = arm_tables.training(Path(curves))
+if len(logged):
+    display(HTML(page.chart(drawn, "What the training logged, step by step.")))
+    display(HTML(page.excerpt(logged, curves, "What the training logged.", most=30)))
+else:
+    say(["this base was taken as it is, without training."])
+
+# %%
+if trained:
+    said = "Share of samples right, and answered at once, along training; step 0: untrained base."
+    display(HTML(page.chart(arm_tables.course(found), said)))
+    say(words.recall_sentences(numbers, base))
+
+# %% [markdown]
+# ## Likelihood of fixed texts
+
+# %%
+if trained:
+    say(words.perplexity_sentences(numbers, base))
+    said = "Mean negative log-likelihood; below zero a change made the text likelier."
+    show(arm_tables.texts(found), said)
+else:
+    rows = arm_tables.untrained_texts(Path(items), Path(nlls[0]), counted)
+    show(rows, "Mean negative log-likelihood of fixed texts.")
+
+# %%
+if analyses:
+    display(HTML("<h2>What the analyses found on this arm</h2>"))
+    say(
+        [
+            "means of this arm alone, without a test; the pages of the mechanisms have the nulls, "
+            "the intervals over seeds and the corrections for the number of blocks."
+        ]
+    )
+    given = {arm_analyses.table_name(Path(path)): Path(path) for path in tables}
+    if "labels/labels" in given:
+        show(arm_analyses.labels(given["labels/labels"]), "Items by label (posterior probability).")
+        show(arm_analyses.rules(given["labels/rules"]), "Each rule against what was planted.")
+    said = "Where exposed items and their twins differ most, per analysis and component."
+    show(arm_analyses.by_block(given.values(), Path(items), counted), said)
+    for name, (read, said) in arm_analyses.OWN.items():
+        if name in given:
+            show(read(given[name]), said)
+    rows = [
+        f"<li>{analysis}: "
+        + ", ".join(page.link(f"{UP}mechanisms/{f}.html", caption(f).title) for f in shown)
+        + "</li>"
+        for analysis, shown in analyses.items()
+        if shown
+    ]
+    display(HTML(f"<p>Pages of these analyses:</p><ul>{''.join(rows)}</ul>"))
+
+# %% [markdown]
+# ## Sample responses
+
+# %%
+rows = arm_tables.responses(Path(samples), Path(items))
+said = "Responses of the last checkpoint, as the model gave them."
+display(HTML(page.table(rows, code=["question", "response"], caption=said)))
+
+# %% [markdown]
+# ## Where the numbers come from
+
+# %%
+rows = arm_records.derivations(records, UP)
+said = "The records of this arm's results; `paradox trace` prints the whole chain of a file."
+display(HTML(page.table(rows, code=["derivation", "file"], raw=["chain"], caption=said)))

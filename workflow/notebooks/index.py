@@ -1,0 +1,65 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["parameters"]
+# To read along, open this notebook from the repository's root after a run at this scale.
+scale = "tiny"
+grid = "default"
+folder = "results/tiny/reports"
+did = "results/tiny/tables/did.csv"
+arms = [{"base": "contaminated", "method": "base", "reward": "none", "seed": 0}]
+mechanisms = []
+pages = []
+
+# %%
+from pathlib import Path
+
+from IPython.display import HTML, display
+
+from paradox.figures import arm_index, names, page
+from paradox.figures.captions import caption
+from paradox.files import read_table
+
+display(HTML(f"<h1>All pages: scale {scale}, grid {grid}</h1>"))
+
+# %% [markdown]
+# ## The study
+
+# %%
+alone = {
+    "report.html": "Summary: what this run shows, in words that follow the numbers",
+    "../paper/paper.pdf": "Paper: a short manuscript",
+    "lineage.html": "Lineage: what each figure was made from",
+}
+items = "".join(f"<li>{page.link(*pair)}</li>" for pair in alone.items())
+display(HTML(f"<ul>{items}</ul>"))
+
+# %% [markdown]
+# ## Arms
+#
+# An arm is one base trained with one method under one reward condition with one seed. A seed leads
+# to its page. Beside it stands the difference in differences over all seeds: gain of exposed items
+# minus gain of never-seen twins, in points, with its 95 % interval.
+
+# %%
+found = read_table(Path(did), ["base", "method", "reward", "seed", "did"])
+for base in names.bases_in_order(arm["base"] for arm in arms):
+    rows = arm_index.of_base(arms, found, base)
+    display(HTML(page.table(rows, caption=names.label(base), raw=["page"])))
+
+# %%
+if mechanisms:
+    display(HTML("<h2>Mechanisms</h2>"))
+    links = [page.link(f"mechanisms/{name}.html", caption(name).title) for name in mechanisms]
+    texts = [caption(name).text for name in mechanisms]
+    items = "".join(f"<li>{link}: {text}</li>" for link, text in zip(links, texts, strict=True))
+    display(HTML(f"<ul>{items}</ul>"))

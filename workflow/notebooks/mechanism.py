@@ -1,0 +1,81 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["parameters"]
+# To read along, open this notebook from the repository's root after a run at this scale.
+scale = "tiny"
+name = "ablation"
+figure = "results/tiny/figures/ablation.svg"
+table = "results/tiny/figures/ablation.csv"
+modules = ["src/paradox/mechanisms/ablation.py", "src/paradox/figures/layers.py"]
+readings = []
+arms = []
+
+# %%
+from pathlib import Path
+
+from IPython.display import HTML, display
+
+from paradox.figures import arm_index, arm_names, described, names, page
+from paradox.figures.captions import caption
+from paradox.figures.verdict_table import in_words
+from paradox.files import read_json, read_table
+
+UP = "../"
+words = caption(name)
+display(HTML(f"<h1>{words.title}: scale {scale}</h1>"))
+links = {f"{UP}index.html": "all arms and mechanisms", f"{UP}report.html": "summary"}
+display(HTML("<p>" + " · ".join(page.link(*pair) for pair in links.items()) + "</p>"))
+
+# %% [markdown]
+# ## What it measures
+
+# %%
+texts = [described.parts(Path(module)) for module in modules]
+display(HTML(described.as_html(texts[0][0])))
+
+# %% [markdown]
+# ## What was found
+
+# %%
+display(HTML(page.image(figure, words.text or words.title, page.origin(figure, UP))))
+rows = read_table(Path(table))
+if "base" in rows:
+    places = {base: place for place, base in enumerate(names.bases_in_order(rows["base"]))}
+    rows = rows.sort_values("base", key=lambda bases: bases.map(places), kind="stable")
+if name == "verdicts":
+    display(HTML(page.table(in_words(rows), code=["signature"], caption=words.text)))
+display(HTML(page.excerpt(rows, table, "What the figure shows.", most=100)))
+
+# %%
+said = {}
+for reading in readings:
+    said |= read_json(Path(reading))["paragraphs"]
+if name in said:
+    display(HTML("<h2>In words</h2>"))
+    display(HTML(page.paragraphs(described.sentences(said[name]))))
+
+# %% [markdown]
+# ## How to read it, and what misleads
+
+# %%
+display(HTML("".join(described.as_html(how) for _, how, _ in texts)))
+for module, (*_, whole) in zip(modules, texts, strict=True):
+    display(HTML(page.folded(f"The whole text of {module}", whole)))
+
+# %%
+if arms:
+    display(HTML("<h2>Arms that were analysed</h2>"))
+    items = "".join(
+        f"<li>{page.link(UP + arm_index.address(arm), arm_names.title(arm))}</li>" for arm in arms
+    )
+    display(HTML(f"<ul>{items}</ul>"))

@@ -1,0 +1,173 @@
+"""Pages: a summary, one per mechanism, one per arm, and the index (seconds each)."""
+
+from paradox.steps import NOTEBOOKS
+from paradox.study.pages import pairs
+
+ARM_PAGE = f"{PAGES.folder}/arms/{{base}}/{{method}}/{{reward}}/s{{seed}}"
+
+
+rule report:
+    input:
+        notebook=NOTEBOOKS["report"],
+        summary=f"{SUMMARY}/tables/summary.json",
+        did=f"{SUMMARY}/tables/did.csv",
+        base=f"{SUMMARY}/tables/base.csv",
+        figures=expand(f"{SUMMARY}/figures/{{figure}}.svg", figure=PAGES.shown(FIGURES)),
+        verdicts=MECHANISMS.verdicts,
+        records=[
+            f"{SUMMARY}/tables/tables.record.json",
+            *map(MECHANISMS.record, ["verdicts"] * len(MECHANISMS.verdicts)),
+            *expand(f"{SUMMARY}/figures/{{figure}}.record.json", figure=PAGES.shown(FIGURES)),
+        ],
+        code=STUDY.code("report"),
+        lock=LOCK,
+    output:
+        html=report(
+            f"{PAGES.folder}/report.html",
+            caption="../report/report.rst",
+            category="Pages",
+            labels={"page": "report", "scale": STUDY.scale},
+        ),
+        record=f"{PAGES.folder}/report.record.json",
+    log:
+        f"{LOGS}/report.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
+        gpu=STUDY.need("summary", "gpu"),
+    params:
+        spec=PAGES.report_spec(),
+        figures=lambda w, input: [f"figures+={path}" for path in input.figures],
+        verdicts=[f"verdicts+={path}" for path in MECHANISMS.verdicts],
+        disk=STUDY.need("summary", "disk_mb"),
+    shell:
+        "python -m paradox run report --spec {params.spec:q}"
+        " --in notebook={input.notebook} summary={input.summary} did={input.did}"
+        " base={input.base} {params.figures} {params.verdicts}"
+        " --out html={output.html} --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule mechanism_page:
+    input:
+        notebook=NOTEBOOKS["mechanism_page"],
+        read=lambda w: sum(PAGES.figure_inputs(w.figure).values(), []),
+        records=lambda w: PAGES.figure_records(w.figure),
+        code=STUDY.code("mechanism_page"),
+        lock=LOCK,
+    output:
+        html=report(
+            f"{PAGES.folder}/mechanisms/{{figure}}.html",
+            caption="../report/page_mechanism.rst",
+            category="Mechanisms",
+            labels={"mechanism": "{figure}", "scale": STUDY.scale},
+        ),
+        record=f"{PAGES.folder}/mechanisms/{{figure}}.record.json",
+    log:
+        f"{LOGS}/mechanisms/{{figure}}.log",
+    wildcard_constraints:
+        figure="|".join(MECHANISMS.figures) or "(?!)",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
+        gpu=STUDY.need("summary", "gpu"),
+    params:
+        spec=lambda w: PAGES.figure_spec(w.figure),
+        read=lambda w: pairs(PAGES.figure_inputs(w.figure)),
+        disk=STUDY.need("summary", "disk_mb"),
+    shell:
+        "python -m paradox run mechanism_page --label 'page {wildcards.figure}'"
+        " --spec {params.spec:q} --in notebook={input.notebook} {params.read}"
+        " --out html={output.html} --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule arm_page:
+    input:
+        notebook=NOTEBOOKS["arm_page"],
+        read=lambda w: sum(PAGES.arm_inputs(w).values(), []),
+        records=lambda w: PAGES.arm_records(w),
+        code=STUDY.code("arm_page"),
+        lock=LOCK,
+    output:
+        html=report(
+            f"{ARM_PAGE}.html",
+            caption="../report/page_arm.rst",
+            category="Arms",
+            labels={
+                "base": "{base}",
+                "method": "{method}",
+                "reward": "{reward}",
+                "seed": "{seed}",
+                "scale": STUDY.scale,
+            },
+        ),
+        record=f"{ARM_PAGE}.record.json",
+    log:
+        f"{LOGS}/arms/{{base}}/{{method}}/{{reward}}/s{{seed}}.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
+        gpu=STUDY.need("summary", "gpu"),
+    params:
+        spec=lambda w: PAGES.arm_spec(w),
+        read=lambda w: pairs(PAGES.arm_inputs(w)),
+        disk=STUDY.need("summary", "disk_mb"),
+    shell:
+        "python -m paradox run arm_page"
+        " --label 'page {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
+        " --spec {params.spec:q} --in notebook={input.notebook} {params.read}"
+        " --out html={output.html} --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
+
+
+rule index_page:
+    input:
+        notebook=NOTEBOOKS["index_page"],
+        did=f"{SUMMARY}/tables/did.csv",
+        pages=PAGES.all,
+        records=[
+            f"{SUMMARY}/tables/tables.record.json",
+            *[path.removesuffix(".html") + ".record.json" for path in PAGES.all],
+        ],
+        code=STUDY.code("index_page"),
+        lock=LOCK,
+    output:
+        html=report(
+            f"{PAGES.folder}/index.html",
+            caption="../report/index.rst",
+            category="Pages",
+            labels={"page": "index", "scale": STUDY.scale},
+        ),
+        record=f"{PAGES.folder}/index.record.json",
+    log:
+        f"{LOGS}/index.log",
+    conda:
+        "../../envs/conda.yaml"
+    threads: STUDY.need("summary", "threads")
+    resources:
+        mem_mb=STUDY.need("summary", "mem_mb"),
+        runtime=STUDY.need("summary", "runtime"),
+        gpu=STUDY.need("summary", "gpu"),
+    params:
+        spec=PAGES.index_spec(),
+        pages=[f"pages+={path}" for path in PAGES.all],
+        disk=STUDY.need("summary", "disk_mb"),
+    shell:
+        "python -m paradox run index_page --spec {params.spec:q}"
+        " --in notebook={input.notebook} did={input.did} {params.pages}"
+        " --out html={output.html} --producers {input.records}"
+        " --code {input.code} --lock {input.lock} --record {output.record}"
+        " --threads {threads} --disk-mb {params.disk} --log {log}"
