@@ -140,7 +140,7 @@ rule index_page:
         pages=PAGES.all,
         records=[
             f"{SUMMARY}/tables/tables.record.json",
-            *[path.removesuffix(".html") + ".record.json" for path in PAGES.all],
+            *[path.rpartition(".")[0] + ".record.json" for path in PAGES.all],
         ],
         code=STUDY.code("index_page"),
         lock=LOCK,

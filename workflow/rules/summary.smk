@@ -17,7 +17,6 @@ MECHANISMS = Mechanisms(STUDY)
 # The study of clipping and the mechanisms have rules of their own.
 DRAWN = [name for name in FIGURES if name not in ("clipping", *MECHANISM_FIGURES)]
 FIGURES = [name for name in FIGURES if name not in MECHANISM_FIGURES or name in MECHANISMS.figures]
-READINGS = MECHANISMS.readings()
 PAGES = Pages(STUDY, MECHANISMS)
 QUOTED, QUOTED_RECORDS = quoted(MECHANISMS)
 RECORDED = recorded(STUDY.scale)
