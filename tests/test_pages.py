@@ -60,7 +60,8 @@ def check(text: str) -> None:
     assert [image for image in re.findall(r"<img[^>]*>", text) if ' alt="' not in image] == []
     assert 'alt=""' not in text
     assert set(re.findall(r"<th\b[^>]*>", text)) <= {'<th scope="col">'}
-    assert text.count("<table>") == text.count("<caption>") == text.count('<div class="wide"')
+    boxes = re.findall(r'<div [^>]*class="wide"[^>]*tabindex="0"', text)
+    assert text.count("<table>") == text.count("<caption>") == len(boxes)
     contents = re.findall(r'<li><a href="#([\w-]+)">', text)
     assert contents and [name for name in contents if f'<h2 id="{name}">' not in text] == []
     assert len(contents) == text.count("<h2")
