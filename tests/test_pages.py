@@ -127,7 +127,7 @@ def test_the_page_of_an_arm_says_what_the_tables_say(study: Made, tmp_path: Path
     rows = accuracy[(accuracy[["base", "reward"]] == ["contaminated", "format"]).all(axis=1)]
     for row in rows[rows["step"] == 45].to_dict("records"):
         three = [100 * row[name] for name in ("accuracy", "accuracy_low", "accuracy_high")]
-        assert "<td>{:.1f} [{:.1f}, {:.1f}]</td>".format(*three) in text
+        assert ">{:.1f} [{:.1f}, {:.1f}]</td>".format(*three) in text
         assert f"<td>{row['items']}</td>" in text
     assert 'href="../../../../arms/contaminated/base/none/s0.html"' in text
 
