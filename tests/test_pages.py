@@ -321,9 +321,9 @@ document.documentElement.setAttribute("data-found", JSON.stringify(
 def opened(path: Path, width: int, folder: Path) -> tuple[dict[str, Any], str, list[str]]:
     """Open a page; return what the probe found, the console's lines and what was asked for."""
     text = path.read_text()
-    policy = text.replace("style-src 'unsafe-inline'", "style-src 'unsafe-inline'; script-src *")
     probed = path.with_name(f"probed-{path.name}")
-    allowed = policy.replace("script-src *", "script-src 'unsafe-inline'")
+    inline = "style-src 'unsafe-inline'"
+    allowed = text.replace(inline, f"{inline}; script-src 'unsafe-inline'")
     probed.write_text(allowed.replace("</body>", f"{PROBE}</body>"))
     log = folder / "net.json"
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
