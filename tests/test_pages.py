@@ -60,7 +60,8 @@ def check(text: str) -> None:
     assert [image for image in re.findall(r"<img[^>]*>", text) if ' alt="' not in image] == []
     assert 'alt=""' not in text
     assert set(re.findall(r"<th\b[^>]*>", text)) <= {'<th scope="col">'}
-    assert text.count("<table>") == text.count("<caption>") == text.count('<div class="wide"')
+    boxes = re.findall(r'<div [^>]*class="wide"[^>]*tabindex="0"', text)
+    assert text.count("<table>") == text.count("<caption>") == len(boxes)
     contents = re.findall(r'<li><a href="#([\w-]+)">', text)
     assert contents and [name for name in contents if f'<h2 id="{name}">' not in text] == []
     assert len(contents) == text.count("<h2")
@@ -126,7 +127,7 @@ def test_the_page_of_an_arm_says_what_the_tables_say(study: Made, tmp_path: Path
     rows = accuracy[(accuracy[["base", "reward"]] == ["contaminated", "format"]).all(axis=1)]
     for row in rows[rows["step"] == 45].to_dict("records"):
         three = [100 * row[name] for name in ("accuracy", "accuracy_low", "accuracy_high")]
-        assert "<td>{:.1f} [{:.1f}, {:.1f}]</td>".format(*three) in text
+        assert ">{:.1f} [{:.1f}, {:.1f}]</td>".format(*three) in text
         assert f"<td>{row['items']}</td>" in text
     assert 'href="../../../../arms/contaminated/base/none/s0.html"' in text
 
@@ -320,9 +321,9 @@ document.documentElement.setAttribute("data-found", JSON.stringify(
 def opened(path: Path, width: int, folder: Path) -> tuple[dict[str, Any], str, list[str]]:
     """Open a page; return what the probe found, the console's lines and what was asked for."""
     text = path.read_text()
-    policy = text.replace("style-src 'unsafe-inline'", "style-src 'unsafe-inline'; script-src *")
     probed = path.with_name(f"probed-{path.name}")
-    allowed = policy.replace("script-src *", "script-src 'unsafe-inline'")
+    inline = "style-src 'unsafe-inline'"
+    allowed = text.replace(inline, f"{inline}; script-src 'unsafe-inline'")
     probed.write_text(allowed.replace("</body>", f"{PROBE}</body>"))
     log = folder / "net.json"
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"

@@ -117,8 +117,8 @@ if analyses:
     if "labels/labels" in given:
         show(arm_analyses.labels(given["labels/labels"]), "Items by label (posterior probability).")
         show(arm_analyses.rules(given["labels/rules"]), "Each rule against what was planted.")
-    said = "Where exposed items and their twins differ most, per analysis and component."
-    show(arm_analyses.by_block(given.values(), Path(items), counted), said)
+    for said, rows in arm_analyses.by_block(given.values(), Path(items), counted):
+        show(rows, said)
     for name, (read, said) in arm_analyses.OWN.items():
         if name in given:
             show(read(given[name]), said)

@@ -6,9 +6,9 @@ number of blocks belong to all arms together and are on the pages of the mechani
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -59,10 +59,13 @@ def table_name(path: Path) -> str:
     return f"{Path(path).parent.name}/{Path(path).stem}"
 
 
-def by_block(paths: Sequence[Path], items: Path, exposed_from: int) -> pd.DataFrame:
-    """Return, per analysis and component, the block at which exposed items and twins differ most.
+def by_block(
+    paths: Sequence[Path], items: Path, exposed_from: int
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield, per analysis, what it measures and where exposed items and twins differ most.
 
-    Means over the exposed items that count and over their own twins (where there are pairs).
+    A row per component: the block with the largest difference. Means over the exposed items that
+    count and over their own twins (where there are pairs).
     """
     known = read_table(items, ["item", "group", "exposure"])
     counted = known["exposure"].isna() | (known["exposure"] >= exposed_from)
@@ -70,37 +73,32 @@ def by_block(paths: Sequence[Path], items: Path, exposed_from: int) -> pd.DataFr
     twins = known[known["group"] == "twin"]
     if "pair" in known:
         twins = twins[twins["pair"].isin(exposed["pair"])]
-    found: list[dict[str, Any]] = []
     for path in paths:
-        how = BY_BLOCK.get(table_name(path))
-        if how is not None:
-            found += _largest(path, how, exposed["item"], twins["item"])
-    return pd.DataFrame(found)
+        name = table_name(path)
+        if name in BY_BLOCK:
+            rows = _rows(path, BY_BLOCK[name])
+            groups = [rows[rows["item"].isin(of["item"])] for of in (exposed, twins)]
+            counts = [of["item"].nunique() for of in groups]
+            text = f"{name.removesuffix('/table')}: {BY_BLOCK[name].what}. Per component the block "
+            text += f"where {counts[0]} exposed items differ most from {counts[1]} twins."
+            yield text, _largest(*groups, BY_BLOCK[name].measure)
 
 
-def _largest(
-    path: Path, how: Shown, exposed_items: pd.Series, twin_items: pd.Series
-) -> list[dict[str, Any]]:
+def _rows(path: Path, how: Shown) -> pd.DataFrame:
     rows = pd.read_parquet(path, columns=["item", "component", "layer", how.measure])
     names = pd.Series(rows["component"].unique())
-    rows = rows[rows["component"].isin(names[names.str.match(how.only)])]
-    exposed, twin = (rows[rows["item"].isin(names)] for names in (exposed_items, twin_items))
+    return rows[rows["component"].isin(names[names.str.match(how.only)])]
+
+
+def _largest(exposed: pd.DataFrame, twin: pd.DataFrame, measure: str) -> pd.DataFrame:
     key = ["component", "layer"]
-    means = pd.DataFrame(
-        {
-            "exposed": exposed.groupby(key, sort=True)[how.measure].mean(),
-            "twins": twin.groupby(key, sort=True)[how.measure].mean(),
-        }
-    ).dropna()
+    both = {"exposed": exposed, "twins": twin}
+    means = pd.DataFrame({name: of.groupby(key)[measure].mean() for name, of in both.items()})
+    means = means.dropna()
     means["difference"] = means["exposed"] - means["twins"]
-    found = []
-    for component, of in means.groupby(level=0, sort=True):
-        largest = of["difference"].abs().idxmax()
-        values = {name: f"{of.loc[largest, name]:+.3g}" for name in means}
-        about = {"analysis": table_name(path).removesuffix("/table"), "measured": how.what}
-        count = {"exposed items": exposed["item"].nunique(), "twin items": twin["item"].nunique()}
-        found.append(about | {"component": component, "block": largest[1]} | values | count)
-    return found
+    largest = means["difference"].abs().groupby(level=0, sort=True).idxmax()
+    found = means.loc[list(largest)].map("{:+.3g}".format).reset_index()
+    return found.rename(columns={"layer": "block"})
 
 
 def labels(path: Path) -> pd.DataFrame:

@@ -26,15 +26,18 @@ figcaption code { overflow-wrap: anywhere; }
 nav ul { columns: 18rem; padding-left: 1.2rem; }
 pre { overflow-x: auto; font-size: .85rem; }
 summary { cursor: pointer; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; margin: 1rem 0; }
 .wide:focus-visible { outline: 3px solid #0b57a4; }
 caption { text-align: left; padding: .25rem 0; color: #444; }
 table { border-collapse: collapse; font-size: .88rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
          vertical-align: top; }
 td { font-variant-numeric: tabular-nums; }
+.number { white-space: nowrap; }
 td code { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
+# A value with its interval, which stays on one line.
+INTERVAL = re.compile(r"[-+\d.]+ \[[-+\d., ]+\]")
 # A browser loads nothing for such a page, whatever stands in it.
 POLICY = (
     '<meta http-equiv="Content-Security-Policy"\n'
@@ -168,8 +171,10 @@ def table(
         cells = []
         for name, value in row.items():
             text = "" if value is None or value is pd.NA or value != value else str(value)
+            kind = ' class="number"' if INTERVAL.fullmatch(text) else ""
             text = text if name in raw else html.escape(text)
-            cells.append(f"<td><code>{text}</code></td>" if name in code else f"<td>{text}</td>")
+            text = f"<code>{text}</code>" if name in code else text
+            cells.append(f"<td{kind}>{text}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     body = "\n".join(lines)
     said = html.escape(caption)
