@@ -26,7 +26,7 @@ from paradox.files import atomic_path, write_json
 from paradox.progress import Progress
 from paradox.provenance.identity import mark
 
-MAIN = "paper.typ"
+MAIN, TEMPLATE = "paper.typ", "template.typ"
 GATHERED = "gathered.json"
 # Figures that every run has; others come with their sections.
 FIGURES = ("accuracy", "perplexity")
@@ -180,7 +180,7 @@ def compile_pdf(sources: list[Path], gathered: dict[str, Any], files: Sources) -
             # System fonts differ between machines; the compiler brings its own. No date: 1970.
             content = typst.compile(root / MAIN, root=root, ignore_system_fonts=True, timestamp=0)
         except typst.TypstError as error:
-            raise DataError(_explained(error, gathered)) from None
+            raise DataError(_explained(error, gathered, root.name)) from None
     if not isinstance(content, bytes):
         raise DataError(f"{MAIN}: no document came of it.")
     return content
@@ -203,11 +203,13 @@ def lay_out(root: Path, sources: list[Path], gathered: dict[str, Any], files: So
     return root
 
 
-def _explained(error: typst.TypstError, gathered: dict[str, Any]) -> str:
-    """Return the message of a compiler's error, with what was likely meant by a wrong name."""
+def _explained(error: typst.TypstError, gathered: dict[str, Any], folder: str) -> str:
+    """Return the message of a compiler's error in `folder`, with what was likely meant."""
     text = str(error.message).strip()
-    where = re.search(r"(\w[\w/.-]*\.typ):(\d+)", str(error.diagnostic))
-    place = f"paper/{where.group(1)}, line {where.group(2)}" if where else "paper"
+    # The functions that look names up are in the template; who called them comes after it.
+    found = re.findall(rf"{folder}/([\w/.-]+\.typ):(\d+)", str(error.diagnostic))
+    found.sort(key=lambda one: one[0] == TEMPLATE)
+    place = f"paper/{found[0][0]}, line {found[0][1]}" if found else "paper"
     asked = re.search(r'no (numbers|sentences|tables) called \\?"([^"\\]*)', text)
     if asked:
         kind, name = asked.groups()

@@ -71,7 +71,7 @@ class Sources:
         table = self.table(name, *columns, *key)
         for column, value in key.items():
             # An empty field of a csv is a missing value, and a name of digits is a number.
-            own = table[table[column].fillna("").astype(str) == str(value)]
+            own = table[table[column].astype("string").fillna("") == str(value)]
             if own.empty:
                 allowed = hint(value, sorted(table[column].dropna().unique(), key=str))
                 given = ", ".join(f"{one} = {two!r}" for one, two in key.items())
