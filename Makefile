@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-$(notdir $(LOCK))
 # Another toolkit, which some tests compare results with; beside the environment, not in it.
 COMPARED := $(VENV)/comparison/.made-from-comparison.lock
+# What runs the tests in two processes.
+PARALLEL := $(VENV)/.made-from-parallel.lock
 UV_VERSION := 0.13.8
 
 # Recipes and the jobs that Snakemake starts find the environment's tools first.
@@ -40,8 +42,12 @@ $(COMPARED): envs/comparison.lock $(STAMP)
 	$(BIN)/pip install -qq --no-deps --target $(@D) --requirement $<
 	touch $@
 
-test: $(STAMP) $(COMPARED) ## run the tests (ARGS="-k stats" for some of them)
-	pytest $(ARGS)
+$(PARALLEL): envs/parallel.lock $(STAMP)
+	$(BIN)/pip install -qq --no-deps --requirement $<
+	touch $@
+
+test: $(STAMP) $(COMPARED) $(PARALLEL) ## run the tests (ARGS="-k stats" for some of them)
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## check style and the workflow
 	ruff check .
