@@ -18,9 +18,9 @@ from typing import Any
 from paradox.errors import DataError, ProvenanceError, problems
 from paradox.figures.blocks import CLIPPING, GRIDS, MECHANISMS, blocks, with_block
 from paradox.files import read_json, write_json, write_text
-from paradox.provenance.chain import Chain, held, inside, verify
+from paradox.provenance.chain import MARKED, Chain, held, inside, verify
 from paradox.provenance.compare import held_tables, summary
-from paradox.provenance.identity import SUFFIXES, without_mark
+from paradox.provenance.identity import without_mark
 from paradox.provenance.records import Record, files_of, host_file
 from paradox.restore import configured
 from paradox.stats.gaps import table_gaps
@@ -161,7 +161,7 @@ def unequal(reference: Chain, other: Chain, path: str) -> list[str]:
 
 def _same_drawing(reference: Chain, other: Chain, record: Record, path: str) -> bool:
     files = reference.where(path), other.where(path)
-    if files[0].suffix not in SUFFIXES or not all(file.exists() for file in files):
+    if files[0].suffix not in MARKED or not all(file.exists() for file in files):
         same_origin = other.records[record["path"]]["derivation"] == record["derivation"]
         return files[0].suffix in (".html", ".pdf") and not same_origin
     return without_mark(files[0]) == without_mark(files[1])

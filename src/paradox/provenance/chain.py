@@ -18,6 +18,8 @@ from paradox.provenance.manifest import read_manifest
 from paradox.provenance.records import HOST_SUFFIX, SUFFIX, Record, files_of, read_record
 
 # What a recorded reference keeps beside the records.
+# The paper carries its id in the keywords.
+MARKED = {*SUFFIXES, ".pdf"}
 HELD = ("tables", "figures")
 # Not results: curves for TensorBoard (their names hold times) and bookkeeping of other tools.
 UNRECORDED = ("tensorboard", ".work", ".snakemake_timestamp")
@@ -182,7 +184,7 @@ def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
             return chain, record, path
     known = chains(root, "results", "reference")
     content = file.read_bytes() if file.is_file() else b""
-    mark = embedded(content) if file.suffix in SUFFIXES else None
+    mark = embedded(content) if file.suffix in MARKED else None
     digest = sha256(file) if content else None
     short = target.lower() if len(target) >= 6 and not file.exists() else None
     for chain in known:
@@ -279,7 +281,7 @@ def _output_problems(chain: Chain, record: Record) -> list[str]:
         if file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
             wrong.append(f"{path}: changed since it was made ({record['path']}).")
             continue
-        if file.suffix in SUFFIXES and embedded(file.read_bytes()) != record["derivation"]:
+        if file.suffix in MARKED and embedded(file.read_bytes()) != record["derivation"]:
             wrong.append(f"{record['path']}: {path} carries another derivation id than this.")
         if file.name == "manifest.json":
             try:

@@ -9,7 +9,7 @@ from pathlib import Path
 # Set by the runner: steps draw figures without knowing how records work.
 VARIABLE = "PARADOX_DERIVATION"
 PREFIX = "paradox:derivation:"
-SUFFIXES = {".svg", ".png", ".html", ".pdf"}
+SUFFIXES = {".svg", ".png", ".html"}
 _MARK = re.compile(rb"paradox:derivation:([0-9a-f]{64})")
 
 
