@@ -144,4 +144,4 @@ def test_grids_may_include_each_other(edited: Callable[..., str], tmp_path: Path
     path = tmp_path / "config/grids/rewards.yaml"
     path.write_text(path.read_text() + "include: [full]\n")
     found = edited("full", lambda data: data["include"].append("gone"))
-    assert "include[4] = 'gone' is not a grid" in found
+    assert "include[5] = 'gone' is not a grid" in found
