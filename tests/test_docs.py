@@ -19,7 +19,7 @@ from conftest import ROOT, snakemake
 from test_workflow import changed, planned
 
 from paradox import rewards
-from paradox.__main__ import _parser
+from paradox.__main__ import _parser, main
 from paradox.errors import ConfigError, ParadoxError
 from paradox.figures.blocks import BEGIN, arms_block, blocks, with_block
 from paradox.rewards import available_rewards
@@ -88,6 +88,19 @@ def test_a_table_of_arms_says_what_did_says() -> None:
         f"| Format | contaminated | {gains} | +0.32 [+0.30, +0.35] |",
         f"| Format | clean | {gains} | +0.02 [-0.01, +0.05] |",
     ]
+
+
+def test_the_readmes_trace_is_what_trace_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    command, shown = re.search(
+        r"console\n\$ \.venv/bin/paradox (trace .*?)\n(.*?)```",
+        (ROOT / "README.md").read_text(),
+        re.DOTALL,
+    ).groups()
+    assert main(command.split()) in (None, 0)
+    printed = iter(capsys.readouterr().out.splitlines())
+    for line in shown.splitlines():
+        start = line.removesuffix("...").rstrip()
+        assert not start or any(own.startswith(start + " ") for own in printed), line
 
 
 def test_the_conda_environment_is_all_locks() -> None:
