@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ARMS, SMOKE, snakemake
+from conftest import ARMS, ROOT, SMOKE, snakemake
 from dvc_fixture import Repository, Server, ssh_server
+
+from paradox.provenance.chain import Chain
+from paradox.restore import _other_settings, configured
+from paradox.study.grids import grid_of
 
 STAGE = "study@smoke"
 RESULTS = "results/smoke"
@@ -179,3 +183,21 @@ def test_what_dvc_lets_through_is_named(
         damaged.write_bytes(content)
     name = WEIGHTS if kind == "object" else "tables/did.csv"
     assert f"{RESULTS}/{name}" in refused(clone)
+
+
+def test_every_step_of_every_grid_is_compared_with_its_own_settings() -> None:
+    """The recorded reference, mechanisms among it, is what the configuration asks for."""
+    chain = Chain.load(ROOT / "reference/tiny")
+    grids = dict.fromkeys(filter(None, map(grid_of, chain.records)))
+    assert {"default", "methods", "clipping"} <= set(grids)
+    asked = {grid: configured(ROOT, ["scale=tiny", f"grid={grid}"]) for grid in grids}
+    assert _other_settings(asked, chain) == []
+    other = ["mechanisms={jsd: {draws: 3}}", "statistics={resamples: 50}"]
+    asked = {grid: configured(ROOT, ["scale=tiny", f"grid={grid}", *other]) for grid in grids}
+    said = "\n".join(_other_settings(asked, chain))
+    assert "jsd.draws: recorded 2, configured 3 (results/tiny/runs/" in said
+    assert "bootstrap.resamples: recorded 2000, configured 50" in said
+    asked = {grid: configured(ROOT, ["scale=tiny", "grid=methods"]) for grid in grids}
+    assert "recorded, not asked for: results/tiny/runs/clean" in "\n".join(
+        _other_settings(asked, chain)
+    )

@@ -21,12 +21,17 @@ from paradox.errors import ConfigError, ProvenanceError, problems
 from paradox.provenance.chain import Chain, verify
 from paradox.provenance.compare import texts
 from paradox.provenance.records import SUFFIX, Record, files_of
+from paradox.study.analyses import ANALYSES, FIGURES, SUMMARIES
+from paradox.study.clipping import clipping_spec
 from paradox.study.grids import grid_of
 from paradox.study.load import MAIN, merge
+from paradox.study.mechanisms import Mechanisms
 from paradox.study.plan import Study
 
 # Lines of Snakemake's table of jobs that are no jobs.
 NO_JOBS = ("all", "total")
+# Parts of an arm's folder: results/<scale>/runs/<base>/<method>/<reward>/s<seed>.
+RUN = 7
 
 
 def restore(root: Path, scale: str, overrides: list[str]) -> None:
@@ -96,10 +101,11 @@ def _other_settings(studies: Mapping[str | None, Study], chain: Chain) -> list[s
 
 def _other_parameters(study: Study, record: Record) -> list[str]:
     said, name = record["parameters"], Path(record["path"]).name.removesuffix(SUFFIX)
-    wildcards = {"base": said.get("base", name), "figure": name} | said.get("arm", {})
+    wildcards = {"base": said.get("base", name), "seed": said.get("seed"), "figure": name}
+    wildcards |= said.get("arm", {})
     if record["step"] in ("corpus", "base") and wildcards["base"] not in study.config.bases:
         return [f"bases.{wildcards['base']}: recorded, not configured"]
-    now = texts(json.loads(study.spec(record["step"], SimpleNamespace(**wildcards))))
+    now = texts(json.loads(_spec(study, record["step"], name, SimpleNamespace(**wildcards))))
     then = texts(said)
     return [
         f"{key}: recorded {then.get(key, 'nothing')}, configured {now.get(key, 'nothing')}"
@@ -108,14 +114,38 @@ def _other_parameters(study: Study, record: Record) -> list[str]:
     ]
 
 
+def _spec(study: Study, step: str, name: str, wildcards: SimpleNamespace) -> str:
+    """Return a step's parameters; `name` is what its record is called."""
+    mechanisms = Mechanisms(study)
+    if step in ANALYSES:
+        return mechanisms.spec(step, wildcards)
+    if _summed(step, name):
+        return mechanisms.summary_spec(name)
+    if name in FIGURES and FIGURES[name].step == step:
+        return mechanisms.figure_spec(name)
+    if step in ("clipping", "clipping_figure"):
+        return clipping_spec(study) if step == "clipping" else "{}"
+    return study.spec(step, wildcards)
+
+
+def _summed(step: str, name: str) -> bool:
+    return name in SUMMARIES and SUMMARIES[name].step == step
+
+
 def _other_arms(study: Study, record: Record) -> list[str]:
     """Return the arms that a summary holds and should not, or does not hold and should.
 
     Its parameters do not name them, and Snakemake takes any inputs of what it is told to mark.
     """
-    runs = (Path(entry["path"]).parent for entry in files_of(record["inputs"]))
-    held = {run.as_posix() for run in runs if run.parts[2:3] == ("runs",)}
-    asked = {f"{study.folder}/runs/{arm.key}" for arm in study.all_arms} if held else set()
+    if grid_of(record["path"]) is None:
+        return []  # about one arm
+    read = (Path(entry["path"]).parts for entry in files_of(record["inputs"]))
+    held = {"/".join(parts[:RUN]) for parts in read if parts[2:3] == ("runs",)}
+    name, arms = Path(record["path"]).name.removesuffix(SUFFIX), study.all_arms
+    if _summed(record["step"], name):
+        mechanisms, files = Mechanisms(study), SUMMARIES[name].files.values()
+        arms = [arm for analysis, _ in files for arm in mechanisms.arms(analysis)]
+    asked = {f"{study.folder}/runs/{arm.key}" for arm in arms} if held else set()
     found = {"recorded, not asked for": held - asked, "asked for, not recorded": asked - held}
     return [f"{what}: {', '.join(sorted(arms))}" for what, arms in found.items() if arms]
 
