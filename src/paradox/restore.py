@@ -26,6 +26,7 @@ from paradox.study.clipping import clipping_spec
 from paradox.study.grids import grid_of
 from paradox.study.load import MAIN, merge
 from paradox.study.mechanisms import Mechanisms
+from paradox.study.pages import Pages
 from paradox.study.plan import Study
 
 # Lines of Snakemake's table of jobs that are no jobs.
@@ -102,7 +103,8 @@ def _other_settings(studies: Mapping[str | None, Study], chain: Chain) -> list[s
 def _other_parameters(study: Study, record: Record) -> list[str]:
     said, name = record["parameters"], Path(record["path"]).name.removesuffix(SUFFIX)
     wildcards = {"base": said.get("base", name), "seed": said.get("seed"), "figure": name}
-    wildcards |= said.get("arm", {})
+    # A page's own parameters are those of its notebook.
+    wildcards |= said.get("arm", said.get("parameters", {}).get("arm", {}))
     if record["step"] in ("corpus", "base") and wildcards["base"] not in study.config.bases:
         return [f"bases.{wildcards['base']}: recorded, not configured"]
     now = texts(json.loads(_spec(study, record["step"], name, SimpleNamespace(**wildcards))))
@@ -123,6 +125,13 @@ def _spec(study: Study, step: str, name: str, wildcards: SimpleNamespace) -> str
         return mechanisms.summary_spec(name)
     if name in FIGURES and FIGURES[name].step == step:
         return mechanisms.figure_spec(name)
+    pages = Pages(study, mechanisms)
+    if step == "arm_page":
+        return pages.arm_spec(wildcards)
+    if step == "mechanism_page":
+        return pages.figure_spec(name)
+    if step in ("report", "index_page"):
+        return pages.report_spec() if step == "report" else pages.index_spec()
     if step in ("clipping", "clipping_figure"):
         return clipping_spec(study) if step == "clipping" else "{}"
     return study.spec(step, wildcards)
@@ -137,7 +146,7 @@ def _other_arms(study: Study, record: Record) -> list[str]:
 
     Its parameters do not name them, and Snakemake takes any inputs of what it is told to mark.
     """
-    if grid_of(record["path"]) is None:
+    if grid_of(record["path"]) is None or record["step"] == "arm_page":
         return []  # about one arm
     read = (Path(entry["path"]).parts for entry in files_of(record["inputs"]))
     held = {"/".join(parts[:RUN]) for parts in read if parts[2:3] == ("runs",)}
