@@ -91,23 +91,24 @@ def configured(root: Path, given: list[str]) -> Study:
 def _other_settings(studies: Mapping[str | None, Study], chain: Chain) -> list[str]:
     """Return each difference between records and configuration once, with its first record."""
     users: dict[str, list[str]] = {}
+    plans = {grid: Mechanisms(study) for grid, study in studies.items()}
     for path, record in chain.records.items():
         # Grids differ in nothing that the steps below their tables are given.
-        study = studies.get(grid_of(path)) or next(iter(studies.values()))
-        for line in [*_other_parameters(study, record), *_other_arms(study, record)]:
+        plan = plans.get(grid_of(path)) or next(iter(plans.values()))
+        for line in [*_other_parameters(plan, record), *_other_arms(plan, record)]:
             users.setdefault(line, []).append(path)
     more = {line: f" and {len(paths) - 1} more" * (len(paths) > 1) for line, paths in users.items()}
     return [f"{line} ({paths[0]}{more[line]})" for line, paths in users.items()]
 
 
-def _other_parameters(study: Study, record: Record) -> list[str]:
+def _other_parameters(plan: Mechanisms, record: Record) -> list[str]:
     said, name = record["parameters"], Path(record["path"]).name.removesuffix(SUFFIX)
     wildcards = {"base": said.get("base", name), "seed": said.get("seed"), "figure": name}
     # A page's own parameters are those of its notebook.
     wildcards |= said.get("arm", said.get("parameters", {}).get("arm", {}))
-    if record["step"] in ("corpus", "base") and wildcards["base"] not in study.config.bases:
+    if record["step"] in ("corpus", "base") and wildcards["base"] not in plan.study.config.bases:
         return [f"bases.{wildcards['base']}: recorded, not configured"]
-    now = texts(json.loads(_spec(study, record["step"], name, SimpleNamespace(**wildcards))))
+    now = texts(json.loads(_spec(plan, record["step"], name, SimpleNamespace(**wildcards))))
     then = texts(said)
     return [
         f"{key}: recorded {then.get(key, 'nothing')}, configured {now.get(key, 'nothing')}"
@@ -116,16 +117,15 @@ def _other_parameters(study: Study, record: Record) -> list[str]:
     ]
 
 
-def _spec(study: Study, step: str, name: str, wildcards: SimpleNamespace) -> str:
+def _spec(plan: Mechanisms, step: str, name: str, wildcards: SimpleNamespace) -> str:
     """Return a step's parameters; `name` is what its record is called."""
-    mechanisms = Mechanisms(study)
     if step in ANALYSES:
-        return mechanisms.spec(step, wildcards)
+        return plan.spec(step, wildcards)
     if _summed(step, name):
-        return mechanisms.summary_spec(name)
+        return plan.summary_spec(name)
     if name in FIGURES and FIGURES[name].step == step:
-        return mechanisms.figure_spec(name)
-    pages = Pages(study, mechanisms)
+        return plan.figure_spec(name)
+    pages = Pages(plan.study, plan)
     if step == "arm_page":
         return pages.arm_spec(wildcards)
     if step == "mechanism_page":
@@ -133,15 +133,15 @@ def _spec(study: Study, step: str, name: str, wildcards: SimpleNamespace) -> str
     if step in ("report", "index_page"):
         return pages.report_spec() if step == "report" else pages.index_spec()
     if step in ("clipping", "clipping_figure"):
-        return clipping_spec(study) if step == "clipping" else "{}"
-    return study.spec(step, wildcards)
+        return clipping_spec(plan.study) if step == "clipping" else "{}"
+    return plan.study.spec(step, wildcards)
 
 
 def _summed(step: str, name: str) -> bool:
     return name in SUMMARIES and SUMMARIES[name].step == step
 
 
-def _other_arms(study: Study, record: Record) -> list[str]:
+def _other_arms(plan: Mechanisms, record: Record) -> list[str]:
     """Return the arms that a summary holds and should not, or does not hold and should.
 
     Its parameters do not name them, and Snakemake takes any inputs of what it is told to mark.
@@ -150,11 +150,11 @@ def _other_arms(study: Study, record: Record) -> list[str]:
         return []  # about one arm
     read = (Path(entry["path"]).parts for entry in files_of(record["inputs"]))
     held = {"/".join(parts[:RUN]) for parts in read if parts[2:3] == ("runs",)}
-    name, arms = Path(record["path"]).name.removesuffix(SUFFIX), study.all_arms
+    name, arms = Path(record["path"]).name.removesuffix(SUFFIX), plan.study.all_arms
     if _summed(record["step"], name):
-        mechanisms, files = Mechanisms(study), SUMMARIES[name].files.values()
-        arms = [arm for analysis, _ in files for arm in mechanisms.arms(analysis)]
-    asked = {f"{study.folder}/runs/{arm.key}" for arm in arms} if held else set()
+        files = SUMMARIES[name].files.values()
+        arms = [arm for analysis, _ in files for arm in plan.arms(analysis)]
+    asked = {f"{plan.study.folder}/runs/{arm.key}" for arm in arms} if held else set()
     found = {"recorded, not asked for": held - asked, "asked for, not recorded": asked - held}
     return [f"{what}: {', '.join(sorted(arms))}" for what, arms in found.items() if arms]
 

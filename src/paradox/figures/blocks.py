@@ -24,7 +24,6 @@ END = "<!-- numbers: end -->"
 # Documents with the arms of a grid, beside the README with those of the grid `default`.
 GRIDS = {"docs/rewards.md": "rewards", "docs/methods.md": "methods"}
 CLIPPING = "docs/clipping.md"
-SEEDS = "grids/seeds/tables/summary.json"  # of the default grid's arms, with more seeds
 MECHANISMS = "docs/mechanisms.md"
 # What the files of readings begin with, in the order of the text.
 READINGS = ("", "trajectories_", "reset_keep_", "steering_", "eap_", "boundary_")
@@ -37,9 +36,7 @@ def blocks(reference: Path) -> dict[str, str]:
 
     A grid that is not recorded is said to be missing.
     """
-    more = reference / SEEDS
-    summary = more if more.exists() else reference / "tables/summary.json"
-    found = {"README.md": readme_block(Numbers.read(summary))}
+    found = {"README.md": readme_block(Numbers.read(reference / "tables/summary.json"))}
     for file, grid in GRIDS.items():
         tables = reference / "grids" / grid / "tables"
         if (tables / "did.csv").exists():
