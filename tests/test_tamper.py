@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import SMOKE, snakemake
 
+from paradox.errors import ProvenanceError
 from paradox.files import sha256, write_json
-from paradox.provenance.chain import Chain, verify
-from paradox.provenance.identity import PREFIX, SUFFIXES
+from paradox.provenance.chain import MARKED, Chain, locate, verify
+from paradox.provenance.identity import PREFIX
 from paradox.provenance.records import derivation_of, files_of
 
 RESULTS = "results/smoke"
@@ -159,7 +160,7 @@ def rewrite_chain(root: Path) -> None:
         record["derivation"] = derivation_of(record)
         for entry in files_of(record["outputs"]):
             file = root / entry["path"]
-            if file.suffix in SUFFIXES:
+            if file.suffix in MARKED:
                 old, new = (f"{PREFIX}{text}".encode() for text in (before, record["derivation"]))
                 file.write_bytes(file.read_bytes().replace(old, new))
         write_json(root / path, record)
@@ -275,6 +276,18 @@ def test_the_rewritten_chain_agrees_with_itself(study: Path) -> None:
     rewrite_chain(study)
     shutil.rmtree(study / "reference")
     assert broken(study) == []
+
+
+def test_a_name_like_no_other_is_answered_in_a_line(recorded: Path) -> None:
+    with pytest.raises(
+        ProvenanceError, match="Did you mean 'results/smoke/tables/did.csv'"
+    ) as near:
+        locate(f"{RESULTS}/tables/dif.csv", recorded)
+    with pytest.raises(ProvenanceError, match=r"Results lie below results/smoke") as far:
+        locate("qqq", recorded)
+    assert max(len(str(near.value)), len(str(far.value))) < 200
+    with pytest.raises(ProvenanceError, match="Run the workflow first"):
+        locate("qqq", recorded / "src")
 
 
 def test_clean_runs_raise_no_alarm(recorded: Path, tmp_path: Path) -> None:

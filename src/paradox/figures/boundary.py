@@ -96,11 +96,7 @@ def data(curves: Path, crossings: Path, perplexity: Path) -> pd.DataFrame:
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm."""
     table = table.assign(name=style.arm_names(table))
-    arms = [
-        (base, name)
-        for base in style.bases_in_order(table["base"])
-        for name in style.name_order(table[table["base"] == base])
-    ]
+    arms = style.panels(table)
     figure, axes = style.grid(len(PANELS) + 1, len(arms), 10.5, sharey="row", sharex="row")
     looks = {
         source: {"color": colour, "marker": marker, "linestyle": line}
@@ -110,7 +106,7 @@ def draw(table: pd.DataFrame) -> Figure:
     }
     for (base, name), column in zip(arms, axes.T, strict=True):
         rows = table[(table["base"] == base) & (table["name"] == name)]
-        column[0].set_title(f"{style.label(base).replace(' base', '')}:\n{name.lower()}")
+        column[0].set_title(style.title(base, name))
         passed = rows[rows["panel"] == "pass"]
         for (measure, group), axis in zip(PANELS, column, strict=False):
             own = passed[(passed["measure"] == measure) & (passed["group"] == group)]

@@ -76,11 +76,7 @@ def data(path: Path) -> pd.DataFrame:
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm, a row per cost."""
     table = table.assign(name=style.arm_names(table))
-    arms = [
-        (base, name)
-        for base in style.bases_in_order(table["base"])
-        for name in style.name_order(table[table["base"] == base])
-    ]
+    arms = style.panels(table)
     costs = [name for name in COSTS if name in table]
     ways = [(way, alpha) for way in METHODS for alpha in _alphas(table, way)]
     looks = _looks(ways)
@@ -92,7 +88,7 @@ def draw(table: pd.DataFrame) -> Figure:
             own = table[(table["base"] == base) & (table["name"] == name)]
             _panel(axis, own, cost, looks)
     for (base, name), axis in zip(arms, axes[0], strict=True):
-        axis.set_title(f"{style.label(base).replace(' base', '')}:\n{name.lower()}")
+        axis.set_title(style.title(base, name))
     for axis in axes[-1]:
         axis.set_xlim(-0.35, 1.1)
         axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])

@@ -65,16 +65,12 @@ def data(paths: list[Path]) -> pd.DataFrame:
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm."""
     table = table.assign(name=style.arm_names(table))
-    arms = [
-        (base, name)
-        for base in style.bases_in_order(table["base"])
-        for name in style.name_order(table[table["base"] == base])
-    ]
+    arms = style.panels(table)
     rules = list(dict.fromkeys(table["rule"]))
     figure, axes = style.grid(2, len(arms), 1.9 + 0.9 * len(rules), sharex="row")
     for (base, name), (upper, lower) in zip(arms, axes.T, strict=True):
         rows = table[(table["base"] == base) & (table["name"] == name)]
-        upper.set_title(f"{style.label(base).replace(' base', '')}:\n{name.lower()}")
+        upper.set_title(style.title(base, name))
         _leakage(upper, rows[rows["label"] == LABELS[0]], rules)
         _bars(lower, rows, rules)
         for axis in (upper, lower):

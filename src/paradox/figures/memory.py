@@ -149,11 +149,7 @@ OTHERS = {"trajectories": force_rows, "steering": suppressed_rows}
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm, truth and analyses below each other."""
     table = table.assign(name=style.arm_names(table))
-    arms = [
-        (base, name)
-        for base in style.bases_in_order(table["base"])
-        for name in style.name_order(table[table["base"] == base])
-    ]
+    arms = style.panels(table)
     looks = curve_looks(table)
     figure, axes = style.grid(len(PANELS), len(arms), 9.2, sharey="row")
     for row, (state, truth) in zip(axes, PANELS, strict=True):
@@ -165,7 +161,7 @@ def draw(table: pd.DataFrame) -> Figure:
         left.set_ylabel(UNITS[state, truth])
         left.tick_params(labelleft=True)
     for (base, name), axis in zip(arms, axes[0], strict=True):
-        axis.set_title(f"{style.label(base).replace(' base', '')}:\n{name.lower()}")
+        axis.set_title(style.title(base, name))
     for column in axes.T:
         # An untrained arm has no change: its axis of depth is further up.
         lowest = [axis for axis in column if axis.get_visible()][-1]

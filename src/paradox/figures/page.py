@@ -22,9 +22,10 @@ h1, h2 { line-height: 1.2; }
 img { max-width: 100%; height: auto; }
 figure { margin: 1.5rem 0; }
 figcaption { color: #444; font-size: .92rem; }
-figcaption code { overflow-wrap: anywhere; }
+code { overflow-wrap: anywhere; }
 nav ul { columns: 18rem; padding-left: 1.2rem; }
 pre { overflow-x: auto; font-size: .85rem; }
+pre code { overflow-wrap: normal; }
 summary { cursor: pointer; }
 .wide { overflow-x: auto; margin: 1rem 0; }
 .wide:focus-visible { outline: 3px solid #0b57a4; }
@@ -34,7 +35,7 @@ th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left;
          vertical-align: top; }
 td { font-variant-numeric: tabular-nums; }
 .number { white-space: nowrap; }
-td code { white-space: pre-wrap; overflow-wrap: anywhere; }
+td code { white-space: pre-wrap; }
 """
 # A value with its interval, which stays on one line.
 INTERVAL = re.compile(r"[-+\d.]+ \[[-+\d., ]+\]")

@@ -74,11 +74,7 @@ def data(path: Path) -> pd.DataFrame:
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm, a row per measure and direction."""
     table = table.assign(name=style.arm_names(table))
-    arms = [
-        (base, name)
-        for base in style.bases_in_order(table["base"])
-        for name in style.name_order(table[table["base"] == base])
-    ]
+    arms = style.panels(table)
     measures = [name for name in MEASURES if (table["measure"] == name).any()]
     rows = [(measure, direction) for measure in measures for direction in DIRECTIONS]
     looks = part_looks()
@@ -89,7 +85,7 @@ def draw(table: pd.DataFrame) -> Figure:
         for (base, name), axis in zip(arms, row, strict=True):
             _panel(axis, of_row[(of_row["base"] == base) & (of_row["name"] == name)], looks)
     for (base, name), axis in zip(arms, axes[0], strict=True):
-        axis.set_title(f"{style.label(base).replace(' base', '')}:\n{name.lower()}")
+        axis.set_title(style.title(base, name))
     for axis in axes[-1]:
         depth_axis(axis)
     figure.align_ylabels(axes[:, 0])

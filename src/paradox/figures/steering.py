@@ -92,17 +92,13 @@ def data(doses: Path, tests: Path) -> pd.DataFrame:
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm."""
     table = table.assign(name=style.arm_names(table))
-    arms = [
-        (base, name)
-        for base in style.bases_in_order(table["base"])
-        for name in style.name_order(table[table["base"] == base])
-    ]
+    arms = style.panels(table)
     figure, axes = style.grid(3, len(arms), 7.2, sharey="row", sharex="row")
     ends = table.loc[table["row"] == "depth", "dose"]
     looks = _looks(ends.min(), ends.max())
     for column, (base, name) in enumerate(arms):
         own = table[(table["base"] == base) & (table["name"] == name)]
-        axes[0, column].set_title(f"{style.label(base).replace(' base', '')}:\n{name.lower()}")
+        axes[0, column].set_title(style.title(base, name))
         for row, (what, panel) in enumerate(
             (("depth", _over_depth), ("dose", _over_doses), ("exposure", _over_exposures))
         ):

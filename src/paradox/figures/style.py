@@ -63,6 +63,20 @@ def name_order(table: pd.DataFrame) -> list[str]:
     return found
 
 
+def panels(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return base and name (as `arm_names`) of each panel of a figure with a panel per arm."""
+    return [
+        (base, name)
+        for base in bases_in_order(table["base"])
+        for name in name_order(table[table["base"] == base])
+    ]
+
+
+def title(base: str, name: str) -> str:
+    """Return what stands above a panel of `panels`."""
+    return f"{label(base).replace(' base', '')}:\n{name.lower()}"
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Set the look of all figures, whatever the user's own matplotlib settings are."""

@@ -76,7 +76,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _labels(axis: Axes, arms: list[tuple[str, str]], rows: list[str]) -> None:
-    titles = [f"{style.label(base).replace(' base', '')}:\n{name.lower()}" for base, name in arms]
+    titles = [style.title(base, name) for base, name in arms]
     if len(arms) > STRAIGHT:
         titles = [title.replace("\n", " ") for title in titles]
     axis.set_xticks(range(len(arms)), titles)

@@ -48,7 +48,7 @@ from paradox.mechanisms.access import Access
 from paradox.mechanisms.names import MEMORY_VECTOR, NEURONS, NONE, RANDOM, RESET, TASK_VECTOR
 from paradox.mechanisms.neurons import MEASURES, matched, profile, scaled, scaling, scores
 from paradox.mechanisms.recalls import Batch, Recall, batches, recalls
-from paradox.mechanisms.steering import Split, continued, split
+from paradox.mechanisms.steering import Split, continued, documents, split
 from paradox.mechanisms.transplants import scaffold_tokens
 from paradox.mechanisms.weights import BOTH, Change
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
@@ -134,12 +134,7 @@ def scored_texts(
     ]
     found = {"recall": after, "at_once": at_once, "chain": chains}
     if corpus is not None:
-        fresh = corpus[corpus["kind"] == "fresh"]
-        drawn = keyed_rng("texts", seed).permutation(len(fresh))[: how["documents"]]
-        rows = fresh.iloc[np.sort(drawn)]
-        found["text"] = [
-            continued(tokenizer, f"d{row.document}", "", row.text) for row in rows.itertuples()
-        ]
+        found["text"] = documents(tokenizer, corpus, seed, how["documents"])
     return {what: prompts for what, prompts in found.items() if prompts}
 
 

@@ -223,13 +223,7 @@ class Steering:
             for row in rows.itertuples()
         ]
         if corpus is not None:
-            fresh = corpus[corpus["kind"] == "fresh"]
-            drawn = keyed_rng("texts", self.seed).permutation(len(fresh))[:most]
-            rows = fresh.iloc[np.sort(drawn)]
-            found["text"] = [
-                continued(self.tokenizer, f"d{row.document}", "", row.text)
-                for row in rows.itertuples()
-            ]
+            found["text"] = documents(self.tokenizer, corpus, self.seed, most)
         return {what: texts for what, texts in found.items() if texts}
 
     def _items(self, where: str, values: Array) -> pd.DataFrame:
@@ -242,6 +236,16 @@ class Steering:
             layers = range(values.shape[1])
             tables.append(item_rows(self.split.tested, f"{where}:{dose:g}", layers, columns))
         return pd.concat(tables, ignore_index=True)
+
+
+def documents(
+    tokenizer: PreTrainedTokenizerBase, corpus: pd.DataFrame, seed: int, most: int
+) -> list[Recall]:
+    """Return at most `most` documents of a corpus that hold no item, to be scored as a whole."""
+    fresh = corpus[corpus["kind"] == "fresh"]
+    drawn = keyed_rng("texts", seed).permutation(len(fresh))[:most]
+    rows = fresh.iloc[np.sort(drawn)].itertuples()
+    return [continued(tokenizer, f"d{row.document}", "", row.text) for row in rows]
 
 
 def continued(tokenizer: PreTrainedTokenizerBase, name: str, prompt: str, response: str) -> Recall:

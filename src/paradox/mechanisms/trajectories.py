@@ -137,15 +137,7 @@ def main(
     }
     motions += of_flow(fitted[ORDERED], AFTER if trained else BASE)
     progress("parts", 2, 4, "flow")
-    how = dict(own["published"])
-    asked = spec["arm"]["seed"] < how.pop("seeds")
-    resampling = Resampling(spec["seed"], spec["resamples"])
-    counted = states[TEXT][:, pairs.counts]
-    found = (
-        published_flow.published(counted, published_flow.How(**how), resampling, spec["seed"])
-        if asked
-        else {}
-    )
+    found = _published(states[TEXT][:, pairs.counts], spec)
     progress("parts", 3, 4, "published construction")
     tables = {
         "pairs": pd.concat([pair_rows(motion, pairs, spec["seed"]) for motion in motions]),
@@ -248,6 +240,15 @@ def fit_rows(fits: flow.Fits, pairs: Pairs, order: str) -> pd.DataFrame:
     shown = ("multi_step", "one_block", "time_only", "kept")
     columns |= {name: getattr(fits, name).ravel() for name in shown}
     return pd.DataFrame(columns | {name: of.ravel() for name, of in forces.items()})
+
+
+def _published(states: Array, spec: dict[str, Any]) -> dict[str, published_flow.Found]:
+    """Return what the published construction finds; nothing for seeds it is not done for."""
+    how = dict(spec["trajectories"]["published"])
+    if spec["arm"]["seed"] >= how.pop("seeds"):
+        return {}
+    resampling = Resampling(spec["seed"], spec["resamples"])
+    return published_flow.published(states, published_flow.How(**how), resampling, spec["seed"])
 
 
 def published_rows(found: dict[str, published_flow.Found]) -> pd.DataFrame:

@@ -6,20 +6,21 @@ only the tables and figures; paths in records always say ``results/<scale>``.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from paradox.errors import CheckpointError, ProvenanceError, hint
+from paradox.errors import CheckpointError, ProvenanceError
 from paradox.files import read_json, sha256
 from paradox.provenance.identity import SUFFIXES, embedded
 from paradox.provenance.manifest import read_manifest
 from paradox.provenance.records import HOST_SUFFIX, SUFFIX, Record, files_of, read_record
 
-# What a recorded reference keeps beside the records.
 # The paper carries its id in the keywords.
 MARKED = {*SUFFIXES, ".pdf"}
+# What a recorded reference keeps beside the records.
 HELD = ("tables", "figures")
 # Not results: curves for TensorBoard (their names hold times) and bookkeeping of other tools.
 UNRECORDED = ("tensorboard", ".work", ".snakemake_timestamp")
@@ -201,7 +202,11 @@ def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
             f"{target}: nothing here made it: neither its derivation id nor its content is in a "
             f"record of {', '.join(chain.name for chain in known) or 'results/ or reference/'}."
         )
-    near = hint(target, names).rpartition(". ")[2] if names else "Run the workflow first."
+    near = "Run the workflow first."
+    if names:
+        close = difflib.get_close_matches(target, names, n=1, cutoff=0.5)
+        folders = ", ".join(chain.name for chain in known)
+        near = f"Did you mean {close[0]!r}?" if close else f"Results lie below {folders}."
     raise ProvenanceError(f"{target}: no such file, and no record has this derivation id. {near}")
 
 

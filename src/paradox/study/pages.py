@@ -7,7 +7,7 @@ makes its own page and the index.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ class Pages:
 
     @property
     def arms(self) -> list[str]:
-        """The pages of all arms, untrained bases first."""
-        return [f"{self.folder}/arms/{arm.key}.html" for arm in self.study.all_arms]
+        """The pages of all arms; their order does not hang on that of configured keys."""
+        return sorted(f"{self.folder}/arms/{arm.key}.html" for arm in self.study.all_arms)
 
     @property
     def figures(self) -> list[str]:
@@ -139,7 +139,8 @@ class Pages:
         arms = dict.fromkeys(
             arm for name in self._behind(figure) for arm in self.mechanisms.arms(name)
         )
-        own = {"name": figure, "arms": [asdict(arm) for arm in arms], "readings": []}
+        shown = [asdict(arm) for arm in sorted(arms, key=astuple)]
+        own = {"name": figure, "arms": shown, "readings": []}
         title = f"Mechanism {figure}: scale {self.study.scale}"
         return self._spec(title, f"mechanisms/{figure}", own)
 
@@ -180,7 +181,7 @@ class Pages:
 
     def index_spec(self) -> str:
         """Return the parameters of the index as canonical JSON."""
-        arms = [asdict(arm) for arm in self.study.all_arms]
+        arms = [asdict(arm) for arm in sorted(self.study.all_arms, key=astuple)]
         own = {"arms": arms, "mechanisms": self.mechanisms.figures}
         own |= {"folder": self.folder, "grid": self.study.config.grid}
         return self._spec(f"All pages: scale {self.study.scale}", "index", own)
