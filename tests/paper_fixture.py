@@ -135,7 +135,7 @@ def write_tables(folder: Path) -> list[Path]:
 
 
 def write_recorded(folder: Path) -> list[Path]:
-    """Write tables of the grids `methods` and `clipping`."""
+    """Write tables of the grids `methods` and `clipping`, and files of the grid `seeds`."""
     grids: dict[str, dict[str, Any]] = {"methods": {}, "clipping": {}}
     arms = [TRAINED, TRAINED | {"method": "dpo"}]
     did = {"seed": "all", "did": 0.3, "did_low": 0.2, "did_high": 0.4}
@@ -158,6 +158,7 @@ def write_recorded(folder: Path) -> list[Path]:
         for name, table in made.items():
             found.append(tables / f"{name}.csv")
             table.to_csv(found[-1], index=False)
+    found += write_figures(folder / "grids/seeds/figures", ["accuracy"])
     found.append(folder / "grids/clipping/tables/clipping.json")
     write_json(found[-1], {"verdicts": {"grpo": "none"}, "text": ""})
     return found

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT
 from paper_fixture import verdicts, write_figures, write_recorded, write_tables
 from study_fixture import SPEC, table_paths, write_study
 
 from paradox.errors import DataError
 from paradox.evaluate import tables
-from paradox.figures import paper
+from paradox.figures import paper, paper_words
 from paradox.figures.paper_mechanisms import claim, claim_words
 from paradox.figures.paper_sources import Sources, printed
 from paradox.figures.words import Numbers
-from paradox.files import read_json
+from paradox.files import read_json, write_json
 from paradox.progress import Progress
 from paradox.provenance.identity import PREFIX, VARIABLE, embedded
 from paradox.study import paper as study_paper
+from paradox.study.load import MAIN
 from paradox.study.mechanisms import Mechanisms
 from paradox.study.plan import Study
 
@@ -45,12 +49,13 @@ def summary(folder: Path, **study: Any) -> Path:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Everything that the paper can be given."""
     folder = tmp_path_factory.mktemp("whole")
+    more = summary(folder / "recorded/grids/seeds", seeds=(0, 1, 2, 3))
     return {
         "sources": SOURCE,
         "summary": summary(folder),
         "figures": write_figures(folder / "figures", FIGURES),
         "tables": write_tables(folder / "quoted"),
-        "recorded": write_recorded(folder / "recorded"),
+        "recorded": [*write_recorded(folder / "recorded"), more],
     }
 
 
@@ -61,7 +66,8 @@ def gather(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def compiled(inputs: dict[str, Any], output: Path) -> bytes:
-    paper.main(TOLD, inputs, {"pdf": output}, QUIET)
+    outputs = {"pdf": output, "quoted": output.with_suffix(".json")}
+    paper.main(TOLD, inputs, outputs, QUIET)
     return output.read_bytes()
 
 
@@ -115,12 +121,12 @@ def test_the_plan_hands_over_what_the_sections_quote(smoke_config: dict[str, Any
     paths, records = study_paper.quoted(mechanisms)
     figures = [Path(f"results/smoke/figures/{name}.svg") for name in mechanisms.study.figures]
     others = [
-        Path(f"reference/smoke/grids/{grid}/tables/{name}")
+        Path(f"reference/smoke/grids/{grid}/{name}")
         for grid, names in study_paper.RECORDED.items()
         for name in names
     ]
     given = Sources([*map(Path, paths), *figures, *others])
-    quoted = {name for names in paper.SECTIONS.values() for name in names}
+    quoted = {name for names in (*paper.SECTIONS.values(), paper.MORE) for name in names}
     assert quoted <= set(given.files) and len(records) == len(set(records))
     assert {Path(path).stem for path in paths} <= quoted
 
@@ -131,6 +137,139 @@ def test_only_recorded_tables_of_other_grids_are_handed_over(tmp_path: Path) -> 
     table.parent.mkdir(parents=True)
     table.touch()
     assert study_paper.recorded("tiny", tmp_path) == [str(table.relative_to(tmp_path))]
+
+
+def test_more_trainings_of_the_same_arms_are_shown(whole: dict[str, Any], tmp_path: Path) -> None:
+    found = gather(whole)
+    (said,) = found["sentences"]["more"]
+    assert found["has"]["more"] and "With 4 trainings of each arm instead of 3" in said
+    columns = found["tables"]["effects"]["columns"]
+    assert columns[-2:] == ["DiD", "DiD, 4 trainings"]
+    more = Numbers.read(whole["recorded"][-1])
+    points = more.points("did/contaminated/format").replace(" points", "")
+    assert printed(points) in [row[-1] for row in found["tables"]["effects"]["rows"]]
+    # Other arms than the run's, and no more trainings than the run's, are not shown.
+    for study in ({"rewards": ("format",), "seeds": (0, 1, 2, 3)}, {}):
+        other = summary(tmp_path / f"{len(study)}/grids/seeds", **study)
+        assert not gather(whole | {"recorded": [*whole["recorded"][:-1], other]})["has"]["more"]
+
+
+def test_an_interval_that_moves_with_more_trainings_is_named() -> None:
+    same = {"value": 0.1, "low": 0.05, "high": 0.15, "n": 4}
+    fewer = {"did/clean/format": same, "did/clean/random": same}
+    fewer |= {"design/seeds": same | {"value": 2}}
+    more = fewer | {"did/clean/random": same | {"low": -0.01}, "design/seeds": same | {"value": 5}}
+    (said,) = paper_words.more_words(Numbers(fewer), Numbers(more))
+    assert "1 of 2 intervals" in said and "clean base, random: +10.0 points [-1.0, +15.0]" in said
+    (said,) = paper_words.more_words(Numbers(fewer), Numbers(fewer | {"design/seeds": same}))
+    assert "2 of 2" in said and "not so" not in said
+
+
+# --- the recorded paper -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the recorded tables and figures, to change."""
+    root = tmp_path_factory.mktemp("recorded")
+    shutil.copytree(ROOT / "reference/tiny", root / "reference/tiny")
+    return root
+
+
+def unsupported(root: Path) -> list[str]:
+    """Return what the recorded paper says and the recorded tables do not."""
+    study = Study.load(yaml.safe_load((ROOT / MAIN).read_text()), ROOT)
+    here = root / "reference/tiny"
+    tables, _ = study_paper.quoted(Mechanisms(study))
+    files = [here / Path(path).relative_to("results/tiny") for path in tables]
+    files += [here / f"figures/{name}.svg" for name in study.figures]
+    files += [root / path for path in study_paper.recorded("tiny", root)]
+    spec = json.loads(study.spec("paper"))
+    numbers = Numbers.read(here / "tables/summary.json")
+    now = paper.gather(spec, numbers, Sources(files, spec["planted"]))
+    then = read_json(here / "tables/paper.json")
+    said, says = (set(each(of)) for of in ({k: now[k] for k in paper.QUOTED}, then))
+    return sorted(says - said) + sorted(f"not printed: {text}" for text in said - says)
+
+
+def each(value: Any) -> Iterator[str]:
+    """Yield each text of what was gathered; of tables a row is one."""
+    if isinstance(value, dict):
+        yield from (text for part in value.values() for text in each(part))
+    elif isinstance(value, list) and value and isinstance(value[0], list):
+        yield from (json.dumps(row, ensure_ascii=False) for row in value)
+    elif isinstance(value, list):
+        yield from (text for part in value for text in each(part))
+    else:
+        yield str(value)
+
+
+def test_the_recorded_paper_says_what_the_recorded_tables_say(reference: Path) -> None:
+    assert unsupported(reference) == []
+
+
+def double(*columns: str, **key: Any) -> Any:
+    """Return a change of a table: numbers of the rows with this key become twice as large."""
+
+    def changed(path: Path) -> None:
+        table = pd.read_csv(path)
+        rows = (table[list(key)].astype(str) == [str(v) for v in key.values()]).all(axis=1)
+        assert rows.any()
+        table.loc[rows, list(columns)] *= 2
+        table.to_csv(path, index=False)
+
+    return changed
+
+
+def doubled(name: str) -> Any:
+    def changed(path: Path) -> None:
+        entries = read_json(path)
+        entries[name]["value"] *= 2
+        write_json(path, entries)
+
+    return changed
+
+
+TRAINED_ARM = {"base": "contaminated", "reward": "ground_truth"}
+SAID = {
+    "tables/summary.json": (doubled("did/contaminated/format"), "the paradox (exposed items gain"),
+    "tables/verdicts.csv": (
+        double("effect", **TRAINED_ARM, signature="steering: all"),
+        "amplify and suppress",
+    ),
+    "tables/ablation.csv": (double("value", "corrected"), "MLP ablated"),
+    "tables/steering_tests.csv": (double("low", **TRAINED_ARM, signature="steering: all"), ""),
+    "tables/decontamination_half.csv": (double("chain"), "chosen neurons"),
+    "tables/eap_table.csv": (double("value"), ""),
+    "tables/error_rates.csv": (double("rate"), ""),
+    "grids/seeds/tables/summary.json": (doubled("did/clean/random"), "clean"),
+    "grids/methods/tables/did.csv": (double("did", reward="format", seed="all"), ""),
+    "grids/clipping/tables/clipping.csv": (double("value", seed="all"), ""),
+}
+
+
+@pytest.mark.parametrize("file", SAID)
+def test_a_changed_value_names_the_sentence(file: str, reference: Path) -> None:
+    path = reference / "reference/tiny" / file
+    change, said = SAID[file]
+    before = path.read_bytes()
+    try:
+        change(path)
+        found = unsupported(reference)
+        print(found)
+        assert [text for text in found if said in text]
+    finally:
+        path.write_bytes(before)
+
+
+def test_no_number_is_typed_into_the_sources() -> None:
+    """What stays: levels, formulas, lengths, keys of references and an article's furniture."""
+    allowed = [r"\$[^$]*\$", r"@\w+", r"\d*\.?\d+(cm|pt|em|fr)\b", r"\b(95|90|5) %", r"`[^`]*`"]
+    allowed += [r'"[^"]*"', r"\(\d\)", r"\.(at|slice)\([\d, ]+", r"since step 0"]
+    for path in SOURCE:
+        if path.suffix == ".typ" and path.name != paper.TEMPLATE:
+            text = re.sub("|".join(allowed), "", path.read_text())
+            assert re.findall(r".*\d.*", text) == [], path.name
 
 
 # --- what is missing stops the build ----------------------------------------------------------

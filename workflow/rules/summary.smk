@@ -156,6 +156,7 @@ rule paper:
             category="Pages",
             labels={"page": "paper", "scale": STUDY.scale},
         ),
+        quoted=f"{SUMMARY}/tables/paper.json",
         record=f"{SUMMARY}/paper/paper.record.json",
     log:
         f"{LOGS}/paper.log",
@@ -177,7 +178,7 @@ rule paper:
     shell:
         "python -m paradox run paper --spec {params.spec:q}"
         " --in summary={input.summary} {params.read}"
-        " --out pdf={output.pdf} --producers {input.records}"
+        " --out pdf={output.pdf} quoted={output.quoted} --producers {input.records}"
         " --code {input.code} --lock {input.lock} --record {output.record}"
         " --threads {threads} --disk-mb {params.disk} --log {log}"
 

@@ -36,7 +36,10 @@ def blocks(reference: Path) -> dict[str, str]:
 
     A grid that is not recorded is said to be missing.
     """
-    found = {"README.md": readme_block(Numbers.read(reference / "tables/summary.json"))}
+    # More trainings of the same arms, where they are recorded.
+    places = ["grids/seeds/tables/summary.json", "tables/summary.json"]
+    place = next(place for place in places if (reference / place).exists())
+    found = {"README.md": readme_block(Numbers.read(reference / place), f"reference/tiny/{place}")}
     for file, grid in GRIDS.items():
         tables = reference / "grids" / grid / "tables"
         if (tables / "did.csv").exists():
@@ -163,8 +166,8 @@ def with_block(text: str, block: str, file: str) -> str:
     return f"{before}{BEGIN}\n{block}{END}{after}"
 
 
-def readme_block(numbers: Numbers) -> str:
-    """Return the README's table of results, from the headline numbers."""
+def readme_block(numbers: Numbers, source: str) -> str:
+    """Return the README's table of results, from the headline numbers in `source`."""
     rewards = [name.split("/")[2] for name in numbers.entries if name.startswith("did/contam")]
     order = ["ground_truth", "format", "incorrect", "random", "constant"]
     rewards.sort(key=lambda name: order.index(name) if name in order else len(order))
@@ -187,9 +190,10 @@ def readme_block(numbers: Numbers) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     text = (
         f"Sampled accuracy ({numbers.count('design/samples')} samples per item, "
-        f"{numbers.count('design/seeds')} seeds) on items seen at least "
+        f"{numbers.count('design/seeds')} trainings of each arm) on items seen at least "
         f"{numbers.count('design/exposed_from')} times and on their twins. The "
-        "difference-in-differences is (after - before) on exposed items minus the same on twins."
+        "difference-in-differences is (after - before) on exposed items minus the same on twins. "
+        f"From `{source}`."
     )
     return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
 

@@ -28,6 +28,8 @@ from paradox.provenance.identity import mark
 
 MAIN, TEMPLATE = "paper.typ", "template.typ"
 GATHERED = "gathered.json"
+# What is kept of it beside the paper.
+QUOTED = ("numbers", "sentences", "tables")
 # Figures that every run has; others come with their sections.
 FIGURES = ("accuracy", "perplexity")
 # Section -> the files that it quotes; it is left out where the run does not make all of them.
@@ -43,6 +45,8 @@ SECTIONS = {
     "trainers": ("methods/eap_signature", "methods/eap_table"),
     "clipping": ("clipping/clipping", "reading clipping/clipping"),
 }
+# More trainings of the same arms, recorded.
+MORE = ("reading seeds/summary", "figure seeds/accuracy")
 # Section -> the claims it judges, for which it needs the table of verdicts, too.
 JUDGED = {
     "where": (
@@ -85,7 +89,8 @@ def main(
         ``sources``: the Typst sources, a list; ``summary``; ``figures``: a list of svg files; and
         the lists ``tables`` (of this run) and ``recorded`` (of other grids), which may be left out.
     outputs
-        ``pdf``.
+        ``pdf`` and ``quoted``: every number, sentence and table that the text can quote, as
+        printed (JSON).
 
     Raises
     ------
@@ -97,6 +102,7 @@ def main(
     numbers = Numbers.read(inputs["summary"])
     gathered = gather(spec, numbers, sources)
     content = compile_pdf(inputs["sources"], gathered, sources)
+    write_json(outputs["quoted"], {name: gathered[name] for name in QUOTED})
     with atomic_path(outputs["pdf"]) as path:
         path.write_bytes(content)
     progress.say(f"compiled the paper from {len(numbers.entries)} numbers and {len(files)} files")
@@ -121,9 +127,11 @@ def gather(spec: dict[str, Any], numbers: Numbers, sources: Sources) -> dict[str
     has |= {name: kind == name for name in ("organism", "word_problems")}
     sentences = outside.sentences(numbers)
     found: dict[str, Any] = {}
-    effects = tables.effects(numbers)
-    has["effects"] = bool(effects["rows"])
+    more = more_trainings(numbers, sources)
+    effects = tables.effects(numbers, more)
+    has |= {"effects": bool(effects["rows"]), "more": more is not None}
     found["effects"] = effects
+    sentences |= {"more": outside.more_words(numbers, more) if more else []}
     for name in (name for name in SECTIONS if has[name]):
         said, table = _section(name, numbers, sources)
         sentences |= said
@@ -138,6 +146,16 @@ def gather(spec: dict[str, Any], numbers: Numbers, sources: Sources) -> dict[str
         "sentences": printed(sentences),
         "tables": printed(found),
     }
+
+
+def more_trainings(numbers: Numbers, sources: Sources) -> Numbers | None:
+    """Return the recorded numbers of the grid `seeds` if they are about this run's arms."""
+    if not sources.has(*MORE):
+        return None
+    more = Numbers.read(sources.path(MORE[0]))
+    own, its = ({name for name in of.entries if name[:4] == "did/"} for of in (numbers, more))
+    trainings = [of.entry("design/seeds")["value"] for of in (numbers, more)]
+    return more if own == its and trainings[1] > trainings[0] else None
 
 
 def _section(name: str, numbers: Numbers, sources: Sources) -> tuple[dict[str, list[str]], Any]:
@@ -195,10 +213,11 @@ def lay_out(root: Path, sources: list[Path], gathered: dict[str, Any], files: So
         to = root / path.relative_to(mains[0].parent)
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, to)
-    (root / "figures").mkdir()
     for name, path in files.files.items():
         if name.startswith("figure "):
-            shutil.copyfile(path, root / "figures" / path.name)
+            to = root / f"figures/{name.removeprefix('figure ')}.svg"
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
     write_json(root / GATHERED, gathered)
     return root
 

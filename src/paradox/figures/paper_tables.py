@@ -35,8 +35,11 @@ LOOKS = [
 ]
 
 
-def effects(numbers: Numbers) -> Table:
-    """Return the difference in differences of every arm that has one, with its parts."""
+def effects(numbers: Numbers, more: Numbers | None = None) -> Table:
+    """Return the difference in differences of every arm that has one, with its parts.
+
+    `more`: the same arms with more trainings each, in a last column.
+    """
     rows = []
     for base in numbers.bases:
         for name in numbers.arms(base):
@@ -44,10 +47,16 @@ def effects(numbers: Numbers) -> Table:
                 keys = (
                     f"{family}/{base}/{name}" for family in ("gain_exposed", "gain_twin", "did")
                 )
-                cells = [numbers.points(key).replace(" points", "") for key in keys]
+                cells = [_points(numbers, key) for key in keys]
+                cells += [_points(more, f"did/{base}/{name}")] if more else []
                 rows.append([label(base).replace(" base", ""), words.arm_label(name), *cells])
     titles = ["Base", "Reward", "Gain of exposed items", "Gain of twins", "DiD"]
+    titles += [f"DiD, {more.count('design/seeds')} trainings"] if more else []
     return {"columns": titles, "rows": rows}
+
+
+def _points(numbers: Numbers, name: str) -> str:
+    return numbers.points(name).replace(" points", "")
 
 
 def _ends(row: Any, digits: int = 2) -> list[str]:

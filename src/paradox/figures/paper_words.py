@@ -163,6 +163,23 @@ def _seeds(numbers: Numbers) -> str:
     return f"{count} training seeds tell the spread between trainings only roughly."
 
 
+def more_words(numbers: Numbers, more: Numbers) -> list[str]:
+    """Say which effects more trainings of the same arms confirm, by their intervals' sides of 0."""
+    names = [name for name in numbers.entries if name.startswith("did/")]
+    kept = [name for name in names if numbers.clear(name) == more.clear(name)]
+    trainings = more.count("design/seeds")
+    text = (
+        f"With {trainings} trainings of each arm instead of {numbers.count('design/seeds')} (the "
+        f"recorded run of the grid seeds), {len(kept)} of {len(names)} intervals of the DiD lie on "
+        "the same side of zero, or hold it, as before"
+    )
+    moved = [
+        f"{label(base).lower()}, {words.arm_label(name)}: {more.points(f'did/{base}/{name}')}"
+        for _, base, name in (one.split("/", 2) for one in names if one not in kept)
+    ]
+    return [f"{text}; not so for {words.listing(moved)}." if moved else f"{text}."]
+
+
 # --- other grids, as far as they are recorded -----------------------------------------------
 
 

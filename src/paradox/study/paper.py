@@ -28,8 +28,9 @@ QUOTED = (
 )
 # Other grids are not run for the paper: what is recorded of them is quoted.
 RECORDED = {
-    "methods": ("did.csv", "eap_signature.csv", "eap_table.csv"),
-    "clipping": ("clipping.csv", "clipping.json"),
+    "seeds": ("tables/summary.json", "figures/accuracy.svg"),
+    "methods": ("tables/did.csv", "tables/eap_signature.csv", "tables/eap_table.csv"),
+    "clipping": ("tables/clipping.csv", "tables/clipping.json"),
 }
 
 
@@ -48,7 +49,7 @@ def quoted(mechanisms: Mechanisms) -> tuple[list[str], list[str]]:
 
 
 def recorded(scale: str, root: Path | None = None) -> list[str]:
-    """Return the recorded tables of other grids, as far as there are."""
+    """Return the recorded tables and figures of other grids, as far as there are."""
     folder = Path("reference") / scale / "grids"
-    paths = (folder / grid / "tables" / name for grid in RECORDED for name in RECORDED[grid])
+    paths = (folder / grid / name for grid in RECORDED for name in RECORDED[grid])
     return [path.as_posix() for path in paths if ((root or Path.cwd()) / path).exists()]
