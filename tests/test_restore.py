@@ -105,7 +105,9 @@ def test_other_parameters_are_named(clone: Repository) -> None:
     message = refused(clone)
     assert "grpo.learning_rate: recorded 0.0001, configured 6e-05" in message
     assert "s0/train.record.json and 7 more" in message
-    assert len(message.splitlines()) == 2
+    # The paper quotes it, too.
+    assert "settings.grpo.learning_rate: recorded 0.0001, configured 6e-05" in message
+    assert len(message.splitlines()) == 3
 
 
 def test_parameters_on_the_command_line_count(clone: Repository) -> None:

@@ -33,6 +33,8 @@ from paradox.study.plan import Study
 NO_JOBS = ("all", "total")
 # Parts of an arm's folder: results/<scale>/runs/<base>/<method>/<reward>/s<seed>.
 RUN = 7
+# A page's list of arms: which arms differ is said by name, of the tables that hold them.
+LISTED = "parameters.arms"
 
 
 def restore(root: Path, scale: str, overrides: list[str]) -> None:
@@ -112,7 +114,7 @@ def _other_parameters(plan: Mechanisms, record: Record) -> list[str]:
     then = texts(said)
     return [
         f"{key}: recorded {then.get(key, 'nothing')}, configured {now.get(key, 'nothing')}"
-        for key in sorted(then | now)
+        for key in sorted((then | now).keys() - {LISTED})
         if then.get(key) != now.get(key)
     ]
 
