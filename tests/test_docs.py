@@ -22,9 +22,16 @@ from paradox import rewards
 from paradox.__main__ import _parser, main
 from paradox.errors import ConfigError, ParadoxError
 from paradox.figures.blocks import BEGIN, arms_block, blocks, with_block
+from paradox.figures.words import Numbers
+from paradox.files import read_json, write_json
+from paradox.provenance.chain import Chain
+from paradox.provenance.records import host_file
+from paradox.reference import upstream_of
 from paradox.rewards import available_rewards
+from paradox.study.grids import DEFAULT, grid_of
 from paradox.study.load import merge
 from paradox.study.plan import Study
+from paradox.train.base import organism
 
 TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Folders that a run makes; everything else that looks like a path must be in the tree.
@@ -60,14 +67,134 @@ def test_commands_exist(path: Path) -> None:
     assert set(called) <= known, f"{path.name} names another command"
 
 
-def test_texts_quote_the_reference() -> None:
-    found = blocks(ROOT / "reference/tiny")
-    assert {"README.md"} <= set(found)
-    for file, block in found.items():
+def unsupported(reference: Path) -> list[str]:
+    """Return each row and sentence that a text quotes and the reference does not say."""
+    found = []
+    for file, block in blocks(reference).items():
         text = (ROOT / file).read_text()
-        assert with_block(text, block, file) == text, file
+        quoted = text.partition(BEGIN)[2].partition(END)[0]
+        found += [f"{file}: {said}" for said in sorted(sentences(quoted) - sentences(block))]
+        found += [f"{file}: not as written"] if with_block(text, block, file) != text else []
+    return found
+
+
+def sentences(text: str) -> set[str]:
+    rows = {line for line in text.splitlines() if line.startswith("|")}
+    prose = " ".join(line for line in text.splitlines() if line not in rows)
+    return rows | {part.strip() for part in re.split(r"(?<=[.;:]) ", prose) if part.strip()}
+
+
+def test_texts_quote_the_reference() -> None:
+    assert unsupported(ROOT / "reference/tiny") == []
+    found = blocks(ROOT / "reference/tiny")
     marked = {str(path.relative_to(ROOT)) for path in TEXTS if BEGIN in path.read_text()}
-    assert marked == set(found), "a table that nothing writes"
+    assert "README.md" in marked and marked == set(found), "a table that nothing writes"
+
+
+REWARDS = ("ground_truth", "format", "incorrect", "random", "constant")
+# Each number of the README's table and its caption, with a part of what says it.
+README_NUMBERS = {
+    **{f"after/contaminated/{r}/accuracy_{g}": r for r in REWARDS for g in ("exposed", "twin")},
+    **{f"did/contaminated/{reward}": reward for reward in REWARDS},
+    **{f"did/clean/{reward}": reward for reward in ("format", "incorrect", "random")},
+    "before/contaminated/accuracy_exposed": "exposed items (before",
+    "before/contaminated/accuracy_twin": "twins (before",
+    "design/samples": "samples per item",
+    "design/seeds": "trainings of each arm",
+    "design/exposed_from": "times and on their twins",
+}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the recorded tables, to change."""
+    folder = tmp_path_factory.mktemp("reference") / "tiny"
+    left_out = shutil.ignore_patterns("runs", "data", "reports", "*.svg", "*.png")
+    return shutil.copytree(ROOT / "reference/tiny", folder, ignore=left_out)
+
+
+@pytest.mark.parametrize("name", README_NUMBERS)
+def test_a_changed_number_names_its_sentence(name: str, reference: Path) -> None:
+    path = reference / "grids/seeds/tables/summary.json"
+    before = path.read_text()
+    entries = read_json(path)
+    entries[name]["value"] += 1
+    try:
+        write_json(path, entries)
+        found = unsupported(reference)
+    finally:
+        path.write_text(before)
+    said = README_NUMBERS[name].replace("_", " ")
+    assert [one for one in found if one.startswith("README.md") and said in one.lower()], found
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "document"),
+    [
+        ("tables/verdicts.csv", "effect", "docs/mechanisms.md"),
+        ("tables/error_rates.csv", "rate", "docs/mechanisms.md"),
+        ("grids/methods/tables/did.csv", "did", "docs/methods.md"),
+        ("grids/rewards/tables/did.csv", "twin_gain", "docs/rewards.md"),
+        ("grids/clipping/tables/clipping.csv", "value", "docs/clipping.md"),
+    ],
+)
+def test_a_changed_table_names_its_rows(
+    file: str, column: str, document: str, reference: Path
+) -> None:
+    path = reference / file
+    before = path.read_bytes()
+    table = pd.read_csv(path)
+    table[column] += 1
+    try:
+        table.to_csv(path, index=False)
+        found = unsupported(reference)
+    finally:
+        path.write_bytes(before)
+    assert [one for one in found if one.startswith(f"{document}: |")]
+    assert {one.partition(":")[0] for one in found} == {document}
+
+
+@pytest.mark.parametrize("place", ["tables", "grids/seeds/tables"])
+def test_what_the_readme_says_of_the_rewards(place: str) -> None:
+    """The list in "How to read the result", in its order."""
+    numbers = Numbers.read(ROOT / "reference/tiny" / place / "summary.json")
+
+    def moved(base: str, reward: str) -> tuple[int, int]:
+        gains = (f"gain_{group}/{base}/{reward}" for group in ("exposed", "twin"))
+        return tuple(map(numbers.clear, gains))
+
+    assert [moved("contaminated", reward) for reward in ("format", "incorrect")] == [(1, -1)] * 2
+    assert moved("contaminated", "ground_truth") == (1, 1)
+    assert numbers.clear("did/contaminated/ground_truth") == -1
+    assert numbers.clear("did/contaminated/constant") == 0
+    for reward in ("format", "incorrect", "random"):
+        assert numbers.clear(f"did/clean/{reward}") == 0
+        assert numbers.entry(f"equivalence/clean/{reward}")["value"] <= 0.05
+    for reward in ("format", "incorrect"):
+        nll = f"nll/contaminated/{reward}/recall"
+        assert numbers.clear(f"{nll}_exposed") >= 0
+        assert numbers.clear(f"{nll}_difference") == 0 or numbers.clear(f"{nll}_twin") > 0
+
+
+@pytest.mark.parametrize("scale", ["smoke", "tiny"])
+def test_what_the_readme_says_of_the_organisms(scale: str) -> None:
+    row = re.search(rf"^\| `{scale}` \|.*", (ROOT / "README.md").read_text(), re.M)[0]
+    config = yaml.safe_load((ROOT / f"config/scales/{scale}.yaml").read_text())
+    task = config["task"]
+    model, _ = organism(config["bases"]["contaminated"]["source"], task, 0)
+    items = len(task["exposures"]) * task["items_per_exposure"]
+    assert f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters" in row
+    assert f"| {items} exposed, {items} twins |" in row
+
+
+def test_how_long_the_readme_says_it_takes() -> None:
+    """Two cores are busy nearly all the time."""
+    chain = Chain.load(ROOT / "reference/tiny")
+    ends = [record for path, record in chain.records.items() if grid_of(path) == DEFAULT]
+    hosts = (host_file(chain.where(path)) for path in upstream_of(chain, ends))
+    seconds = sum(read_json(path)["seconds"] for path in hosts)
+    assert (ROOT / "README.md").read_text().count("three quarters of an hour") == 2
+    assert 38 * 60 < seconds / 2 < 48 * 60
 
 
 def test_a_table_of_arms_says_what_did_says() -> None:

@@ -230,4 +230,7 @@ def test_the_citation_is_of_this_version() -> None:
     assert str(cited["version"]) == project["version"] and cited["type"] == "software"
     based = re.findall(r"\b(\d{4}\.\d{5})\b", (ROOT / "README.md").read_text())
     assert sorted(re.findall(r"abs/(\S+)'", str(cited["references"]))) == sorted(set(based))
-    assert "license" not in cited or list(ROOT.glob("LICEN[CS]E*"))
+    assert cited["license"] == project["license"] == "Apache-2.0"
+    assert (
+        "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
+    )
