@@ -97,7 +97,8 @@ def upstream_of(chain: Chain, ends: list[Record]) -> dict[str, Record]:
 def _copy(chain: Chain, path: str, target: Path) -> None:
     to = target / chain.where(path).relative_to(chain.folder)
     to.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(chain.where(path), to)
+    # With their times: Snakemake takes a file that is as it was for unchanged.
+    shutil.copy2(chain.where(path), to)
 
 
 def tolerances(chain: Chain, repeats: list[Chain]) -> dict[str, Any]:
