@@ -385,6 +385,18 @@ def test_claims_that_are_reproduced_nowhere_are_joined(tmp_path: Path) -> None:
     assert said["nowhere"][0].count(" that ") == 5
 
 
+def test_a_reproduced_claim_whose_interval_holds_zero_is_counted(
+    whole: dict[str, Any], tmp_path: Path
+) -> None:
+    def lower(table: pd.DataFrame) -> pd.DataFrame:
+        place = table.index[table["verdict"] == "reproduced"][0]
+        return table.assign(low=table["low"].where(table.index != place, -1.0))
+
+    assert gather(whole)["sentences"]["disagreements"] == []
+    (said,) = gather(edited(whole, tmp_path, "verdicts", lower))["sentences"]["disagreements"]
+    assert " 1 has an interval that holds zero" in said
+
+
 def test_an_unknown_signature_is_refused() -> None:
     assert claim("boundary: covered, twin") == (claim("boundary: covered, exposed")[0], "twins")
     assert claim("leakage: any_of_4")[1] == "rule any of 4"

@@ -187,6 +187,17 @@ def counts(sources: Sources) -> str:
     return text
 
 
+def disagreements(sources: Sources) -> list[str]:
+    """Say of how many reproduced claims the interval holds zero."""
+    table = sources.rows(VERDICTS, "effect", "low", verdict=REPRODUCED)
+    many = int((table["low"] <= 0).sum())
+    text = (
+        f"Of {len(table)} that are reproduced, {many} {'has' if many == 1 else 'have'} an interval "
+        "that holds zero nevertheless: tests permute labels or models, intervals draw items anew."
+    )
+    return [text] if many else []
+
+
 # --- where memory is --------------------------------------------------------------------------
 
 
