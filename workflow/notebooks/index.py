@@ -37,7 +37,7 @@ display(HTML(f"<h1>All pages: scale {scale}, grid {grid}</h1>"))
 # %%
 alone = {
     "report.html": "Summary: what this run shows, in words that follow the numbers",
-    "../paper/paper.pdf": "Paper: a short manuscript",
+    "../paper/paper.pdf": "Paper: question, design, methods, results, verdicts",
     "lineage.html": "Lineage: what each figure was made from",
 }
 items = "".join(f"<li>{page.link(*pair)}</li>" for pair in alone.items())
