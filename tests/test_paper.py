@@ -197,7 +197,7 @@ def each(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         yield from (text for part in value.values() for text in each(part))
     elif isinstance(value, list) and value and isinstance(value[0], list):
-        yield from (json.dumps(row, ensure_ascii=False) for row in value)
+        yield from (json.dumps(row, ensure_ascii=False, sort_keys=True) for row in value)
     elif isinstance(value, list):
         yield from (text for part in value for text in each(part))
     else:
@@ -235,14 +235,17 @@ SAID = {
     "tables/summary.json": (doubled("did/contaminated/format"), "the paradox (exposed items gain"),
     "tables/verdicts.csv": (
         double("effect", **TRAINED_ARM, signature="steering: all"),
-        "amplify and suppress",
+        "steers recall both ways",
     ),
     "tables/ablation.csv": (double("value", "corrected"), "MLP ablated"),
-    "tables/steering_tests.csv": (double("low", **TRAINED_ARM, signature="steering: all"), ""),
+    "tables/steering_tests.csv": (
+        double("up", **TRAINED_ARM, signature="steering: all"),
+        "amplified and suppressed",
+    ),
     "tables/decontamination_half.csv": (double("chain"), "chosen neurons"),
     "tables/eap_table.csv": (double("value"), ""),
     "tables/error_rates.csv": (double("rate"), ""),
-    "grids/seeds/tables/summary.json": (doubled("did/clean/random"), "clean"),
+    "grids/seeds/tables/summary.json": (doubled("did/clean/random"), '"Clean", "random"'),
     "grids/methods/tables/did.csv": (double("did", reward="format", seed="all"), ""),
     "grids/clipping/tables/clipping.csv": (double("value", seed="all"), ""),
 }
@@ -256,7 +259,6 @@ def test_a_changed_value_names_the_sentence(file: str, reference: Path) -> None:
     try:
         change(path)
         found = unsupported(reference)
-        print(found)
         assert [text for text in found if said in text]
     finally:
         path.write_bytes(before)

@@ -197,7 +197,7 @@ def test_every_step_of_every_grid_is_compared_with_its_own_settings() -> None:
     other = ["mechanisms={jsd: {draws: 3}}", "statistics={resamples: 50}"]
     asked = {grid: configured(ROOT, ["scale=tiny", f"grid={grid}", *other]) for grid in grids}
     said = "\n".join(_other_settings(asked, chain))
-    assert "jsd.draws: recorded 2, configured 3 (results/tiny/runs/" in said
+    assert "jsd.draws: recorded 1, configured 3 (results/tiny/runs/" in said
     assert "bootstrap.resamples: recorded 2000, configured 50" in said
     asked = {grid: configured(ROOT, ["scale=tiny", "grid=methods"]) for grid in grids}
     assert "recorded, not asked for: results/tiny/runs/clean" in "\n".join(
