@@ -87,6 +87,15 @@ def _scored(items: pd.DataFrame, key: dict[str, Any]) -> pd.DataFrame:
     )
 
 
+# Studies that lack something, as arguments of `write_study`.
+SUBSETS: dict[str, dict[str, Any]] = {
+    "one seed, one reward": {"bases": ("contaminated",), "rewards": ("format",), "seeds": (0,)},
+    "unknown exposure": {"known": False},
+    "no twins": {"twins": False, "rewards": ("format",)},
+    "clean only": {"bases": ("clean",), "rewards": ("format",)},
+}
+
+
 def write_study(
     folder: Path,
     bases: tuple[str, ...] = ("contaminated", "clean"),

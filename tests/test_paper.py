@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from paper_fixture import verdicts, write_figures, write_recorded, write_tables
-from study_fixture import SPEC, table_paths, write_study
+from study_fixture import SPEC, SUBSETS, table_paths, write_study
 
 from paradox.errors import DataError
 from paradox.evaluate import tables
@@ -96,14 +96,6 @@ def test_all_sections_compile_and_equal_inputs_give_equal_bytes(
     assert embedded(compiled(whole, tmp_path / "c.pdf")) == "0b" * 32
     monkeypatch.delenv(VARIABLE)
     assert PREFIX.encode() not in compiled(whole, tmp_path / "d.pdf")
-
-
-SUBSETS: dict[str, dict[str, Any]] = {
-    "one seed, one reward": {"bases": ("contaminated",), "rewards": ("format",), "seeds": (0,)},
-    "unknown exposure": {"known": False},
-    "no twins": {"twins": False, "rewards": ("format",)},
-    "clean only": {"bases": ("clean",), "rewards": ("format",)},
-}
 
 
 @pytest.mark.parametrize("study", SUBSETS.values(), ids=SUBSETS)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from study_fixture import SPEC, table_paths, write_study
+from study_fixture import SPEC, SUBSETS, table_paths, write_study
 
 from paradox.errors import ConfigError, DataError
 from paradox.evaluate import tables
@@ -121,14 +121,6 @@ def test_tables_are_reproducible(whole: dict[str, Path], tmp_path: Path) -> None
     again = make_tables(tmp_path)
     for name, path in whole.items():
         assert path.read_bytes() == again[name].read_bytes(), name
-
-
-SUBSETS: dict[str, dict[str, Any]] = {
-    "one seed, one reward": {"bases": ("contaminated",), "rewards": ("format",), "seeds": (0,)},
-    "unknown exposure": {"known": False},
-    "no twins": {"twins": False, "rewards": ("format",)},
-    "clean only": {"bases": ("clean",), "rewards": ("format",)},
-}
 
 
 @pytest.mark.parametrize("study", SUBSETS.values(), ids=SUBSETS)
