@@ -320,6 +320,14 @@ def test_what_the_guide_refuses(
     assert len(told) == len(quoted) or output.endswith("...\n")
 
 
+def test_the_readmes_reward_is_the_guides() -> None:
+    section = (ROOT / "README.md").read_text().split("## Add a reward")[1].split("\n## ")[0]
+    blocks_of = re.findall(r"```(?:python|console)\n(.*?)```", section, re.DOTALL)
+    assert len(blocks_of) == 2 and f"```python\n{blocks_of[0]}```" in GUIDE
+    lines = blocks_of[1].replace(".venv/bin/", "").splitlines()
+    assert [line for line in lines if line not in GUIDE.splitlines()] == []
+
+
 def test_the_guides_reward_keeps_the_contract(repository: Path) -> None:
     (edits, command, output), *more = [each for each in _shown() if each[1].startswith("pytest")]
     assert not more and next(path for path, _ in edits) == "src/paradox/rewards/even.py"
