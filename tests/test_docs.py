@@ -185,6 +185,9 @@ def test_what_the_readme_says_of_the_organisms(scale: str) -> None:
     items = len(task["exposures"]) * task["items_per_exposure"]
     assert f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters" in row
     assert f"| {items} exposed, {items} twins |" in row
+    if scale == "tiny":
+        ends = min(task["exposures"]), max(task["exposures"])
+        assert "corpus {} to {} times".format(*ends) in (ROOT / "README.md").read_text()
 
 
 def test_how_long_the_readme_says_it_takes() -> None:
