@@ -17,7 +17,14 @@ def _read(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv":
         return pd.read_csv(path)
     entries = json.loads(path.read_text(encoding="utf-8"))
+    if not all(_flat(entry) for entry in entries.values()):
+        # What is nested deeper is texts.
+        entries = {name: {"text": json.dumps(entry)} for name, entry in entries.items()}
     return pd.DataFrame.from_dict(entries, orient="index").rename_axis("name").reset_index()
+
+
+def _flat(entry: object) -> bool:
+    return isinstance(entry, dict) and not any(isinstance(v, dict | list) for v in entry.values())
 
 
 def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -33,7 +40,7 @@ def table_gaps(a: Path, b: Path, single_seeds: bool = True) -> dict[str, float]:
     ----------
     a, b
         Two csv tables, compared row by row, or two json files that map names to entries of
-        numbers (one row each).
+        numbers (one row each) or to anything else (compared as text).
     single_seeds
         Whether to compare the rows of single training seeds, too, in a table that has rows over
         all seeds.
