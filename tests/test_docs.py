@@ -191,13 +191,13 @@ def test_what_the_readme_says_of_the_organisms(scale: str) -> None:
 
 
 def test_how_long_the_readme_says_it_takes() -> None:
-    """Two cores are busy nearly all the time."""
+    """Two cores are busy nearly all the time; between jobs a few minutes go by in all."""
     chain = Chain.load(ROOT / "reference/tiny")
     ends = [record for path, record in chain.records.items() if grid_of(path) == DEFAULT]
     hosts = (host_file(chain.where(path)) for path in upstream_of(chain, ends))
     seconds = sum(read_json(path)["seconds"] for path in hosts)
     assert (ROOT / "README.md").read_text().count("three quarters of an hour") == 2
-    assert 40 * 60 < seconds / 2 < 50 * 60
+    assert 36 * 60 < seconds / 2 < 50 * 60
 
 
 def test_a_table_of_arms_says_what_did_says() -> None:
