@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -23,7 +24,7 @@ from paradox.__main__ import _parser, main
 from paradox.errors import ConfigError, ParadoxError
 from paradox.figures.blocks import BEGIN, END, arms_block, blocks, with_block
 from paradox.figures.words import Numbers
-from paradox.files import read_json, write_json
+from paradox.files import read_json
 from paradox.provenance.chain import Chain
 from paradox.provenance.records import host_file
 from paradox.reference import upstream_of
@@ -116,14 +117,10 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", README_NUMBERS)
 def test_a_changed_number_names_its_sentence(name: str, reference: Path) -> None:
     path = reference / "grids/seeds/tables/summary.json"
-    before = path.read_text()
     entries = read_json(path)
     entries[name]["value"] += 1
-    try:
-        write_json(path, entries)
+    with changed(path, json.dumps(entries)):
         found = unsupported(reference)
-    finally:
-        path.write_text(before)
     said = README_NUMBERS[name].replace("_", " ")
     assert [one for one in found if one.startswith("README.md") and said in one.lower()], found
 
@@ -142,14 +139,10 @@ def test_a_changed_table_names_its_rows(
     file: str, column: str, document: str, reference: Path
 ) -> None:
     path = reference / file
-    before = path.read_bytes()
     table = pd.read_csv(path)
     table[column] += 1
-    try:
-        table.to_csv(path, index=False)
+    with changed(path, table.to_csv(index=False)):
         found = unsupported(reference)
-    finally:
-        path.write_bytes(before)
     assert [one for one in found if one.startswith(f"{document}: |")]
     assert {one.partition(":")[0] for one in found} == {document}
 

@@ -26,10 +26,8 @@ from paradox.steps import TRAINERS
 
 # Snakemake says these before what is wrong.
 CHATTER = ("Using workflow", "Config file", "Assuming unrestricted", "Building DAG", '  File "')
-# What says which job of a kind this is, not how the kind works.
-IDENTITY = ("arm", "base", "excluded", "figure", "log_folder", "logged", "reward", "seed")
-# A page's notebook is given what it shows, which is what the page is.
-IDENTITY += ("kept", "parameters", "title")
+# What says which job of a kind this is, not how the kind works; of a page, all that it is given.
+IDENTITY = ("arm", "base", "figure", "logged", "reward", "seed", "kept", "parameters", "title")
 # Steps that sample from the base as its evaluation does.
 LIKE_EVALUATE = ("samples", "votes")
 Kind = tuple[str, ...]

@@ -21,6 +21,7 @@ from paradox.errors import ConfigError, ProvenanceError, problems
 from paradox.provenance.chain import Chain, verify
 from paradox.provenance.compare import texts
 from paradox.provenance.records import SUFFIX, Record, files_of
+from paradox.steps import NOTEBOOKS
 from paradox.study.analyses import ANALYSES, FIGURES, SUMMARIES
 from paradox.study.clipping import clipping_spec
 from paradox.study.grids import grid_of
@@ -127,16 +128,19 @@ def _spec(plan: Mechanisms, step: str, name: str, wildcards: SimpleNamespace) ->
         return plan.summary_spec(name)
     if name in FIGURES and FIGURES[name].step == step:
         return plan.figure_spec(name)
-    pages = Pages(plan.study, plan)
+    if step in NOTEBOOKS:
+        return _page_spec(Pages(plan.study, plan), step, name, wildcards)
+    if step in ("clipping", "clipping_figure"):
+        return clipping_spec(plan.study) if step == "clipping" else "{}"
+    return plan.study.spec(step, wildcards)
+
+
+def _page_spec(pages: Pages, step: str, name: str, wildcards: SimpleNamespace) -> str:
     if step == "arm_page":
         return pages.arm_spec(wildcards)
     if step == "mechanism_page":
         return pages.figure_spec(name)
-    if step in ("report", "index_page"):
-        return pages.report_spec() if step == "report" else pages.index_spec()
-    if step in ("clipping", "clipping_figure"):
-        return clipping_spec(plan.study) if step == "clipping" else "{}"
-    return plan.study.spec(step, wildcards)
+    return pages.report_spec() if step == "report" else pages.index_spec()
 
 
 def _summed(step: str, name: str) -> bool:

@@ -54,7 +54,7 @@ display(HTML(f"<h1>{arm_names.title(arm)}: scale {scale}</h1>"))
 links = {f"{UP}index.html": "all arms and mechanisms", f"{UP}report.html": "summary"}
 if trained:
     links[f"{UP}arms/{arm['base']}/base/none/s0.html"] = "its untrained base"
-display(HTML("<p>" + " · ".join(page.link(*pair) for pair in links.items()) + "</p>"))
+display(HTML(page.links(links)))
 
 # %% [markdown]
 # One arm: numbers of a single training, so its intervals cover the choice of items only. What

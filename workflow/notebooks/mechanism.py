@@ -34,7 +34,7 @@ UP = "../"
 words = caption(name)
 display(HTML(f"<h1>{words.title}: scale {scale}</h1>"))
 links = {f"{UP}index.html": "all arms and mechanisms", f"{UP}report.html": "summary"}
-display(HTML("<p>" + " · ".join(page.link(*pair) for pair in links.items()) + "</p>"))
+display(HTML(page.links(links)))
 
 # %% [markdown]
 # ## What it measures

@@ -58,7 +58,7 @@ def show(name, said):
 display(HTML(f"<h1>Spurious rewards and remembered answers: scale {scale}</h1>"))
 links = {"index.html": "all arms and mechanisms", "../paper/paper.pdf": "paper"}
 links |= {"lineage.html": "where each figure comes from"}
-display(HTML("<p>" + " · ".join(page.link(*pair) for pair in links.items()) + "</p>"))
+display(HTML(page.links(links)))
 
 # %% [markdown]
 # A reward that does not know the right answer can still raise a benchmark score. This report asks

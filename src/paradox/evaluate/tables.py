@@ -101,16 +101,9 @@ def main(
     DataError
         When the files are malformed or do not fit together.
     """
-    items = read_items(inputs["items"])
-    evaluated = _study(read_results(inputs["evaluations"], EVALUATED, items), items, spec)
-    for table in evaluated.results.each():
-        table["accuracy"] = table["correct"] / table["samples"]
-        table["recall_share"] = table["recall"] / table["samples"]
+    evaluated, scored = _read(spec, inputs)
     if not any(arm.trained for arm in evaluated.results.arms):
         raise DataError("no trained arm was given: there is nothing to compare the bases with.")
-    scored = _study(read_results(inputs["nlls"], SCORED, items, WORKED), items, spec)
-    for table in scored.results.each():
-        table["gap_nll"] = table["recall_nll"] - table["prompt_nll"]
     makers: dict[str, Callable[[], list[Row]]] = {
         "accuracy": lambda: _accuracy(evaluated),
         "did": lambda: _did(evaluated, spec),
@@ -126,6 +119,25 @@ def main(
         write_table(outputs[name], tables[name])
         progress("tables", number, len(makers), name)
     write_json(outputs["summary"], summarise(tables, evaluated.levels, spec))
+
+
+def base_table(spec: dict[str, Any], inputs: dict[str, Any]) -> pd.DataFrame:
+    """Return table ``base`` alone, which needs no trained arm; parameters as those of `main`."""
+    evaluated, scored = _read(spec, inputs)
+    return pd.DataFrame(_base(evaluated, scored, spec["chance"]))
+
+
+def _read(spec: dict[str, Any], inputs: dict[str, Any]) -> tuple[Study, Study]:
+    """Return what was evaluated and what was scored."""
+    items = read_items(inputs["items"])
+    evaluated = _study(read_results(inputs["evaluations"], EVALUATED, items), items, spec)
+    for table in evaluated.results.each():
+        table["accuracy"] = table["correct"] / table["samples"]
+        table["recall_share"] = table["recall"] / table["samples"]
+    scored = _study(read_results(inputs["nlls"], SCORED, items, WORKED), items, spec)
+    for table in scored.results.each():
+        table["gap_nll"] = table["recall_nll"] - table["prompt_nll"]
+    return evaluated, scored
 
 
 def _study(results: Results, items: pd.DataFrame, spec: dict[str, Any]) -> Study:

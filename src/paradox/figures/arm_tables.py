@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from paradox.evaluate import tables
-from paradox.evaluate.arms import ALL_SEEDS, levels, read_items, read_results
+from paradox.evaluate.arms import ALL_SEEDS, levels, read_items
 from paradox.figures.arm_names import level_name
 from paradox.figures.curves import Curve, chart
 from paradox.figures.names import label
@@ -23,7 +23,6 @@ from paradox.figures.page import estimates
 from paradox.figures.words import Numbers
 from paradox.files import read_table
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Resampling, binomial_interval, mean
 
 RATES = {
     "accuracy": "accuracy, %",
@@ -96,35 +95,10 @@ def _levels(rows: pd.DataFrame, exposed_from: int) -> pd.DataFrame:
 
 def untrained(spec: dict[str, Any], items: Path, evaluation: Path, nll: Path) -> pd.DataFrame:
     """Return what an untrained base knows by exposure: as the columns of ``base.csv``."""
-    table = read_items(items)
-    seen = read_results([evaluation], tables.EVALUATED, table)
-    scored = read_results([nll], tables.SCORED, table, tables.WORKED)
-    (arm,) = seen.arms
-    resampling = Resampling(spec["seed"], spec["resamples"])
-    rows = []
-    for level in levels(table, next(seen.each()).index, spec["exposed_from"]):
-        row: dict[str, Any] = {"level": level.name, "items": len(level.items)}
-        samples = seen.before(arm, "samples", level.items)
-        for name, column in (("accuracy", "correct"), ("recall_share", "recall")):
-            shares = seen.before(arm, column, level.items) / samples
-            row |= _interval(name, mean(shares, resampling, level.name))
-        greedy = seen.before(arm, "greedy_correct", level.items)
-        row |= _interval("greedy", binomial_interval(int(greedy.sum()), len(greedy)))
-        first = scored.before(arm, "recall_greedy", level.items)
-        row |= _interval("recall_answer", binomial_interval(int(first.sum()), len(first)))
-        rows.append(row | {"samples": int(samples.min())})
-    found = pd.DataFrame(rows)
+    found = tables.base_table(spec, {"items": items, "evaluations": [evaluation], "nlls": [nll]})
     shown = estimates(found, RATES | {"recall_answer": "recalled answer right, %"})
-    return (
-        _levels(found, spec["exposed_from"])
-        .join(shown)
-        .drop(columns="level")
-        .assign(samples=found["samples"])
-    )
-
-
-def _interval(name: str, found: Any) -> dict[str, float]:
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+    named = _levels(found, spec["exposed_from"]).join(shown).drop(columns="level")
+    return named.assign(samples=found["samples"])
 
 
 def untrained_texts(items: Path, nll: Path, exposed_from: int) -> pd.DataFrame:

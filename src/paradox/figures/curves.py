@@ -49,7 +49,9 @@ def chart(curves: Sequence[Curve], across: str, up: str) -> str:
         at = f'x="{x_of(tick):.1f}" y="{HEIGHT - BOTTOM + 17}"'
         parts.append(f'<text {at} text-anchor="middle">{tick:g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{across}</text>')
+    parts.append(
+        f'<text x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{html.escape(across)}</text>'
+    )
     place = f'transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2:.1f}) rotate(-90)"'
     parts.append(f'<text {place} text-anchor="middle">{html.escape(up)}</text>')
     for number, (curve, look) in enumerate(zip(curves, LOOKS, strict=False)):

@@ -135,6 +135,11 @@ def link(address: str, text: str) -> str:
     return f'<a href="{html.escape(address)}">{html.escape(text)}</a>'
 
 
+def links(texts: dict[str, str]) -> str:
+    """Return a line of links (HTML): address -> text."""
+    return "<p>" + " · ".join(link(*pair) for pair in texts.items()) + "</p>"
+
+
 def with_contents(body: str) -> str:
     """Return HTML with a name for each second heading and, under the title, links to them."""
     titles: list[str] = []

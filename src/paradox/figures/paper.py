@@ -29,7 +29,7 @@ from paradox.provenance.identity import mark
 MAIN, TEMPLATE = "paper.typ", "template.typ"
 GATHERED = "gathered.json"
 # What is kept of it beside the paper.
-QUOTED = ("numbers", "sentences", "tables")
+KEPT = ("numbers", "sentences", "tables")
 # Figures that every run has; others come with their sections.
 FIGURES = ("accuracy", "perplexity")
 # Section -> the files that it quotes; it is left out where the run does not make all of them.
@@ -102,7 +102,7 @@ def main(
     numbers = Numbers.read(inputs["summary"])
     gathered = gather(spec, numbers, sources)
     content = compile_pdf(inputs["sources"], gathered, sources)
-    write_json(outputs["quoted"], {name: gathered[name] for name in QUOTED})
+    write_json(outputs["quoted"], {name: gathered[name] for name in KEPT})
     with atomic_path(outputs["pdf"]) as path:
         path.write_bytes(content)
     progress.say(f"compiled the paper from {len(numbers.entries)} numbers and {len(files)} files")
