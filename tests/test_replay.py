@@ -135,8 +135,8 @@ def test_gaps(tmp_path: Path) -> None:
     assert set(table_gaps(tmp_path / "a.csv", tmp_path / "a.csv").values()) == {0}
     pd.DataFrame(columns).head(1).to_csv(tmp_path / "c.csv", index=False)
     assert table_gaps(tmp_path / "a.csv", tmp_path / "c.csv")["value"] == float("inf")
-    # As the paper's: texts, lists and tables of texts.
-    nested = {"numbers": {"a": "1"}, "sentences": {"b": ["x"]}, "tables": {"c": {"rows": [["2"]]}}}
+    # As readings and the paper's texts: lists, and what is nested deeper.
+    nested = {"text": ["a"], "sentences": {"b": ["x"]}, "tables": {"c": {"rows": [["2"]]}}}
     write_json(tmp_path / "a.json", nested)
     write_json(tmp_path / "b.json", nested | {"sentences": {"b": ["y"]}})
     assert set(table_gaps(tmp_path / "a.json", tmp_path / "a.json").values()) == {0}
