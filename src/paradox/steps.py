@@ -104,13 +104,12 @@ def code(step: str, *loaded: str) -> list[str]:
     waiting = [_file(module) for module in modules]
     while waiting:
         file = waiting.pop()
-        if file is None or file in found:
+        if file is None or file in found or not file.exists():
             continue
         found.add(file)
-        # A package's __init__ runs before its modules do.
-        waiting += [p for p in (file.parent / "__init__.py",) if p.exists()]
-        for name in _imports(file):
-            waiting.append(_file(name))
+        # The __init__ of every package above a module runs before the module does.
+        waiting += [p / "__init__.py" for p in file.parents if p.is_relative_to(PACKAGE)]
+        waiting += map(_file, _imports(file))
     return sorted(map(_relative, found))
 
 
@@ -142,6 +141,14 @@ def _imports(file: Path) -> set[str]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join(filter(None, [*_above(file, node.level), node.module]))
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
     return names
+
+
+def _above(file: Path, level: int) -> tuple[str, ...]:
+    """Return the package that `level` dots before a relative import stand for; none for no dots."""
+    if not level:
+        return ()
+    return (PACKAGE.name, *file.parents[level - 1].relative_to(PACKAGE).parts)
