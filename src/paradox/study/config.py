@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import Field, create_model
 
 from paradox.files import write_text
-from paradox.study.fields import Bases, Dtype, Name, PlainName, Positive, Rate, Section, Share
+from paradox.declare import Bases, Dtype, Name, PlainName, Positive, Rate, Section, Share
 from paradox.study.mechanism_config import Mechanisms
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from paradox.study.fields import Bases, Dtype, Name, Positive, Rate, Section, Share
+from paradox.declare import Bases, Dtype, Name, Positive, Rate, Section, Share
 
 
 class Labels(Section):

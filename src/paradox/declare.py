@@ -1,4 +1,4 @@
-"""What the configuration's models are made of."""
+"""What declarations are made of: the types of configured values, and sections of them."""
 
 from __future__ import annotations
 
