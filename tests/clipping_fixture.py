@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from paradox.mechanisms.drift import SIDES
+from paradox.mechanisms.clipping.drift import SIDES
 from paradox.seeds import keyed_rng
 
 ITEMS = 200  # of each group

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from paradox.figures.paper_mechanisms import CLAIMS
 from paradox.files import write_json
+from paradox.report.mechanisms import CLAIMS
 
 UNTRAINED = {"base": "contaminated", "method": "base", "reward": "none"}
 TRAINED = {"base": "contaminated", "method": "grpo", "reward": "format"}

@@ -12,10 +12,10 @@ import torch
 from families import FAMILIES, tiny
 from test_rerun import made
 
-from paradox.mechanisms import ablation as step
-from paradox.mechanisms.ablation import PARTS, measure
-from paradox.mechanisms.access import ATTN_OUT, MLP_OUT, Access, Node
-from paradox.mechanisms.rerun import WHERE
+from paradox.mechanisms.ablation import measure as step
+from paradox.mechanisms.ablation.measure import PARTS, measure
+from paradox.mechanisms.model.access import ATTN_OUT, MLP_OUT, Access, Node
+from paradox.mechanisms.model.rerun import WHERE
 from paradox.progress import Progress
 from paradox.tasks import load_task
 

@@ -15,7 +15,7 @@ from transformers import (
     Qwen2MoeConfig,
 )
 
-from paradox.mechanisms.access import KINDS, Access, AccessError, Node, at
+from paradox.mechanisms.model.access import KINDS, Access, AccessError, Node, at
 
 BLOCKS = 3
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from paradox.mechanisms import boundary
-from paradox.mechanisms.boundary import SOURCES, match, quantiles, ranks, select
-from paradox.mechanisms.draws import Draws
+from paradox.mechanisms.boundary import measure as boundary
+from paradox.mechanisms.boundary.draws import Draws
+from paradox.mechanisms.boundary.measure import SOURCES, match, quantiles, ranks, select
 from paradox.progress import Progress
 from paradox.tasks import load_task
 

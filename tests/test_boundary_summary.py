@@ -11,11 +11,12 @@ import pytest
 from scipy import stats
 
 from paradox.errors import DataError
-from paradox.figures import boundary as figure
 from paradox.files import read_json, write_table
-from paradox.mechanisms import boundary_reading, boundary_summary
-from paradox.mechanisms.boundary_summary import How, p_values
-from paradox.mechanisms.signatures import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.boundary import figure
+from paradox.mechanisms.boundary import reading as boundary_reading
+from paradox.mechanisms.boundary import summary as boundary_summary
+from paradox.mechanisms.boundary.summary import How, p_values
+from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling
 from paradox.stats.passk import pass_at_k, powers

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from paradox.errors import DataError
-from paradox.mechanisms import by_layer as step
-from paradox.mechanisms.by_layer import Groups, contrasts, item_rows
+from paradox.mechanisms.tables import by_layer as step
+from paradox.mechanisms.tables.by_layer import contrasts
+from paradox.mechanisms.tables.pairs import Groups, item_rows
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling
 

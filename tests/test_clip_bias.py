@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from paradox.mechanisms.clip_bias import gradient_factor, mu, reachable
+from paradox.mechanisms.clipping.bias import gradient_factor, mu, reachable
 
 
 @pytest.mark.parametrize(

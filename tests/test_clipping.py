@@ -17,13 +17,13 @@ from clipping_fixture import METHODS, SEEDS, SPEC, outputs, write_study
 from scipy import stats
 
 from paradox.errors import DataError
-from paradox.figures import clipping as figure
-from paradox.figures.blocks import clipping_block
-from paradox.mechanisms import clipping
-from paradox.mechanisms.clip_bias import Method
-from paradox.mechanisms.drift import agreement, blocks, drift, read_curves, toward_prior
-from paradox.mechanisms.reading import reading
+from paradox.mechanisms.clipping import figure
+from paradox.mechanisms.clipping import summary as clipping
+from paradox.mechanisms.clipping.bias import Method
+from paradox.mechanisms.clipping.drift import agreement, blocks, drift, read_curves, toward_prior
+from paradox.mechanisms.clipping.reading import reading
 from paradox.progress import Progress
+from paradox.report.blocks import clipping_block
 from paradox.stats.signs import flip_test, seed_mean, sign_test
 from paradox.study.clipping import clipping_base, clipping_runs, clipping_spec
 from paradox.study.plan import Study

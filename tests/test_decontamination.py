@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
-from paradox.mechanisms import decontamination as step
-from paradox.mechanisms.decontamination import overall
-from paradox.mechanisms.recalls import Recall
+from paradox.mechanisms.decontamination import measure as step
+from paradox.mechanisms.decontamination.measure import overall
+from paradox.mechanisms.model.recalls import Recall
 from paradox.models import load_model, save_model
 from paradox.progress import Progress
 from paradox.provenance.manifest import write_manifest

@@ -22,12 +22,12 @@ from test_workflow import changed, planned
 from paradox import rewards
 from paradox.__main__ import _parser, main
 from paradox.errors import ConfigError, ParadoxError
-from paradox.figures.blocks import BEGIN, END, arms_block, blocks, with_block
-from paradox.figures.words import Numbers
 from paradox.files import read_json
 from paradox.provenance.chain import Chain
 from paradox.provenance.records import host_file
 from paradox.reference import upstream_of
+from paradox.report.blocks import BEGIN, END, arms_block, blocks, with_block
+from paradox.report.numbers import Numbers
 from paradox.rewards import available_rewards
 from paradox.study.grids import DEFAULT, grid_of
 from paradox.study.load import merge

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paradox.figures import decontamination as trade_figure
-from paradox.figures import steering as figure
-from paradox.mechanisms import dose_response, steering_reading, tradeoff
-from paradox.mechanisms.dose_response import intersection, whole_curves
-from paradox.mechanisms.tradeoff import at_half
+from paradox.mechanisms.decontamination import figure as trade_figure
+from paradox.mechanisms.decontamination import summary as tradeoff
+from paradox.mechanisms.decontamination.summary import at_half
+from paradox.mechanisms.steering import figure
+from paradox.mechanisms.steering import reading as steering_reading
+from paradox.mechanisms.steering import summary as dose_response
+from paradox.mechanisms.steering.summary import intersection, whole_curves
 from paradox.progress import Progress
 from paradox.stats.rates import false_positives
 

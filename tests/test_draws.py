@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from paradox.mechanisms.draws import Sampler, draw, surprisal, uniforms
+from paradox.mechanisms.boundary.draws import Sampler, draw, surprisal, uniforms
 from paradox.models import load_model, load_tokenizer, sample
 
 PROMPTS = ["<bos> Q 3 + 4 A", "<bos> Q 1 - 2 + 7 A", "<bos> Q 5 A"]

@@ -13,11 +13,13 @@ import torch
 from scipy import stats
 
 from paradox.files import write_table
-from paradox.mechanisms import eap, eap_map, eap_summary
-from paradox.mechanisms.eap_cells import OWN_AFTER, OWN_BASE, Cell, Scored
-from paradox.mechanisms.eap_metrics import POOLED, measures, output_entropy, swapped
-from paradox.mechanisms.eap_null import DEFINITIONS, relabelled
-from paradox.mechanisms.graph import Graph
+from paradox.mechanisms.eap import edge_map as eap_map
+from paradox.mechanisms.eap import measure as eap
+from paradox.mechanisms.eap import summary as eap_summary
+from paradox.mechanisms.eap.cells import OWN_AFTER, OWN_BASE, Cell, Scored
+from paradox.mechanisms.eap.graph import Graph
+from paradox.mechanisms.eap.metrics import POOLED, measures, output_entropy, swapped
+from paradox.mechanisms.eap.null import DEFINITIONS, relabelled
 from paradox.progress import Progress
 
 EDGES = 46  # of three blocks

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from paradox.errors import DataError
-from paradox.figures import eap as figure
-from paradox.mechanisms.eap_reading import reading
+from paradox.mechanisms.eap import figure
+from paradox.mechanisms.eap.reading import reading
 from paradox.progress import Progress
 
 ARMS = [("contaminated", method, "format") for method in ("grpo", "dpo")]

@@ -10,10 +10,10 @@ from families import FAMILIES, tiny, tokens
 from torch import Tensor, nn
 
 from paradox.errors import ParadoxError
-from paradox.mechanisms.access import ATTN_OUT, MLP_OUT, RESID_PRE, Access, Node
-from paradox.mechanisms.edges import Edges
-from paradox.mechanisms.graph import Graph
-from paradox.mechanisms.recalls import Batch, Recall, batches
+from paradox.mechanisms.eap.edges import Edges
+from paradox.mechanisms.eap.graph import Graph
+from paradox.mechanisms.model.access import ATTN_OUT, MLP_OUT, RESID_PRE, Access, Node
+from paradox.mechanisms.model.recalls import Batch, Recall, batches
 
 DOUBLE = torch.float64
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from paradox.errors import DataError
-from paradox.mechanisms import error_rates as step
-from paradox.mechanisms.by_layer import item_rows
+from paradox.mechanisms.overview import error_rates as step
+from paradox.mechanisms.tables.pairs import item_rows
 from paradox.progress import Progress
 
 PAIRS, LAYERS = 40, 3

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from paradox.mechanisms import flow
-from paradox.mechanisms.flow import Field, How, fit, orders, splits
+from paradox.mechanisms.trajectories import flow
+from paradox.mechanisms.trajectories.flow import Field, How, fit, orders, splits
 from paradox.stats.separation import Part, kernel, separation_test, squared
 
 PAIRS, WIDTH, BLOCKS = 60, 6, 5

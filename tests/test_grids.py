@@ -12,7 +12,7 @@ import yaml
 from conftest import ROOT
 
 from paradox.errors import ConfigError
-from paradox.figures.draw import FIGURES
+from paradox.figures.behaviour.draw import FIGURES
 from paradox.study.analyses import FIGURES as MECHANISM_FIGURES
 from paradox.study.load import merge
 from paradox.study.plan import Study

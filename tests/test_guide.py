@@ -188,7 +188,7 @@ def _diverged(*_: Path) -> None:
 def _few(*_: Path) -> None:
     import numpy as np
 
-    from paradox.mechanisms.drift import blocks
+    from paradox.mechanisms.clipping.drift import blocks
 
     blocks(np.zeros((3, 4)), 8)
 

@@ -15,11 +15,11 @@ from families import FAMILIES, tiny
 from scipy.spatial.distance import jensenshannon
 from test_rerun import made, together
 
-from paradox.mechanisms import jsd as step
-from paradox.mechanisms.access import GATE, KEY, MLP_OUT, UP, Access
-from paradox.mechanisms.jsd import MEASURES, changes, directions, js_divergence, measure
-from paradox.mechanisms.recalls import batches
-from paradox.mechanisms.rerun import OtherMeans, clean_pass, counted
+from paradox.mechanisms.jsd import measure as step
+from paradox.mechanisms.jsd.measure import MEASURES, changes, directions, js_divergence, measure
+from paradox.mechanisms.model.access import GATE, KEY, MLP_OUT, UP, Access
+from paradox.mechanisms.model.recalls import batches
+from paradox.mechanisms.model.rerun import OtherMeans, clean_pass, counted
 from paradox.progress import Progress
 from paradox.tasks import load_task
 

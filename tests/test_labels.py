@@ -12,8 +12,7 @@ import pytest
 
 from paradox.errors import DataError
 from paradox.files import write_table
-from paradox.mechanisms.labels import (
-    LABELS,
+from paradox.mechanisms.labels.measure import (
     Thresholds,
     by_cell,
     by_posterior,
@@ -23,6 +22,7 @@ from paradox.mechanisms.labels import (
     read_draws,
     unchanged,
 )
+from paradox.mechanisms.tables.verdict import LABELS
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling
 

@@ -9,7 +9,12 @@ import pytest
 from layers_fixture import ARM, ARMS, BASE, BLOCKS, CLEAN, contrast_table, probe_table, written
 
 from paradox.errors import DataError
-from paradox.figures import labels, layers, memory, partial_prompts, patching, probes, style
+from paradox.figures import layers, style
+from paradox.mechanisms.labels import figure as labels
+from paradox.mechanisms.overview import memory_figure as memory
+from paradox.mechanisms.partial_prompts import figure as partial_prompts
+from paradox.mechanisms.patching import figure as patching
+from paradox.mechanisms.probes import figure as probes
 from paradox.progress import Progress
 
 RISE = [0.0, 0.1, 0.5, 1.0, 1.0, 0.5]

@@ -11,8 +11,9 @@ import pytest
 from layers_fixture import ARM, BASE, BLOCKS, CLEAN, PARTS, Curves, contrast_table, probe_table
 
 from paradox.files import read_json
-from paradox.mechanisms import layer_reading, signatures
-from paradox.mechanisms.by_layer import Groups, item_rows
+from paradox.mechanisms.overview import reading as layer_reading
+from paradox.mechanisms.overview import signatures
+from paradox.mechanisms.tables.pairs import Groups, item_rows
 from paradox.progress import Progress
 
 PAIRS = 40

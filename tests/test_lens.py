@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import patching as timed
 import pytest
 import torch
 from families import FAMILIES, tiny, tokens
 
 from paradox.errors import CheckpointError
-from paradox.mechanisms import lens as step
-from paradox.mechanisms import speed
-from paradox.mechanisms.access import Access
-from paradox.mechanisms.lens import attribution, emergence, frozen_norm, lens
+from paradox.mechanisms.lens import measure as step
+from paradox.mechanisms.lens.measure import attribution, emergence, lens
+from paradox.mechanisms.model.access import Access
+from paradox.mechanisms.model.norms import frozen_norm
 from paradox.progress import Progress
 from paradox.tasks import load_task
 
@@ -175,9 +176,9 @@ def test_the_step_reads_every_item(
 @torch.no_grad()
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_equal_to_transformer_lens(family: str) -> None:
-    pytest.importorskip(speed.RIVAL)
+    pytest.importorskip(timed.RIVAL)
     model = tiny(family)
-    bridge = speed.bridged(model)
+    bridge = timed.bridged(model)
     ids, follow = tokens(3, 8), asked(3, 1)
     access = Access(model)
     _, cache = bridge.run_with_cache(ids)

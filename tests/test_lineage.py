@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 
 from paradox.errors import DataError, ProvenanceError
-from paradox.figures import lineage, page
 from paradox.files import sha256, write_json, write_text
+from paradox.pages import lineage, page
 from paradox.progress import Progress
 from paradox.provenance.identity import VARIABLE
 from paradox.provenance.records import derivation_of, read_record

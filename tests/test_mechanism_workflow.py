@@ -144,7 +144,7 @@ def test_planted_memory_is_found_and_the_clean_base_has_none(where: Path) -> Non
 
 def test_an_edited_analysis_runs_alone(where: Path) -> None:
     assert planned(where) == {}
-    edited = where / "src/paradox/mechanisms/cross_item.py"
+    edited = where / "src/paradox/mechanisms/patching/cross_item.py"
     before = edited.read_text()
     edited.write_text(before + "# edited\n")
     try:

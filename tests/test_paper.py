@@ -19,13 +19,14 @@ from test_workflow import changed
 
 from paradox.errors import DataError
 from paradox.evaluate import tables
-from paradox.figures import paper, paper_words
-from paradox.figures.paper_mechanisms import claim, claim_words
-from paradox.figures.paper_sources import Sources, printed
-from paradox.figures.words import Numbers
 from paradox.files import read_json
 from paradox.progress import Progress
 from paradox.provenance.identity import PREFIX, VARIABLE, embedded
+from paradox.report import paper
+from paradox.report import words as paper_words
+from paradox.report.mechanisms import claim, claim_words
+from paradox.report.numbers import Numbers
+from paradox.report.sources import Sources, printed
 from paradox.study import paper as study_paper
 from paradox.study.load import MAIN
 from paradox.study.mechanisms import Mechanisms

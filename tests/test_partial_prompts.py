@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from paradox.errors import DataError
 from paradox.files import write_table
-from paradox.mechanisms import partial_prompts
-from paradox.mechanisms.partial_prompts import cut_all, rest_nll
+from paradox.mechanisms.partial_prompts import measure as partial_prompts
+from paradox.mechanisms.partial_prompts.measure import cut_all, rest_nll
 from paradox.models import load_model, load_tokenizer, sample, save_model
 from paradox.progress import Progress
 from paradox.provenance.manifest import write_manifest

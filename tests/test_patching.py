@@ -6,14 +6,17 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import patching as timed
 import pytest
 import torch
 from families import FAMILIES, tiny, tokens
 from torch import Tensor
 
-from paradox.mechanisms import patching, speed, traces
-from paradox.mechanisms.access import Access, AccessError, Node
-from paradox.mechanisms.patching import (
+from paradox.mechanisms.model import traces
+from paradox.mechanisms.model.access import Access, AccessError, Node
+from paradox.mechanisms.model.traces import PATCHED, Trace, states, trace, weights
+from paradox.mechanisms.patching import engine as engines
+from paradox.mechanisms.patching.engine import (
     METRICS,
     Answers,
     Effects,
@@ -23,7 +26,6 @@ from paradox.mechanisms.patching import (
     score,
     total_effects,
 )
-from paradox.mechanisms.traces import PATCHED, Trace, states, trace, weights
 
 ITEMS, LENGTH, BLOCKS = 3, 8, 3
 PLACES = torch.tensor([4, 6])
@@ -128,13 +130,13 @@ def test_cells_that_cannot_act_are_not_run(monkeypatch: pytest.MonkeyPatch) -> N
     """Equal bits may be luck; here the cells that were run are counted."""
     access, ids, mask = Access(tiny("qwen2")), tokens(ITEMS, LENGTH), left_padded()
     target, source = trace(access, ids, mask), trace(Access(tiny("qwen2", 5)), ids, mask)
-    run, seen = patching._run, []
+    run, seen = engines._run, []
 
     def counted(*arguments: Any) -> Tensor:
         seen.extend(map(tuple, arguments[2].tolist()))
         return run(*arguments)
 
-    monkeypatch.setattr(patching, "_run", counted)
+    monkeypatch.setattr(engines, "_run", counted)
     total_effects(target, states(source), ANSWERS, each_position(LENGTH))
     # Real positions 0 .. 6 in the first blocks, positions 4 and 6 in the last; three are padding.
     for item, tokens_before in ((0, 7), (1, 4), (2, 7)):
@@ -260,9 +262,9 @@ def test_what_does_not_fit_is_said_at_once() -> None:
     short = states(trace(target.access, tokens(ITEMS, LENGTH - 1)))
     wrong = replace(ANSWERS, positions=torch.tensor([6, 9]), gold=torch.ones(1, 2).long())
     with pytest.raises(AccessError) as error:
-        patching.total_effects(target, short, wrong, each_position(5))
+        engines.total_effects(target, short, wrong, each_position(5))
     with pytest.raises(AccessError, match=r"\(3, 32\) found, allowed \(6, 128\)"):
-        weights(target.access, trace(Access(speed.organism()), tokens(1, 4)))
+        weights(target.access, trace(Access(timed.organism()), tokens(1, 4)))
     for words in ("values of mlp_out", "groups", "positions [6, 9]", "gold has shape (1, 2)"):
         assert words in str(error.value)
 
@@ -274,23 +276,23 @@ def test_attention_that_hides_its_mask_is_an_error() -> None:
 
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_transformer_lens_finds_the_same(family: str) -> None:
-    pytest.importorskip(speed.RIVAL)
+    pytest.importorskip(timed.RIVAL)
     model, positions = tiny(family), list(range(LENGTH))
-    access, bridge = Access(model), speed.bridged(model)
+    access, bridge = Access(model), timed.bridged(model)
     ids, others = tokens(ITEMS, LENGTH), tokens(ITEMS, LENGTH, seed=1)
     for each in (True, False):
         chosen = positions if each else None
-        wanted = speed.by_transformer_lens(bridge, ids, others, ANSWERS, chosen)
+        wanted = timed.by_transformer_lens(bridge, ids, others, ANSWERS, chosen)
         assert wanted.std() > 0.1
-        hooks = speed.by_hooks(access, ids, others, ANSWERS, chosen)
-        engine = speed.by_engine(access, ids, others, ANSWERS, each)
+        hooks = timed.by_hooks(access, ids, others, ANSWERS, chosen)
+        engine = timed.by_engine(access, ids, others, ANSWERS, each)
         torch.testing.assert_close(hooks, wanted, atol=1e-4, rtol=0)
         torch.testing.assert_close(engine, wanted, atol=1e-4, rtol=0)
 
 
 def test_the_floor_counts_what_the_engine_multiplies() -> None:
     """Counted in tokens that pass the up projections, which all sides need alike."""
-    model = speed.organism()
+    model = timed.organism()
     access, seen = Access(model), [0]
     for block in access.blocks:
         block.mlp.up_proj.register_forward_hook(lambda _m, _a, out: count(out))
@@ -298,12 +300,12 @@ def test_the_floor_counts_what_the_engine_multiplies() -> None:
     def count(out: Tensor) -> None:
         seen[0] += out[..., 0].numel()
 
-    ids, others = torch.randint(3, 130, (2, 2, speed.LENGTH))
+    ids, others = torch.randint(3, 130, (2, 2, timed.LENGTH))
     gold = ids[:, :1]
-    answers = Answers(torch.tensor([speed.PLACE]), gold, gold)
+    answers = Answers(torch.tensor([timed.PLACE]), gold, gold)
     for each in (True, False):
         seen[0] = 0
-        speed.by_engine(access, ids, others, answers, each)
+        timed.by_engine(access, ids, others, answers, each)
         forwards = seen[0] / (len(access.blocks) * ids.numel())
-        floor = speed.floor(model.config, each)
+        floor = timed.floor(model.config, each)
         assert 0.9 * floor < forwards < 1.1 * floor

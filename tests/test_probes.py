@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from paradox.errors import DataError
-from paradox.mechanisms import probes as step
-from paradox.mechanisms.access import Access
-from paradox.mechanisms.by_layer import Pairs
-from paradox.mechanisms.probes import compare, read_states, table
+from paradox.mechanisms.model.access import Access
+from paradox.mechanisms.probes import measure as step
+from paradox.mechanisms.probes.measure import compare, read_states, table
+from paradox.mechanisms.tables.pairs import Pairs
 from paradox.models import load_model, load_tokenizer
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from paradox.errors import DataError
-from paradox.mechanisms.recalls import Recall, batches, recalls
+from paradox.mechanisms.model.recalls import Recall, batches, recalls
 from paradox.tasks import load_task
 from paradox.tasks.organism import vocabulary
 from paradox.tokenizer import word_tokenizer

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from paradox.errors import DataError
-from paradox.mechanisms import recovery as step
-from paradox.mechanisms.by_layer import Groups, item_rows
-from paradox.mechanisms.recovery import How, summaries
+from paradox.mechanisms.tables import recovery as step
+from paradox.mechanisms.tables.pairs import Groups, item_rows
+from paradox.mechanisms.tables.recovery import How, summaries
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling
 from paradox.stats.ratios import drawn, ratio_test

@@ -8,9 +8,9 @@ import pytest
 import torch
 from families import FAMILIES, tiny, tokens
 
-from paradox.mechanisms.access import ATTN_OUT, GATE, MLP_OUT, Access, Node
-from paradox.mechanisms.recalls import Batch, Recall, batches
-from paradox.mechanisms.rerun import OtherMeans, clean_pass, counted, put, rerun
+from paradox.mechanisms.model.access import ATTN_OUT, GATE, MLP_OUT, Access, Node
+from paradox.mechanisms.model.recalls import Batch, Recall, batches
+from paradox.mechanisms.model.rerun import OtherMeans, clean_pass, counted, put, rerun
 
 BLOCKS = 3
 

@@ -13,14 +13,22 @@ import torch
 from families import FAMILIES, tiny
 from test_rerun import made
 
-from paradox.figures import reset_keep as figure
-from paradox.mechanisms import reset_keep
-from paradox.mechanisms.access import Access
-from paradox.mechanisms.block_sets import How, Sets, above_zero, best_of, detectable, read_sets
-from paradox.mechanisms.by_layer import Groups
-from paradox.mechanisms.recalls import Recall
-from paradox.mechanisms.reset_keep_reading import paragraph
-from paradox.mechanisms.reset_keep_tests import (
+from paradox.mechanisms.model.access import Access
+from paradox.mechanisms.model.recalls import Recall
+from paradox.mechanisms.model.weights import ATTENTION, BOTH, MLP, REST, Change, Mix, Unit
+from paradox.mechanisms.reset_keep import figure
+from paradox.mechanisms.reset_keep import measure as reset_keep
+from paradox.mechanisms.reset_keep.block_sets import (
+    How,
+    Sets,
+    above_zero,
+    best_of,
+    detectable,
+    read_sets,
+)
+from paradox.mechanisms.reset_keep.reading import paragraph
+from paradox.mechanisms.reset_keep.reweighted import MEASURES, Variant, outcomes, variant
+from paradox.mechanisms.reset_keep.summary import (
     ANCHOR,
     ANCHOR_SETS,
     WINDOW,
@@ -28,8 +36,7 @@ from paradox.mechanisms.reset_keep_tests import (
     arm_rows,
     over_sets,
 )
-from paradox.mechanisms.reweighted import MEASURES, Variant, outcomes, variant
-from paradox.mechanisms.weights import ATTENTION, BOTH, MLP, REST, Change, Mix, Unit
+from paradox.mechanisms.tables.pairs import Groups
 from paradox.models import load_model, load_tokenizer, save_model
 from paradox.progress import Progress
 from paradox.provenance.manifest import write_manifest

@@ -12,9 +12,8 @@ import torch
 from families import FAMILIES, tiny
 from test_rerun import made, together
 
-from paradox.mechanisms import steering as step
-from paradox.mechanisms.access import Access
-from paradox.mechanisms.neurons import (
+from paradox.mechanisms.model.access import Access
+from paradox.mechanisms.model.neurons import (
     MEASURES,
     Profile,
     matched,
@@ -25,8 +24,9 @@ from paradox.mechanisms.neurons import (
     strongest,
     sweep,
 )
-from paradox.mechanisms.rerun import WHERE
-from paradox.mechanisms.steering import modes, overlaps
+from paradox.mechanisms.model.rerun import WHERE
+from paradox.mechanisms.steering import measure as step
+from paradox.mechanisms.steering.measure import modes, overlaps
 from paradox.progress import Progress
 from paradox.stats.doses import rise, trend
 from paradox.stats.sets import expected_jaccard, jaccard

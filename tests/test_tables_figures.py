@@ -15,9 +15,11 @@ from study_fixture import SPEC, SUBSETS, table_paths, write_study
 
 from paradox.errors import ConfigError, DataError
 from paradox.evaluate import tables
-from paradox.figures import change, draw, style, words
+from paradox.figures import style
+from paradox.figures.behaviour import change, draw
 from paradox.files import read_json
 from paradox.progress import Progress
+from paradox.report import numbers as words
 
 ROOT = Path(__file__).parents[1]
 QUIET = Progress("test", streams=(open("/dev/null", "w"),))

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from paradox.errors import DataError
-from paradox.figures import trajectories as figure
-from paradox.mechanisms import separation, trajectories
-from paradox.mechanisms.by_layer import Pairs
-from paradox.mechanisms.motions import Motion, differences, read_states
-from paradox.mechanisms.published_flow import VARIANTS, How, pooled_area, published
+from paradox.mechanisms.tables.pairs import Pairs
+from paradox.mechanisms.trajectories import figure
+from paradox.mechanisms.trajectories import measure as trajectories
+from paradox.mechanisms.trajectories import summary as separation
+from paradox.mechanisms.trajectories.motions import Motion, differences, read_states
+from paradox.mechanisms.trajectories.published_flow import VARIANTS, How, pooled_area, published
 from paradox.models import load_model, load_tokenizer
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest

@@ -16,12 +16,12 @@ from test_rerun import made
 from torch import Tensor
 
 from paradox.errors import DataError
-from paradox.mechanisms import cross_item, cross_model
-from paradox.mechanisms.access import Access, Node
-from paradox.mechanisms.cross_item import swap
-from paradox.mechanisms.recalls import Recall
-from paradox.mechanisms.traces import PATCHED, Trace, trace, weights
-from paradox.mechanisms.transplants import MEASURES, Swap, donors, measure, scaffold_tokens
+from paradox.mechanisms.model.access import Access, Node
+from paradox.mechanisms.model.recalls import Recall, scaffold_tokens
+from paradox.mechanisms.model.traces import PATCHED, Trace, trace, weights
+from paradox.mechanisms.patching import cross_item, cross_model
+from paradox.mechanisms.patching.cross_item import swap
+from paradox.mechanisms.patching.transplants import MEASURES, Swap, donors, measure
 from paradox.progress import Progress
 from paradox.seeds import keyed_rng
 from paradox.tasks import load_task

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paradox.figures import verdicts as figure
-from paradox.figures.verdict_table import in_words
-from paradox.mechanisms import verdicts as step
+from paradox.mechanisms.overview import verdicts as step
+from paradox.mechanisms.overview import verdicts_figure as figure
+from paradox.pages.verdict_table import in_words
 from paradox.progress import Progress
 from paradox.tasks import load_task
 

@@ -9,7 +9,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from paradox.errors import CheckpointError
-from paradox.mechanisms.weights import ATTENTION, BOTH, MLP, REST, Change, Unit, effective_rank
+from paradox.mechanisms.model.weights import (
+    ATTENTION,
+    BOTH,
+    MLP,
+    REST,
+    Change,
+    Unit,
+    effective_rank,
+)
 
 
 def logits(model: PreTrainedModel) -> Tensor:

@@ -297,7 +297,7 @@ def test_editing_a_reward_reruns_its_arms(finished: Path) -> None:
 
 
 def test_editing_a_mechanism_reruns_its_jobs(finished: Path) -> None:
-    jobs = jobs_after(finished, "src/paradox/mechanisms/perplexity.py", commented)
+    jobs = jobs_after(finished, "src/paradox/mechanisms/perplexity/measure.py", commented)
     pages = {"arm_page": ARMS_AND_BASES}
     assert jobs == {"perplexity": ARMS_AND_BASES, "tables": 1} | pages | AFTER_TABLES
 
@@ -324,7 +324,7 @@ def test_editing_a_notebook_remakes_its_pages(finished: Path) -> None:
     assert jobs == {"arm_page": ARMS_AND_BASES, "index_page": 1}
     assert jobs_after(finished, "workflow/notebooks/index.py", commented) == {"index_page": 1}
     # What a notebook imports belongs to its page as well, and to no other.
-    jobs = jobs_after(finished, "src/paradox/figures/arm_tables.py", commented)
+    jobs = jobs_after(finished, "src/paradox/pages/arm_tables.py", commented)
     assert jobs == {"arm_page": ARMS_AND_BASES, "index_page": 1}
 
 

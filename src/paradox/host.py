@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from paradox.steps import NUMERIC
+from paradox.steps import numeric
 
 
 def device_class(step: str) -> str:
@@ -27,7 +27,7 @@ def device_class(step: str) -> str:
         found = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
     known = [found[key] for key in ("vendor_id", "cpu family", "model") if key in found]
     name = "-".join([platform.machine(), *known])
-    if step not in NUMERIC:
+    if not numeric(step):
         return f"cpu {name}"
     import torch
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from paradox.errors import DataError, ProvenanceError, problems
-from paradox.figures.blocks import CLIPPING, GRIDS, MECHANISMS, blocks, with_block
 from paradox.files import read_json, write_json, write_text
 from paradox.provenance.chain import MARKED, Chain, held, inside, verify
 from paradox.provenance.compare import held_tables, summary
 from paradox.provenance.identity import without_mark
 from paradox.provenance.records import Record, files_of, host_file
+from paradox.report.blocks import CLIPPING, GRIDS, MECHANISMS, blocks, with_block
 from paradox.restore import configured
 from paradox.stats.gaps import table_gaps
 from paradox.study.grids import grid_of

@@ -26,7 +26,7 @@ from paradox.files import raise_if_disk_full, require_disk_space
 from paradox.progress import Progress
 from paradox.provenance.identity import VARIABLE
 from paradox.provenance.records import Paths, check_inputs, draft, write_record
-from paradox.steps import NUMERIC, STEPS
+from paradox.steps import STEPS, numeric
 
 # Only these steps may ask a model hub for something (pinned models and benchmarks).
 ONLINE = {"data", "base"}
@@ -134,7 +134,7 @@ def _environment(step: str, spec: dict[str, Any], threads: int) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     if step not in ONLINE:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    if step in NUMERIC:
+    if numeric(step):
         from paradox.models import set_determinism
         from paradox.seeds import torch_seed
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -17,12 +19,6 @@ TRAINERS = {
 }
 # These learn from samples of the base, which are made beforehand.
 FROM_SAMPLES = ("dpo", "sft")
-# Mechanism analyses that run the models: where memory is; how it works and can be steered.
-FIRST = ("partial_prompts", "lens", "jsd", "ablation", "probes", "cross_model", "cross_item")
-LATER = ("trajectories", "reset_keep", "steering", "decontamination", "eap", "boundary")
-ANALYSES = (*FIRST, *LATER)
-# These steps load the module of the scale's task.
-WITH_TASK = ("data", "corpus", "votes", "samples", *TRAINERS, "evaluate", "perplexity", *ANALYSES)
 # Pages that are notebooks; what a notebook imports belongs to its page's code.
 NOTEBOOKS = {
     "report": "workflow/notebooks/report.py",
@@ -30,64 +26,50 @@ NOTEBOOKS = {
     "arm_page": "workflow/notebooks/arm.py",
     "index_page": "workflow/notebooks/index.py",
 }
-STEPS = {
-    "data": "paradox.tasks.data",
-    "corpus": "paradox.tasks.corpus",
-    "base": "paradox.train.base",
-    "votes": "paradox.evaluate.votes",
-    "samples": "paradox.train.samples",
-    **TRAINERS,
-    "evaluate": "paradox.evaluate.sampling",
-    "perplexity": "paradox.mechanisms.perplexity",
-    **{name: f"paradox.mechanisms.{name}" for name in ANALYSES},
-    "labels": "paradox.mechanisms.labels",
-    "by_layer": "paradox.mechanisms.by_layer",
-    "collected": "paradox.mechanisms.collected",
-    "recovery": "paradox.mechanisms.recovery",
-    "error_rates": "paradox.mechanisms.error_rates",
-    "signatures": "paradox.mechanisms.signatures",
-    "layer_reading": "paradox.mechanisms.layer_reading",
-    "separation": "paradox.mechanisms.separation",
-    "reset_keep_tests": "paradox.mechanisms.reset_keep_tests",
-    "reset_keep_reading": "paradox.mechanisms.reset_keep_reading",
-    "dose_response": "paradox.mechanisms.dose_response",
-    "tradeoff": "paradox.mechanisms.tradeoff",
-    "steering_reading": "paradox.mechanisms.steering_reading",
-    "eap_summary": "paradox.mechanisms.eap_summary",
-    "eap_map": "paradox.mechanisms.eap_map",
-    "eap_reading": "paradox.mechanisms.eap_reading",
-    "boundary_summary": "paradox.mechanisms.boundary_summary",
-    "boundary_reading": "paradox.mechanisms.boundary_reading",
-    "verdicts": "paradox.mechanisms.verdicts",
-    "layer_figure": "paradox.figures.layers",
-    "labels_figure": "paradox.figures.labels",
-    "partial_prompts_figure": "paradox.figures.partial_prompts",
-    "patching_figure": "paradox.figures.patching",
-    "probes_figure": "paradox.figures.probes",
-    "memory_figure": "paradox.figures.memory",
-    "verdicts_figure": "paradox.figures.verdicts",
-    **{f"{name}_figure": f"paradox.figures.{name}" for name in LATER},
-    "tables": "paradox.evaluate.tables",
-    "figure": "paradox.figures.draw",
-    "clipping": "paradox.mechanisms.clipping",
-    "clipping_figure": "paradox.figures.clipping",
-    **{name: "paradox.figures.notebook" for name in NOTEBOOKS},
-    "paper": "paradox.figures.paper",
-    "lineage": "paradox.figures.lineage",
-}
-# These steps compute with PyTorch; the others start in a fraction of a second.
-NUMERIC = {"base", "votes", "samples", *TRAINERS, "evaluate", "perplexity", *ANALYSES}
+# The first line of a step's module says so.
+TORCH = re.compile(r"^(import|from) torch\b", re.MULTILINE)
+DETERMINISM = re.compile(r'^DETERMINISM = "(\w+)"', re.MULTILINE)
+TITLE = re.compile(r'^"""Steps? (``\w+``(?:, ``\w+``)*)')
+
+
+def declared() -> list[tuple[str, str]]:
+    """Return every step with its module, as the first lines of the package's modules say."""
+    steps = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        with open(file, encoding="utf-8") as opened:
+            title = TITLE.match(opened.readline())
+        if title:
+            module = ".".join((PACKAGE.name, *file.relative_to(PACKAGE).with_suffix("").parts))
+            steps += [(name, module) for name in re.findall(r"\w+", title[1])]
+    return steps
+
+
+STEPS = dict(declared())
+
+
+@cache
+def numeric(step: str) -> bool:
+    """Say whether a step computes with PyTorch; the others start in a fraction of a second."""
+    return any(TORCH.search(Path(file).read_text(encoding="utf-8")) for file in code(step))
+
+
+@cache
+def loads_task(step: str) -> bool:
+    """Say whether a step loads the module of the scale's task, by its kind."""
+    return any(name.endswith(".load_task") for file in code(step) for name in _imports(Path(file)))
 
 
 def determinism(step: str, device: str) -> str:
     """Return how far a step's result repeats on one device class.
 
     ``bitwise``: equal bytes. ``tolerance``: equal up to rounding. ``statistical``: rounding
-    decides what is sampled, so only estimates agree.
+    decides what is sampled, so only estimates agree. A module that does not sample says
+    ``DETERMINISM = "tolerance"``.
     """
-    if step not in NUMERIC or device.startswith("cpu"):
+    if not numeric(step) or device.startswith("cpu"):
         return "bitwise"
-    return "tolerance" if step in ("perplexity", "lens", "jsd", "ablation") else "statistical"
+    said = DETERMINISM.search(Path(source(step)).read_text(encoding="utf-8"))
+    return said[1] if said else "statistical"
 
 
 def code(step: str, *loaded: str) -> list[str]:

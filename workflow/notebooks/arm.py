@@ -31,7 +31,8 @@ from pathlib import Path
 
 from IPython.display import HTML, display
 
-from paradox.figures import arm_analyses, arm_names, arm_records, arm_tables, page, words
+from paradox.pages import arm_analyses, arm_names, arm_records, arm_tables, page
+from paradox.report import numbers as words
 from paradox.figures.captions import caption
 
 UP = "../../../../"

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from IPython.display import HTML, display
 
-from paradox.figures import arm_index, names, page
+from paradox.pages import arm_index, page
+from paradox.figures import names
 from paradox.figures.captions import caption
 from paradox.files import read_table
 

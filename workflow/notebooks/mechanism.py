@@ -16,7 +16,7 @@ scale = "tiny"
 name = "ablation"
 figure = "results/tiny/figures/ablation.svg"
 table = "results/tiny/figures/ablation.csv"
-modules = ["src/paradox/mechanisms/ablation.py", "src/paradox/figures/layers.py"]
+modules = ["src/paradox/mechanisms/ablation/measure.py", "src/paradox/figures/layers.py"]
 readings = []
 arms = []
 
@@ -25,9 +25,10 @@ from pathlib import Path
 
 from IPython.display import HTML, display
 
-from paradox.figures import arm_index, arm_names, described, names, page
+from paradox.pages import arm_index, arm_names, described, page
+from paradox.figures import names
 from paradox.figures.captions import caption
-from paradox.figures.verdict_table import in_words
+from paradox.pages.verdict_table import in_words
 from paradox.files import read_json, read_table
 
 UP = "../"

@@ -30,9 +30,11 @@ from pathlib import Path
 
 from IPython.display import HTML, display
 
-from paradox.figures import names, page, words
+from paradox.figures import names
+from paradox.pages import page
+from paradox.report import numbers as words
 from paradox.figures.captions import caption
-from paradox.figures.verdict_table import in_words
+from paradox.pages.verdict_table import in_words
 from paradox.files import read_table
 
 numbers = words.Numbers.read(Path(summary))

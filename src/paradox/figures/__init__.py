@@ -1,1 +1,1 @@
-"""Figures, the report and the paper; each is drawn from the tables alone."""
+"""What all figures share; each figure is drawn from tables alone."""

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model
 
-from paradox.files import write_text
 from paradox.declare import Bases, Dtype, Name, PlainName, Positive, Rate, Section, Share
+from paradox.files import write_text
 from paradox.study.mechanism_config import Mechanisms
 
 

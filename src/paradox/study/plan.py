@@ -13,7 +13,7 @@ from typing import Any
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards._score import Definition, files_of, loaded
-from paradox.steps import FROM_SAMPLES, PACKAGE, TRAINERS, WITH_TASK, code
+from paradox.steps import FROM_SAMPLES, PACKAGE, TRAINERS, code, loads_task
 from paradox.study.config import BenchmarksTask, Config
 from paradox.study.grids import DEFAULT, Arm, arms_of, exclusions, named
 from paradox.study.load import MAIN, grid_file, load_config, scale_file, unknown_names
@@ -200,7 +200,7 @@ class Study:
     def code(self, step: str) -> list[str]:
         """Return the source files whose content a step's result depends on."""
         task = module_of(self.config.task.kind)
-        return code(step, *([task] if step in WITH_TASK else []))
+        return code(step, *([task] if loads_task(step) else []))
 
     def need(self, rule: str, resource: str) -> int:
         """Return what one job of a kind of rule needs of a resource.

@@ -1,0 +1,42 @@
+"""Step ``figure``: draw one figure from the tables, with the numbers it shows beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from paradox.errors import ConfigError, hint
+from paradox.figures import style
+from paradox.figures.behaviour import accuracy, change, perplexity, recall
+from paradox.progress import Progress
+
+FIGURES = {"accuracy": accuracy, "change": change, "perplexity": perplexity, "recall": recall}
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Draw the figure `spec["figure"]`.
+
+    Parameters
+    ----------
+    spec
+        ``figure``: a key of `FIGURES`.
+    inputs
+        The tables named in the figure module's ``TABLES``.
+    outputs
+        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such figure.
+    """
+    name = spec["figure"]
+    if name not in FIGURES:
+        raise ConfigError(f"figure = {name!r} is not a figure; {hint(name, FIGURES)}")
+    module = FIGURES[name]
+    table = module.data(inputs)
+    with style.style():
+        style.save(module.draw(table), table, outputs)
+    progress.say(f"drew {name} from {len(table)} rows")

@@ -1,0 +1,149 @@
+"""Curves over blocks beside the band of their null: what figures of mechanisms share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from paradox.figures import style
+from paradox.mechanisms.tables.pairs import ARM
+
+COLUMNS = [*ARM, "component", "measure", "state", "contrast", "layer", "value", "low", "high"]
+COLUMNS += ["p", "corrected", "null_low", "null_high"]
+CHANGE = "change"
+ALPHA = 0.05
+BAND = "#dddddd"
+
+
+def depth(layers: pd.Series, blocks: int) -> pd.Series:
+    """Return where layers are between the embedding (0) and the last block (1).
+
+    >>> depth(pd.Series([-1, 0, 3]), 4).tolist()
+    [0.0, 0.25, 1.0]
+    """
+    return (layers + 1) / blocks
+
+
+def with_depth(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with a column ``depth``; bases may differ in their number of blocks."""
+    blocks = table.groupby("base")["layer"].transform("max") + 1
+    return table.assign(depth=depth(table["layer"], blocks))
+
+
+def pick(table: pd.DataFrame, contrast: str) -> pd.DataFrame:
+    """Return the rows of one contrast, or of how the difference changed."""
+    changed = table["state"] == CHANGE
+    if contrast == CHANGE:
+        return table[changed & (table["contrast"] == "difference")]
+    return table[~changed & (table["contrast"] == contrast)]
+
+
+def arm_looks(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return how each arm's curve is drawn."""
+    palette = style.colours(max(len(names), 1))
+    return {
+        name: {
+            "color": palette[index],
+            "marker": style.MARKERS[index % len(style.MARKERS)],
+            "linestyle": style.LINES[index % len(style.LINES)],
+        }
+        for index, name in enumerate(names)
+    }
+
+
+def panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
+    """Draw the arms' curves and the widest of their null bands (columns name, depth, value ...)."""
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    if table.empty:
+        how = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
+        axis.text(0.5, 0.7, "no such arm", transform=axis.transAxes, **how)
+    band(axis, table)
+    for place, (name, rows) in enumerate(_by_arm(table, looks)):
+        rows = rows.sort_values("depth")
+        step = 1 / max(len(rows), 1)
+        x = rows["depth"] + 0.1 * step * (place - (table["name"].nunique() - 1) / 2)
+        curve(axis, x, rows, looks[name])
+
+
+def band(axis: Axes, table: pd.DataFrame) -> None:
+    """Shade the widest null band at each depth."""
+    tested = table[table["null_low"].notna()]
+    if len(tested):
+        ends = tested.groupby("depth").agg({"null_low": "min", "null_high": "max"})
+        axis.fill_between(ends.index, ends["null_low"], ends["null_high"], color=BAND, lw=0)
+
+
+def curve(axis: Axes, x: pd.Series, rows: pd.DataFrame, look: dict[str, Any]) -> None:
+    """Draw one curve; markers are filled where it leaves its null."""
+    bars = rows.rename(columns={"low": "value_low", "high": "value_high"})
+    line = {name: value for name, value in look.items() if name != "marker"}
+    style.interval(axis, x, bars, "value", linewidth=1.2, zorder=2, **line)
+    out = rows["corrected"].isna() | (rows["corrected"] <= ALPHA)
+    for chosen, face in ((out, look["color"]), (~out, "white")):
+        axis.plot(
+            x[chosen],
+            rows.loc[chosen, "value"],
+            marker=look["marker"],
+            color=look["color"],
+            markerfacecolor=face,
+            markersize=4.5,
+            linestyle="none",
+            zorder=3,
+        )
+
+
+def _by_arm(
+    table: pd.DataFrame, looks: dict[str, dict[str, Any]]
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    for name in looks:
+        rows = table[table["name"] == name]
+        if len(rows):
+            yield name, rows
+
+
+def depth_axis(axis: Axes) -> None:
+    """Mark relative depth on the x axis."""
+    axis.set_xlim(-0.05, 1.07)
+    axis.set_xticks(np.array([0, 0.5, 1]), ["0", "0.5", "1"])
+
+
+def log_axis(axis: Axes) -> None:
+    """Make the y axis logarithmic, with plain numbers."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
+
+
+def arm_handles(looks: dict[str, dict[str, Any]]) -> list[Artist]:
+    """Return the legend's entries of the arms."""
+    return [Line2D([], [], label=name, markersize=4.5, **look) for name, look in looks.items()]
+
+
+def null_handles() -> list[Artist]:
+    """Return the legend's entries of filled and open markers and the band."""
+    grey = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
+    return [
+        Line2D([], [], label="outside its null", **grey),
+        Line2D([], [], label="inside", markerfacecolor="white", **grey),
+        Patch(color=BAND, label="widest 95 % null"),
+    ]
+
+
+def legend(figure: Figure, *rows: list[Artist]) -> None:
+    """Draw a legend above the figure, one list of entries per row."""
+    columns = max(map(len, rows))
+    blank = Line2D([], [], linestyle="none", label=" ")
+    padded = [[*row, *[blank] * (columns - len(row))] for row in rows]
+    # A legend is filled column by column.
+    handles = [row[place] for place in range(columns) for row in padded]
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns)

@@ -1,0 +1,153 @@
+"""Step ``ablation``: which blocks the recall of an answer depends on.
+
+What one block's attention (``attn``) or MLP (``mlp``) adds to the residual is replaced by its
+mean over the other items (see `paradox.mechanisms.model.rerun`), and the rest of the network runs
+on. ``@all`` replaces at every token but the first, ``@answer`` only where the answer is predicted.
+
+Columns: ``logp``, the mean natural log-probability of the gold answer's tokens after the recall
+scaffold (teacher-forced); ``correct``, whether each of them is the first choice; both of the
+ablated model, with ``_drop`` for the clean model's value minus it. ``clean_logp`` and
+``clean_correct`` are the clean model's, the same in all rows of an item.
+
+How to read it: this is the causal truth that other mechanisms are held against. A block needed
+for anything at all drops exposed items and twins; one that memory goes through drops exposed
+items more. Accuracy of twins cannot drop below chance, so look at the log-probability, too.
+Other blocks can take over from an ablated one, so no drop is no proof of no part.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from paradox.files import read_table, write_table
+from paradox.mechanisms.model.access import ATTN_OUT, MLP_OUT, Access, Node
+from paradox.mechanisms.model.recalls import Batch, Recall, batches, recalls
+from paradox.mechanisms.model.rerun import (
+    WHERE,
+    Clean,
+    OtherMeans,
+    clean_pass,
+    first_changed,
+    put,
+    rerun,
+)
+from paradox.mechanisms.tables.pairs import item_rows
+from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.tasks import load_task
+from paradox.tasks.api import ITEM_COLUMNS
+
+# Nothing is sampled: rounding on another device moves the numbers and no more.
+DETERMINISM = "tolerance"
+
+PARTS = ("attn", "mlp")
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Ablate every block for every item at the last checkpoint of an arm.
+
+    Parameters
+    ----------
+    spec
+        ``arm``, ``task``, ``seed`` and ``ablation`` (batch size and dtype).
+    inputs
+        ``manifest`` and ``items``.
+    outputs
+        ``table``: a row per item, component and layer.
+    """
+    checkpoints = read_manifest(inputs["manifest"])
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    how = spec["ablation"]
+    access = Access(load_model(checkpoints.last, how["dtype"]))
+    tokenizer = load_tokenizer(checkpoints.last)
+    prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
+    progress.say(f"ablating for {len(prompts)} items on {device_name(pick_device())}")
+    values = measure(access, prompts, how["batch_size"], progress)
+    table = rows(items, values)
+    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
+        table.insert(0, column, value)
+    write_table(outputs["table"], table)
+
+
+def rows(items: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return the table of what `measure` found."""
+    clean = values["clean"]
+    tables = []
+    for part, found in values.items():
+        if part == "clean":
+            continue
+        blocks = found.shape[1]
+        columns: dict[str, np.ndarray] = {}
+        for place, name in enumerate(("logp", "correct")):
+            usual = np.repeat(clean[place], blocks, axis=0)
+            columns |= {name: found[place], f"{name}_drop": usual - found[place]}
+            columns[f"clean_{name}"] = usual
+        tables.append(item_rows(items, part, range(blocks), columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+@torch.no_grad()
+def measure(
+    access: Access, prompts: list[Recall], batch_size: int, progress: Progress | None = None
+) -> dict[str, np.ndarray]:
+    """Return log-probability and correctness, shape (2, layers, items).
+
+    One array per part and place, and ``clean`` with one layer.
+
+    Parameters
+    ----------
+    batch_size
+        Items at a time; a rerun has twice as many rows.
+    """
+    made = list(batches(prompts, batch_size, access.model.device))
+    means = OtherMeans(access, (ATTN_OUT, MLP_OUT), made)
+    blocks = range(len(access.blocks))
+    shape = (2, len(blocks), len(prompts))
+    values = {f"{part}@{where}": np.zeros(shape) for where in WHERE for part in PARTS}
+    values["clean"] = np.zeros((2, 1, len(prompts)))
+    for done, batch in enumerate(made, start=1):
+        clean = clean_pass(access, batch)
+        values["clean"][:, :, batch.rows] = _scored(
+            access.logits(clean.after[:, batch.at :])[None], batch
+        )
+        for block in blocks:
+            for where in WHERE:
+                changed = ablated(access, clean, means, block, where)
+                scored = _scored(rerun(access, clean, block, changed), batch)
+                for place, part in enumerate(PARTS):
+                    values[f"{part}@{where}"][:, block, batch.rows] = scored[:, place]
+        if progress:
+            progress("batches", done, len(made))
+    return values
+
+
+@torch.no_grad()
+def ablated(access: Access, clean: Clean, means: OtherMeans, block: int, where: str) -> Tensor:
+    """Return the residuals after a block without each of `PARTS`, from the first changed token."""
+    parts, batch = access.blocks[block], clean.batch
+    before, attention, middle = clean.before[block], clean.attention[block], clean.middle(block)
+    other = means.of_others(Node(ATTN_OUT, block), batch, attention)
+    changed = before + put(batch, where, other, attention)
+    mlp = parts.feed_forward(middle)
+    other = means.of_others(Node(MLP_OUT, block), batch, mlp)
+    runs = [changed + parts.feed_forward(changed), middle + put(batch, where, other, mlp)]
+    return torch.stack(runs)[:, :, first_changed(batch, where) :]
+
+
+def _scored(logits: Tensor, batch: Batch) -> np.ndarray:
+    """Return log-probability and correctness of the gold answers, shape (2, runs, items)."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    gold = batch.gold.expand(len(logits), *batch.gold.shape)[..., None]
+    chosen = (wide.gather(-1, gold) - wide.logsumexp(-1, keepdim=True))[..., 0].double()
+    logp = torch.where(batch.real, chosen, 0).sum(-1) / batch.real.sum(-1)
+    first = (wide.argmax(-1) == gold[..., 0]) | ~batch.real
+    return torch.stack([logp, first.all(-1).double()]).cpu().numpy()

@@ -1,0 +1,1 @@
+"""What base and trained model solve in many tries, and how likely their texts are."""

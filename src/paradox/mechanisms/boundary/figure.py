@@ -1,0 +1,163 @@
+"""Step ``boundary_figure``: what base and arm solve in k tries, and how likely their texts are.
+
+A column per trained arm. Upper panels: pass@k of base, arm, and arm at the base's entropy (where
+that took heating), for right answers and for answers worked out word for word, exposed items above
+twins. Lowest panels: where an arm's samples stand among the base's own samples of the same item, by
+perplexity under the base; beside them the base at the temperature that gives it the arm's entropy
+(``sharpened``), at a low one (``cold``), and its own second half (``base``).
+
+How to read it: grey bands are the base's curve plus what swapping base and arm within items gives;
+an arm inside them does not differ. The dotted line is what guessing gives: right answers on it are
+no ability. An arm that starts above its base and ends below it solves less of what the base can
+reach. In the lowest panels 1/2 means as likely as what the base writes, less means likelier; only
+what lies below the sharpened base is more than sharpening.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from paradox.errors import DataError
+from paradox.figures import style
+from paradox.files import read_table
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.progress import Progress
+
+KEY = [*ARM, "group", "source", "value", "low", "high"]
+CURVES = {"base": "Base", "after": "Arm", "matched": "Arm at the base's entropy"}
+PANELS = {
+    ("right", "exposed"): "Right,\nexposed",
+    ("right", "twin"): "Right,\ntwins",
+    ("worked", "exposed"): "Worked out,\nexposed",
+    ("worked", "twin"): "Worked out,\ntwins",
+}
+QUANTILES = {
+    "after": "arm",
+    "sharpened": "base, arm's entropy",
+    "cold": "base, cold",
+    "base": "base",
+}
+GROUPS = {"exposed": -0.15, "twin": 0.15}  # offset of a group within its source's row
+BAND = "#dddddd"
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Draw the figure.
+
+    Parameters
+    ----------
+    spec
+        Empty: the tables say all.
+    inputs
+        ``curves``, ``crossings`` and ``perplexity``, tables of step ``boundary_summary``.
+    outputs
+        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    """
+    table = data(inputs["curves"], inputs["crossings"], inputs["perplexity"])
+    with style.style():
+        style.save(draw(table), table, outputs)
+    progress.say(f"drew the boundary from {len(table)} rows")
+
+
+def data(curves: Path, crossings: Path, perplexity: Path) -> pd.DataFrame:
+    """Return the drawn rows of trained arms; ``panel`` is ``pass`` or ``quantile``."""
+    nulls = ["null_low", "null_high"]
+    passed = read_table(curves, [*KEY, "measure", "k", "guess", *nulls])
+    passed = passed[passed["group"].isin(GROUPS)]
+    key = [*ARM, "measure", "group", "k"]
+    base = passed[passed["source"] == "base"].set_index(key)["value"]
+    band = passed[passed["source"] == "after_minus_base"].set_index(key)[nulls].add(base, axis=0)
+    drawn = passed[passed["source"].isin(CURVES)].drop(columns=nulls).join(band, on=key)
+    # An arm that had to be cooled to its base's entropy is no control.
+    key = [*ARM, "measure", "group", "source"]
+    heated = read_table(crossings, [*key, "heated"]).set_index(key)["heated"].eq(False)
+    drawn = drawn[~pd.MultiIndex.from_frame(drawn[key]).isin(heated.index[heated])]
+    placed = read_table(perplexity, [*KEY, "split"])
+    chosen = (placed["split"] == "all") & placed["source"].isin(QUANTILES)
+    placed = placed[chosen & placed["group"].isin(GROUPS)]
+    columns = [*KEY[:5], "measure", "k", "value", "low", "high", "guess", *nulls]
+    table = pd.concat([drawn.assign(panel="pass"), placed.assign(panel="quantile")])
+    table = table[table["method"] != "base"][["panel", *columns]].reset_index(drop=True)
+    if table.empty:
+        raise DataError(f"{curves}: no trained arm is in the table.")
+    return table
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the figure: a column per arm."""
+    table = table.assign(name=style.arm_names(table))
+    arms = style.panels(table)
+    figure, axes = style.grid(len(PANELS) + 1, len(arms), 10.5, sharey="row", sharex="row")
+    looks = {
+        source: {"color": colour, "marker": marker, "linestyle": line}
+        for source, colour, marker, line in zip(
+            CURVES, style.colours(3), style.MARKERS, style.LINES, strict=False
+        )
+    }
+    for (base, name), column in zip(arms, axes.T, strict=True):
+        rows = table[(table["base"] == base) & (table["name"] == name)]
+        column[0].set_title(style.title(base, name))
+        passed = rows[rows["panel"] == "pass"]
+        for (measure, group), axis in zip(PANELS, column, strict=False):
+            own = passed[(passed["measure"] == measure) & (passed["group"] == group)]
+            _curves(axis, own, looks)
+        _quantiles(column[-1], rows[rows["panel"] == "quantile"])
+        column[-2].set_xlabel("Tries k")
+    for row, words in zip(axes, PANELS.values(), strict=False):
+        row[0].set_ylabel(words)
+    axes[-1][0].set_yticks(range(len(QUANTILES)), list(QUANTILES.values()))
+    axes[-1][0].set_ylim(len(QUANTILES) - 0.5, -0.5)
+    figure.align_ylabels(axes[:-1, 0])
+    figure.supxlabel(
+        "Quantile of perplexity under the base (1/2: like the base's own)", fontsize=11
+    )
+    dots: Any = {"linestyle": "none", "color": "black", "marker": "o", "markersize": 5}
+    handles = [
+        *(Line2D([], [], label=CURVES[s], markersize=4.5, **look) for s, look in looks.items()),
+        Patch(color=BAND, label="no difference (95 %)"),
+        Line2D([], [], color=style.GREY, linestyle=":", label="guessing"),
+        Line2D([], [], label="exposed items", **dots),
+        Line2D([], [], label="twins", markerfacecolor="white", **dots),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    return figure
+
+
+def _curves(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
+    of = table[table["source"] == "base"].sort_values("k")
+    axis.fill_between(of["k"], of["null_low"], of["null_high"], color=BAND, linewidth=0)
+    if of["guess"].notna().any():
+        axis.plot(of["k"], of["guess"], color=style.GREY, linestyle=":", linewidth=1.2)
+    for source, look in looks.items():
+        rows = table[table["source"] == source].sort_values("k")
+        bars = rows.rename(columns={"low": "value_low", "high": "value_high"})
+        style.interval(axis, rows["k"].to_numpy(float), bars, "value", markersize=4, **look)
+    axis.set_xscale("log", base=2)
+    ticks = sorted(table["k"].astype(int).unique())[::2]
+    axis.set_xticks(ticks, [str(k) for k in ticks])
+    axis.set_ylim(-0.04, 1.04)
+    axis.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+
+
+def _quantiles(axis: Axes, table: pd.DataFrame) -> None:
+    axis.axvline(0.5, color=style.GREY, linewidth=0.8)
+    for group, aside in GROUPS.items():
+        rows = table[table["group"] == group].set_index("source").reindex(list(QUANTILES))
+        bars = rows.rename(columns={"low": "value_low", "high": "value_high"})
+        look = {"color": "black", "markerfacecolor": "black" if group == "exposed" else "white"}
+        y = np.arange(len(QUANTILES)) + aside
+        style.interval_across(axis, y, bars, "value", fmt="o", markersize=4.5, **look)
+    axis.set_xlim(0, 1)
+    axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axis.grid(axis="y", visible=False)
+    axis.grid(axis="x", visible=True)

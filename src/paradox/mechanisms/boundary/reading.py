@@ -1,0 +1,145 @@
+"""Step ``boundary_reading``: what the tables of ``boundary_summary`` say, in plain words.
+
+One paragraph for the planted base. Statements are made from the verdicts, whichever way they
+fall: signatures that are shown come with effect, interval and p, others are counted; ``verdicts``
+has all of them. Signatures that the untrained base
+shows against itself are counted as the false alarms that they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.errors import DataError, hint
+from paradox.files import read_table, write_json
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.progress import Progress
+
+KEY = [*ARM, "group", "measure"]
+GROUPS = {"exposed": "exposed items", "twin": "twins"}
+MEASURES = {"right": "right answers", "worked": "answers worked out word for word"}
+CLAIMS = {
+    "crossing": "training raises the first try and lowers many tries",
+    "matched_below": "many tries of the base solve more even at equal entropy",
+    "covered": "next to nothing is solved by the trained model only",
+    "low_perplexity": "training keeps to what the base finds likely, beyond sharpening it",
+    "above_all": "training raises every number of tries, as published of distillation",
+}
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the reading.
+
+    Parameters
+    ----------
+    spec
+        ``planted``: name of the contaminated base.
+    inputs
+        ``crossings`` and ``verdicts``, tables of step ``boundary_summary``.
+    outputs
+        ``reading``: JSON of ``paragraphs`` and ``verdicts`` (signature -> list of arms).
+    """
+    crossings = read_table(Path(inputs["crossings"]), [*KEY, "source", "kind", "k", "gap"])
+    verdicts = read_table(Path(inputs["verdicts"]), [*KEY, "signature", "effect", "verdict"])
+    write_json(outputs["reading"], reading(crossings, verdicts, spec["planted"]))
+    progress.say(f"read {len(verdicts)} verdicts")
+
+
+def reading(crossings: pd.DataFrame, verdicts: pd.DataFrame, planted: str) -> dict[str, Any]:
+    """Return the paragraph and the verdicts.
+
+    Raises
+    ------
+    DataError
+        When a table has not the planted base.
+    """
+    if planted not in set(verdicts["base"]):
+        bases = set(verdicts["base"])
+        raise DataError(f"key planted: no base {planted!r}; {hint(planted, bases)}")
+    own = verdicts[(verdicts["base"] == planted) & (verdicts["method"] != "base")]
+    text = list(_crossings(crossings[crossings["base"] == planted]))
+    for signature, claim in CLAIMS.items():
+        rows = own[own["signature"] == signature]
+        if len(rows):
+            text.append(f"The published signature, that {claim}: {_verdicts(rows)}.")
+    # A base covers itself, so that one is no false alarm.
+    idle = verdicts[(verdicts["method"] == "base") & (verdicts["signature"] != "covered")]
+    if len(idle):
+        shown = int((idle["verdict"] == REPRODUCED).sum())
+        text.append(
+            f"Untrained bases, compared with other samples of themselves, show {shown} of "
+            f"{len(idle)} such signatures."
+        )
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in verdicts.astype(object).where(verdicts.notna(), None).to_dict("records"):
+        by_name.setdefault(row.pop("signature"), []).append(row)
+    return {"paragraphs": {"boundary": " ".join(text)}, "verdicts": by_name}
+
+
+def _crossings(table: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence per group and measure on where the arms' curves are."""
+    rows = table[(table["source"] == "after") & (table["method"] != "base")]
+    for measure, what in MEASURES.items():
+        for group, whom in GROUPS.items():
+            own = rows[(rows["measure"] == measure) & (rows["group"] == group)]
+            parts = [f"{_arm(row)} {_place(row)}" for _, row in own.iterrows()]
+            if parts:
+                yield f"pass@k of {what} on {whom}: {'; '.join(parts)}."
+
+
+def _place(row: pd.Series) -> str:
+    if row["kind"] == "crosses":
+        unsure = ", which is not shown," if row["k_high"] == float("inf") else ""
+        ends = f"[{_end(row['k_low'])}, {_end(row['k_high'])}]"
+        where = f"falls below its base at k = {row['k']:.1f} {ends}{unsure}"
+    else:
+        where = {
+            "above": f"is nowhere below its base up to k = {row['largest_k']}",
+            "below": "is below its base from the first try",
+            "equal": "does not differ from its base at the first try",
+        }[row["kind"]]
+    full = "" if pd.isna(row["ceiling"]) else f", both at the ceiling from k = {row['ceiling']:.0f}"
+    gap = f"{row['gap']:+.2f} [{row['gap_low']:+.2f}, {row['gap_high']:+.2f}]"
+    return f"{where} (gap in sampling efficiency {gap}{full})"
+
+
+def _end(value: float) -> str:
+    """Return an end of an interval of k.
+
+    >>> _end(2.345), _end(float("inf")), _end(0.0)
+    ('2.3', 'none', 'below 1')
+    """
+    return "none" if value == float("inf") else "below 1" if value == 0 else f"{value:.1f}"
+
+
+def _arm(row: pd.Series) -> str:
+    return f"{row['reward']} ({row['method']})"
+
+
+def _verdicts(rows: pd.DataFrame) -> str:
+    """Name the cases that show a signature, and count the others."""
+    shown = rows[rows["verdict"] == REPRODUCED]
+    if len(shown) == len(rows):
+        p = f"{rows['p'].max():.2g}".removeprefix("0")
+        return f"{REPRODUCED} in all {len(rows)} cases (largest p = {p})"
+    by_arm = [
+        f"{_arm(of.iloc[0])} on {', '.join(_effect(row) for _, row in of.iterrows())}"
+        for _, of in shown.groupby(["method", "reward"], sort=True)
+    ]
+    p = f"{shown['p'].max():.2g}".removeprefix("0")
+    parts = [f"{REPRODUCED} for {'; '.join(by_arm)} (largest p = {p})"] if by_arm else []
+    counts = [(int((rows["verdict"] == name).sum()), name) for name in (NOT, OPEN)]
+    parts += [f"{name} in {count} of {len(rows)} cases" for count, name in counts if count]
+    return "; ".join(parts)
+
+
+def _effect(row: pd.Series) -> str:
+    ends = f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return f"{GROUPS[row['group']]} ({row['measure']}) {ends}"

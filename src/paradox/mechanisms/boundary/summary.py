@@ -1,0 +1,399 @@
+"""Step ``boundary_summary``: pass@k, coverage and perplexity of all arms, and what follows.
+
+``curves`` has pass@k of base, arm and arm at matched entropy, and the differences to the base, of
+exposed items, twins and exposed minus twins; ``measure`` is ``right`` or ``worked`` (step
+``boundary``). ``p`` and ``corrected`` (over all k) swap the two within items, ``null_low`` and
+``null_high`` are the band of the latter. ``guess`` is the pass@k of guessing: a curve of right
+answers near it says nothing about ability, and with few possible answers every curve gets there,
+so for large k look at ``worked``. ``detectable`` is the difference that would be found with 80 %
+power (5 % level; normal approximation from the bootstrap).
+
+``coverage`` has the shares of items that k tries solve with both, with the base only, with the arm
+only and with neither, tries of the two being independent. ``crossings`` has the k at which the arm
+falls below its base (``inf``: not up to the largest k; ``0``: from the first), the gap in sampling
+efficiency (the base's pass@k at the largest k minus the arm's pass@1) and what temperatures
+matched. ``perplexity`` has mean quantiles of an arm's samples in the base's (1/2: like the base's
+own), each item counting once, and differences to the sharpened and the cold base.
+
+``verdicts`` is about published signatures (2504.13837), each a number that should be above 0:
+
+============== ==================================================================================
+crossing       the arm's pass@1 is above the base's, *and* at the largest k the base's is above the
+               arm's; where both are at the ceiling (from k ``ceiling`` on) none can cross
+matched_below  at the largest k the base is above the arm also at equal entropy (where that did not
+               take cooling the arm, which would be no control)
+covered        the margin minus the share of items that k tries solve with the arm only
+low_perplexity the arm's samples are likelier under the base than the base's own (1/2 minus their
+               quantile), *and* likelier than the sharpened base's (where it has the arm's
+               entropy); ``same``: within a mode
+above_all      the arm is above its base at every k at which the base leaves room (up to 1 minus the
+               margin; at two of them at least): published of distillation, not of reinforcement
+               learning
+============== ==================================================================================
+
+Verdicts are as in `paradox.mechanisms.overview.signatures`: the largest p and the smallest part
+count, p is one-sided by swaps within items (``covered``: by bootstrap), and not corrected for their
+number. How to read it: the rows of untrained bases compare a base with itself; what they reproduce
+is noise. Intervals are of pairs crossed with seeds, p-values take the seeds as given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from paradox.errors import DataError
+from paradox.files import read_table, write_table
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import ALPHA, NOT, OPEN, REPRODUCED, verdict
+from paradox.mechanisms.tables.words import QUANTILES
+from paradox.progress import Progress
+from paradox.stats.bootstrap import Estimate, Resampling, mean, pigeonhole
+from paradox.stats.passk import crossing, pass_at_k, powers, swap_test
+from paradox.stats.ratios import Drawn, drawn
+
+Array = NDArray[np.float64]
+COLUMNS = [*ARM, "seed", "item", "group", "pair", "source", "temperature", "samples", "right"]
+COLUMNS += ["worked", "tokens", "entropy", *QUANTILES]
+GROUPS = ("exposed", "twin")
+MEASURES = ("right", "worked")
+CURVES = ("base", "after", "matched")
+SPLITS = dict(zip(("all", "right", "wrong", "same"), QUANTILES, strict=True))
+NEAR = 0.1  # relative: what is left of an entropy or a temperature that was matched
+TWO_SIDED, ONE_SIDED = 2.80, 2.49  # standard errors that are found with 80 % power at 5 %
+
+
+@dataclass(frozen=True)
+class How:
+    """How to resample, test and judge."""
+
+    resampling: Resampling
+    permutations: int
+    margin: float
+    chance: float
+
+
+class Part(NamedTuple):
+    """A number that should be above 0, with its p-value and the end of its null."""
+
+    estimate: Estimate
+    p: float
+    null_high: float
+    detectable: float
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write all tables.
+
+    Parameters
+    ----------
+    spec
+        ``bootstrap`` (seed and resamples), ``permutations``, ``margin`` (a difference of pass@k
+        up to which counts as none) and ``chance`` (of a guess).
+    inputs
+        ``tables``: those of step ``boundary``, one per arm and seed.
+    outputs
+        ``curves``, ``coverage``, ``crossings``, ``perplexity`` and ``verdicts``.
+    """
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    how = How(resampling, spec["permutations"], spec["margin"], spec["chance"])
+    table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
+    made: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    arms = table.groupby(ARM, sort=True)
+    for done, (key, rows) in enumerate(arms, start=1):
+        arm = Arm(rows, "/".join(map(str, key)))
+        for name, of in TABLES.items():
+            made[name] += ({**dict(zip(ARM, key, strict=True)), **row} for row in of(arm, how))
+        progress("arms", done, len(arms))
+    for name, rows in made.items():
+        write_table(outputs[name], pd.DataFrame(rows))
+
+
+class Arm:
+    """The rows of one arm, by source and group.
+
+    Raises
+    ------
+    DataError
+        When a pair lacks an item, a seed or a source, or samples differ in number.
+    """
+
+    def __init__(self, rows: pd.DataFrame, name: str) -> None:
+        self.pairs = sorted(rows["pair"].unique())
+        self.seeds = sorted(rows["seed"].unique())
+        self.parts = dict(iter(rows.groupby(["source", "group"])))
+        want = len(self.pairs) * len(self.seeds)
+        sizes = {len(of) for of in self.parts.values()}
+        counts = rows.loc[rows["source"].isin(CURVES), "samples"].unique()
+        doubled = rows.duplicated(["pair", "seed", "source", "group"]).any()
+        if sizes != {want} or len(self.parts) != len(GROUPS) * rows["source"].nunique() or doubled:
+            raise DataError(
+                f"{name}: every one of {len(self.pairs)} pairs needs one exposed item and one twin "
+                f"for each of {len(self.seeds)} seeds and every source."
+            )
+        if len(counts) != 1:
+            raise DataError(f"{name}: items differ in their samples ({sorted(counts)}).")
+        self.samples = int(counts[0])
+        self.ks = powers(self.samples)
+
+    def of(self, source: str, group: str, column: str) -> Array:
+        """Return a column, shape (pairs, seeds)."""
+        rows = self.parts[source, group]
+        return rows.pivot(index="pair", columns="seed", values=column).to_numpy(float)
+
+    def passed(self, source: str, group: str, measure: str) -> Array:
+        """Return pass@k, shape (pairs, ks, seeds)."""
+        if group == "difference":
+            one, other = (self.passed(source, side, measure) for side in GROUPS)
+            return one - other
+        counts = self.of(source, group, measure)
+        return pass_at_k(counts, self.samples, self.ks).swapaxes(1, 2)
+
+    def quantile(self, source: str, group: str, split: str) -> Array:
+        """Return quantiles, shape (pairs, seeds); NaN where an item has no such samples."""
+        if group == "difference":
+            one, other = (self.quantile(source, side, split) for side in GROUPS)
+            return one - other
+        return self.of(source, group, SPLITS[split])
+
+
+# --- tables -------------------------------------------------------------------------------
+
+
+def curves(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
+    """Yield pass@k of the sources and the differences to the base."""
+    guess = 1 - (1 - how.chance) ** np.array(arm.ks)
+    for measure in MEASURES:
+        for group in (*GROUPS, "difference"):
+            values = {name: arm.passed(name, group, measure) for name in CURVES}
+            found = dict(values)
+            found |= {f"{name}_minus_base": values[name] - values["base"] for name in CURVES[1:]}
+            for source, of in found.items():
+                estimate = drawn(of, how.resampling, "pairs")
+                low, high = estimate.interval(how.resampling.level)
+                test = None
+                if source not in CURVES:
+                    sides = of.mean(axis=2), np.zeros(of.shape[:2])
+                    test = swap_test(*sides, how.resampling.seed, permutations=how.permutations)
+                for n, k in enumerate(arm.ks):
+                    row = {"measure": measure, "group": group, "source": source, "k": k}
+                    row |= {"value": estimate.value[n], "low": low[n], "high": high[n]}
+                    for name in ("p", "corrected"):
+                        row[name] = getattr(test, name)[n] if test else None
+                    for name in ("low", "high"):
+                        row[f"null_{name}"] = getattr(test, f"max_{name}")[n] if test else None
+                    spread = estimate.draws[:, n].std()
+                    row["detectable"] = TWO_SIDED * spread if test else None
+                    guessed = measure == "right" and group in GROUPS
+                    row["guess"] = guess[n] if guessed else None
+                    yield row | {"items": of.shape[0], "seeds": of.shape[2]}
+
+
+def cells(arm: Arm, group: str, measure: str) -> dict[str, Array]:
+    """Return each item's probability of each cell of the 2x2, shape (pairs, ks, seeds)."""
+    base, after = (arm.passed(name, group, measure) for name in ("base", "after"))
+    return {
+        "both": base * after,
+        "base_only": base * (1 - after),
+        "after_only": (1 - base) * after,
+        "neither": (1 - base) * (1 - after),
+    }
+
+
+def coverage(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
+    """Yield the 2x2 of what base and arm solve in k tries."""
+    for measure in MEASURES:
+        for group in GROUPS:
+            for cell, of in cells(arm, group, measure).items():
+                estimate = drawn(of, how.resampling, "pairs")
+                low, high = estimate.interval(how.resampling.level)
+                for n, k in enumerate(arm.ks):
+                    row = {"measure": measure, "group": group, "k": k, "cell": cell}
+                    row |= {"value": estimate.value[n], "low": low[n], "high": high[n]}
+                    yield row | {"items": of.shape[0], "seeds": of.shape[2]}
+
+
+def crossings(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
+    """Yield where curves cross, the gap in sampling efficiency, and temperatures."""
+    for measure in MEASURES:
+        for group in GROUPS:
+            base = arm.passed("base", group, measure)
+            target = _entropy(arm, "base", group)
+            for source in CURVES[1:]:
+                own = arm.passed(source, group, measure)
+                place = crossing(drawn(own - base, how.resampling, "pairs"), arm.ks)
+                gap = mean(base[:, -1] - own[:, 0], how.resampling, "pairs")
+                row = {"measure": measure, "group": group, "source": source, "kind": place.kind}
+                row |= {"k": place.k, "k_low": place.low, "k_high": place.high}
+                row |= {"crosses": place.share, "largest_k": arm.ks[-1]}
+                row["ceiling"] = _ceiling(arm, [base, own], how.margin)
+                row |= {"gap": gap.value, "gap_low": gap.low, "gap_high": gap.high}
+                row["temperature"] = arm.of(source, group, "temperature").mean()
+                row |= {"entropy": _entropy(arm, source, group), "entropy_base": target}
+                row["heated"] = heated(arm, group) if source == "matched" else None
+                yield row | {"items": gap.items, "seeds": gap.seeds}
+
+
+def _ceiling(arm: Arm, curves: list[Array], margin: float) -> int | None:
+    """Return the first k at which all curves are within the margin of 1."""
+    full = np.all([curve.mean(axis=(0, 2)) >= 1 - margin for curve in curves], axis=0)
+    return arm.ks[int(full.argmax())] if full.any() else None
+
+
+def _entropy(arm: Arm, source: str, group: str) -> float:
+    tokens = arm.of(source, group, "tokens")
+    return float((arm.of(source, group, "entropy") * tokens).sum() / tokens.sum())
+
+
+def perplexity(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
+    """Yield mean quantiles in the base's samples, and differences to the controls."""
+    for group in (*GROUPS, "difference"):
+        for split in SPLITS:
+            of = {s: arm.quantile(s, group, split) for s in ("base", "after", "sharpened", "cold")}
+            null = 0.0 if group == "difference" else 0.5
+            rows = [(name, values, null) for name, values in of.items()]
+            rows += [(f"after_minus_{s}", of["after"] - of[s], 0.0) for s in ("sharpened", "cold")]
+            for source, values, centre in rows:
+                # Right and wrong samples are parts of the same: nothing says 1/2 of them.
+                tested = split in ("all", "same") or "minus" in source or group == "difference"
+                found = _number(values - centre, how, two_sided=True)
+                if found is None:
+                    continue
+                ends = found.estimate
+                row = {"group": group, "split": split, "source": source}
+                row |= {"value": ends.value + centre, "low": ends.low + centre}
+                row |= {"high": ends.high + centre, "p": found.p if tested else None}
+                row |= {"null": centre if tested else None}
+                row |= {"null_high": centre + found.null_high if tested else None}
+                row |= {"detectable": found.detectable}
+                yield row | {"items": ends.items, "seeds": ends.seeds}
+
+
+def _number(values: Array, how: How, two_sided: bool = False) -> Part | None:
+    """Test that a mean over items is above 0; None where no item has a value.
+
+    Parameters
+    ----------
+    values
+        Shape (pairs, seeds); NaN where a pair has none.
+    """
+    there = np.isfinite(values)
+    if not there.any():
+        return None
+    top = pigeonhole({"pairs": np.where(there, values, 0)}, how.resampling)["pairs"]
+    bottom = pigeonhole({"pairs": there}, how.resampling)["pairs"]
+    draws = (top / np.where(bottom > 0, bottom, np.nan))[bottom > 0]
+    tail = (1 - how.resampling.level) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    items = there.any(axis=1)
+    each = np.nanmean(values[items], axis=1)[:, None]
+    key, several = how.resampling.seed, how.permutations
+    test = swap_test(each, 0 * each, key, permutations=several, two_sided=two_sided)
+    found = Estimate(float(values[there].mean()), low, high, int(items.sum()), values.shape[1])
+    width = TWO_SIDED if two_sided else ONE_SIDED
+    return Part(found, test.overall, float(test.max_high[0]), width * float(draws.std()))
+
+
+# --- verdicts -----------------------------------------------------------------------------
+
+
+def p_values(
+    after: Array, base: Array, swapped: NDArray[np.bool_], how: How, *key: int
+) -> dict[str, float]:
+    """Return the p-values behind ``crossing`` with base and arm swapped in some items.
+
+    Parameters
+    ----------
+    after, base
+        pass@k, shape (pairs, ks, seeds).
+    swapped
+        In which pairs; none of them gives the p-values of the data.
+    key
+        Names the draw of the permutations behind each p-value.
+    """
+    sign = np.where(swapped, -1.0, 1.0)[:, None]
+    apart = (after - base).mean(axis=2) * sign
+    options: dict[str, Any] = {"permutations": how.permutations}
+    key = (how.resampling.seed, *key)
+
+    def one(values: Array) -> float:
+        return swap_test(values, 0 * values, *key, two_sided=False, **options).overall
+
+    found = {"first": one(apart[:, :1]), "last": one(-apart[:, -1:])}
+    found["crossing"] = max(found.values())
+    return found | {"any": swap_test(apart, 0 * apart, *key, **options).overall}
+
+
+def heated(arm: Arm, group: str) -> bool:
+    """Return whether the base's entropy was reached, and not by cooling the arm."""
+    at, study = (arm.of(name, group, "temperature").mean() for name in ("matched", "after"))
+    return bool(at >= (1 - NEAR) * study) and _reached(arm, group, "matched", "base")
+
+
+def _reached(arm: Arm, group: str, source: str, target: str) -> bool:
+    found, wanted = (_entropy(arm, name, group) for name in (source, target))
+    return bool(abs(found - wanted) <= NEAR * wanted)
+
+
+def verdicts(arm: Arm, how: How) -> Iterator[dict[str, Any]]:
+    """Yield the verdict on every signature."""
+    for group in GROUPS:
+        for measure in MEASURES:
+            base, after, matched = (arm.passed(name, group, measure) for name in CURVES)
+            parts = [(after - base)[:, 0], (base - after)[:, -1]]
+            yield _row("crossing", group, measure, parts, how)
+            parts = [(base - matched)[:, -1]] if heated(arm, group) else []
+            yield _row("matched_below", group, measure, parts, how)
+            yield _covered(arm, group, measure, how)
+            room = np.flatnonzero(base.mean(axis=(0, 2)) < 1 - how.margin)
+            parts = [(after - base)[:, n] for n in room] if len(room) > 1 else []
+            yield _row("above_all", group, measure, parts, how)
+        for split in ("all", "same"):
+            own, sharp = (arm.quantile(name, group, split) for name in ("after", "sharpened"))
+            parts = [0.5 - own, sharp - own] if _reached(arm, group, "sharpened", "after") else []
+            yield _row("low_perplexity", group, split, parts, how)
+
+
+def _row(signature: str, group: str, measure: str, parts: list[Array], how: How) -> dict[str, Any]:
+    found = [part for part in (_number(values, how) for values in parts) if part]
+    row: dict[str, Any] = {"signature": signature, "group": group, "measure": measure}
+    if not found or len(found) < len(parts):
+        names = ("effect", "low", "high", "p", "null_high", "detectable", "margin", "items")
+        return row | dict.fromkeys(names) | {"verdict": OPEN}
+    least = min(found, key=lambda part: part.estimate.value)
+    p, ends = max(part.p for part in found), least.estimate
+    row |= {"effect": ends.value, "low": ends.low, "high": ends.high, "p": p}
+    row |= {"null_high": least.null_high, "detectable": least.detectable}
+    row |= {"margin": how.margin, "items": ends.items}
+    return row | {"verdict": verdict(p, ends.high, how.margin)}
+
+
+def _covered(arm: Arm, group: str, measure: str, how: How) -> dict[str, Any]:
+    own: Drawn = drawn(cells(arm, group, measure)["after_only"][:, -1:], how.resampling, "pairs")
+    low, high = (float(end[0]) for end in own.interval(how.resampling.level))
+    # One is added to both counts so that a finite number of resamples never gives p = 0.
+    beyond = int((own.draws[:, 0] >= how.margin).sum())
+    p = (beyond + 1) / (len(own.draws) + 1)
+    row = {"signature": "covered", "group": group, "measure": measure}
+    row |= {"effect": how.margin - own.value[0], "low": how.margin - high}
+    row |= {"high": how.margin - low, "p": p, "null_high": None}
+    row |= {"detectable": ONE_SIDED * float(own.draws.std()), "margin": how.margin}
+    called = REPRODUCED if p <= ALPHA else NOT if low > how.margin else OPEN
+    return row | {"items": len(arm.pairs), "verdict": called}
+
+
+TABLES = {
+    "curves": curves,
+    "coverage": coverage,
+    "crossings": crossings,
+    "perplexity": perplexity,
+    "verdicts": verdicts,
+}

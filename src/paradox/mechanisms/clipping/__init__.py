@@ -1,0 +1,1 @@
+"""Whether clipping alone moves a model under a reward without information."""

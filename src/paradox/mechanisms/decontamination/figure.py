@@ -1,0 +1,147 @@
+"""Step ``decontamination_figure``: what taking recall away costs, by method.
+
+A column per arm. Across: the share of memory that a dose removes. Up: what is lost with it, of
+worked chains (share no longer worked out without a slip) and on documents (nats per token). A
+line is a method, its points are doses from the origin on; bars are 95 % intervals.
+
+How to read it: a method that removes memory alone runs along the bottom. ``Random neurons`` is
+the null of ``Chosen neurons``: as many, matched, each at the same alpha. The dashed line marks
+half of memory.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from paradox.errors import DataError
+from paradox.figures import style
+from paradox.figures.kit import legend
+from paradox.files import read_table
+from paradox.mechanisms.decontamination.summary import COSTS
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.words import METHODS, NEURONS, RANDOM
+from paradox.progress import Progress
+
+NAMES = {
+    "neurons": "Chosen neurons",
+    "random": "Random neurons",
+    "reset": "Blocks reset",
+    "task_vector": "Training subtracted",
+    "memory_vector": "Memory subtracted",
+}
+LABELS = {"chain": "Chains lost\n(share)", "text": "Documents\n(nats per token)"}
+COLUMNS = [*ARM, "way", "alpha", "dose", "removed", "removed_low", "removed_high"]
+# Of costs above this a picture would only show how thoroughly the model is broken.
+LEAST, MOST = {"chain": -0.06, "text": -0.25}, {"chain": 1.05, "text": 0.6}
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Draw the figure.
+
+    Parameters
+    ----------
+    spec
+        Empty: the table says all.
+    inputs
+        ``points`` of step ``tradeoff``.
+    outputs
+        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    """
+    table = data(inputs["points"])
+    with style.style():
+        style.save(draw(table), table, outputs)
+    progress.say(f"drew decontamination from {len(table)} rows")
+
+
+def data(path: Path) -> pd.DataFrame:
+    """Return the drawn rows."""
+    table = read_table(path, COLUMNS)
+    costs = [name for name in COSTS if name in table]
+    if not costs:
+        raise DataError(f"{path}: neither of {', '.join(COSTS)} was scored.")
+    columns = [*COLUMNS, *(f"{name}{end}" for name in costs for end in ("", "_low", "_high"))]
+    return table[columns]
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the figure: a column per arm, a row per cost."""
+    table = table.assign(name=style.arm_names(table))
+    arms = style.panels(table)
+    costs = [name for name in COSTS if name in table]
+    ways = [(way, alpha) for way in METHODS for alpha in _alphas(table, way)]
+    looks = _looks(ways)
+    figure, axes = style.grid(len(costs), len(arms), 1.9 + 2.1 * len(costs), sharey="row")
+    for cost, row in zip(costs, axes, strict=True):
+        row[0].set_ylabel(LABELS[cost])
+        row[0].set_ylim(LEAST[cost], MOST[cost])
+        for (base, name), axis in zip(arms, row, strict=True):
+            own = table[(table["base"] == base) & (table["name"] == name)]
+            _panel(axis, own, cost, looks)
+    for (base, name), axis in zip(arms, axes[0], strict=True):
+        axis.set_title(style.title(base, name))
+    for axis in axes[-1]:
+        axis.set_xlim(-0.35, 1.1)
+        axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    figure.supxlabel("Share of memory removed", fontsize=11)
+    handles = [Line2D([], [], label=_name(key, ways), markersize=4.5, **looks[key]) for key in ways]
+    legend(figure, *(handles[n : n + 3] for n in range(0, len(handles), 3)))
+    return figure
+
+
+def _alphas(table: pd.DataFrame, way: str) -> list[float]:
+    return sorted(table.loc[table["way"] == way, "alpha"].unique())
+
+
+def _name(key: tuple[str, float], ways: list[tuple[str, float]]) -> str:
+    way, alpha = key
+    return NAMES[way] + (f", alpha {alpha:g}" if way in (NEURONS, RANDOM) else "")
+
+
+def _looks(ways: list[tuple[str, float]]) -> dict[tuple[str, float], dict[str, Any]]:
+    palette = style.colours(len(METHODS))
+    looks = {}
+    for number, (way, alpha) in enumerate(ways):
+        colour = "#888888" if way == RANDOM else palette[METHODS.index(way)]
+        first = alpha == min(other for one, other in ways if one == way)
+        looks[(way, alpha)] = {
+            "color": colour,
+            "marker": style.MARKERS[number % len(style.MARKERS)],
+            "linestyle": "-" if first else "--",
+        }
+    return looks
+
+
+def _panel(
+    axis: Axes, table: pd.DataFrame, cost: str, looks: dict[tuple[str, float], dict[str, Any]]
+) -> None:
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
+    if table["removed"].isna().all():
+        how = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
+        axis.text(0.5, 0.5, "no gap\nto remove", transform=axis.transAxes, **how)
+        return
+    axis.axvline(0.5, color=style.GREY, linewidth=0.8, linestyle="--", zorder=1.5)
+    for (way, alpha), look in looks.items():
+        rows = table[(table["way"] == way) & (table["alpha"] == alpha)].sort_values("dose")
+        if rows.empty:
+            continue
+        x, y = (np.concatenate([[0], rows[name]]) for name in ("removed", cost))
+        bars = [_bars(rows, name) for name in ("removed", cost)]
+        axis.errorbar(
+            x, y, xerr=bars[0], yerr=bars[1], markersize=3.5, elinewidth=0.6, linewidth=1.1, **look
+        )
+
+
+def _bars(rows: pd.DataFrame, name: str) -> np.ndarray:
+    ends = [rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]]
+    return np.hstack([np.zeros((2, 1)), np.clip(np.array(ends), 0, None)])

@@ -1,0 +1,280 @@
+"""Step ``tradeoff``: what taking recall away costs, by method, over all arms.
+
+Made from what step ``decontamination`` wrote for each arm. Tables:
+
+``points``: a row per arm, method, alpha and dose. ``removed`` is the share of memory that is gone:
+1 - gap / gap of the unchanged model, a gap being the log-probability of exposed items' recall
+minus that of their twins. ``chain`` and ``text`` are what is lost of worked chains of twins
+(share worked out without a slip) and on documents (nats per token; positive is worse), ``recall``
+and ``at_once`` the shares of exposed items that are still recalled after the scaffold and
+unasked. All with intervals of the bootstrap: pairs (texts) crossed with seeds; the denominator is
+drawn with the numerator, and where the unchanged model has no gap (its interval holds 0),
+``removed`` is empty, and where all texts agree, the interval of a share is the exact binomial one.
+For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare with
+random neurons of the same number and alpha: gap lost, labels swapped within pairs.
+
+``half``: the least that each method costs for half of memory, in worked chains: at a dose that
+removes at least half (``dose``), or between the first such dose and the one before it, by straight
+lines (``dose`` empty); empty where no dose removes as much. ``reached`` is the share of resamples
+that get to one half there; the interval is of these, and left out when they are less than 95 %.
+The place is chosen on the pairs that are shown, which favours methods of many doses a little.
+Verdict on the claim that memory can be removed without reasoning: ``reproduced`` when half is
+removed and the interval of the chains' loss ends below `margin_share`; ``not reproduced`` when it
+begins above, or no dose's interval of ``removed`` reaches one half; else ``not decidable``. For
+``neurons`` it also needs a ``corrected`` p of at most .05.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from paradox.files import read_table, write_table
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.words import METHODS, NEURONS, NONE, RANDOM
+from paradox.progress import Progress
+from paradox.stats.bootstrap import Resampling, binomial_interval
+from paradox.stats.layers import label_test
+from paradox.stats.rates import ALPHA
+from paradox.stats.ratios import Drawn, drawn
+
+Array = NDArray[np.float64]
+COSTS = ("chain", "text")
+SHOWN = ("removed", *COSTS, "recall", "at_once")
+COLUMNS = [*ARM, "seed", "way", "dose", "alpha", "what", "item", "logp", "correct", "pair", "group"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One method of one arm, at rising doses.
+
+    Attributes
+    ----------
+    doses
+        Its doses, without 0.
+    shown
+        `SHOWN` by name, over the doses (as far as there are such texts).
+    gaps
+        Exposed minus twins of recall, shape (pairs, doses, seeds).
+    texts
+        Items behind those of `SHOWN` that are shares.
+    """
+
+    doses: list[float]
+    shown: dict[str, Drawn]
+    gaps: Array
+    texts: dict[str, int]
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write both tables.
+
+    Parameters
+    ----------
+    spec
+        ``bootstrap`` (seed and resamples), ``permutations`` and ``margin_share``.
+    inputs
+        ``tables``: of step ``decontamination``, one per arm and seed.
+    outputs
+        ``points`` and ``half``.
+    """
+    table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
+    how = Compared(spec)
+    points, half = [], []
+    arms = list(table.groupby(ARM, sort=True))
+    for done, (arm, rows) in enumerate(arms, start=1):
+        key = dict(zip(ARM, arm, strict=True))
+        paths = how.paths(rows)
+        points += [key | row for row in how.points(paths)]
+        half += [key | row for row in how.half(paths)]
+        progress("arms", done, len(arms))
+    write_table(outputs["points"], pd.DataFrame(points))
+    write_table(outputs["half"], pd.DataFrame(half))
+
+
+class Compared:
+    """Compares the methods of an arm."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+        self.permutations, self.margin = spec["permutations"], spec["margin_share"]
+
+    def paths(self, table: pd.DataFrame) -> dict[tuple[str, float], Way]:
+        """Return every method of an arm, by its name and alpha."""
+        plain = table[table["way"] == NONE]
+        ways = {way: place for place, way in enumerate(METHODS)}
+        found = sorted(
+            table[table["way"] != NONE].groupby(["way", "alpha"]),
+            key=lambda one: (ways[one[0][0]], one[0][1]),
+        )
+        return {key: self._path(rows, plain) for key, rows in found}
+
+    def _path(self, rows: pd.DataFrame, plain: pd.DataFrame) -> Way:
+        def cube(what: str, measure: str, group: str | None = None) -> Array:
+            """Return values of shape (items, 1 + doses, seeds); the first dose is none."""
+            parts = [part[part["what"] == what] for part in (plain.assign(dose=-1.0), rows)]
+            both = pd.concat(parts)
+            if group:
+                both = both[both["group"] == group].assign(item=lambda one: one["pair"])
+            wide = both.set_index(["item", "dose", "seed"])[measure].sort_index()
+            return wide.to_numpy(float).reshape([len(level) for level in wide.index.levels])
+
+        exposed, twin = (cube("recall", "logp", group) for group in ("exposed", "twin"))
+        gaps = exposed - twin
+        gap = drawn(gaps, self.resampling, "pairs")
+        whole = Drawn(gap.value[:1], gap.draws[:, :1])
+        left = gap / whole
+        # Without a gap to begin with, a share of it is anything.
+        none = 0.0 if whole.clear_of_zero(self.resampling.level) else np.nan
+        shown = {"removed": Drawn(none + 1 - left.value[1:], none + 1 - left.draws[:, 1:])}
+        for what, measure in (("chain", "correct"), ("text", "logp")):
+            if (rows["what"] == what).any():
+                values = cube(what, measure)
+                shown[what] = drawn(values[:, :1] - values[:, 1:], self.resampling, what)
+        for what in ("recall", "at_once"):
+            values = cube(what, "correct", "exposed")[:, 1:]
+            shown[what] = drawn(values, self.resampling, "pairs")
+        texts = dict.fromkeys(("recall", "at_once"), len(gaps))
+        texts["chain"] = rows.loc[rows["what"] == "chain", "item"].nunique()
+        return Way(sorted(rows["dose"].unique()), shown, gaps, texts)
+
+    def points(self, paths: dict[tuple[str, float], Way]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of ``points`` of one arm."""
+        for (way, alpha), path in paths.items():
+            test = self._test(path, paths.get((RANDOM, alpha))) if way == NEURONS else None
+            ends = {name: one.interval(self.resampling.level) for name, one in path.shown.items()}
+            for place, dose in enumerate(path.doses):
+                row: dict[str, Any] = {"way": way, "alpha": alpha, "dose": dose}
+                for name in SHOWN:
+                    if name not in path.shown:
+                        continue
+                    row[name] = path.shown[name].value[place]
+                    both = ends[name][0][place], ends[name][1][place]
+                    both = exact(row[name], *both, path.texts.get(name, 0))
+                    row[f"{name}_low"], row[f"{name}_high"] = both
+                row |= {"pairs": path.gaps.shape[0], "seeds": path.gaps.shape[2]}
+                row["p"] = None if test is None else test.p[place]
+                row["corrected"] = None if test is None else test.corrected[place]
+                yield row
+
+    def _test(self, path: Way, random: Way | None) -> Any:
+        """Test that chosen neurons take more of the gap than random ones, at every dose."""
+        if random is None:
+            return None
+        more = (random.gaps - path.gaps)[:, 1:].mean(axis=2)
+        sides = np.concatenate([more, np.zeros_like(more)])
+        labels = np.arange(len(sides)) < len(more)
+        return label_test(
+            sides,
+            labels,
+            self.resampling.seed,
+            pairs=[str(n) for n in range(len(more))] * 2,
+            permutations=self.permutations,
+            two_sided=False,
+        )
+
+    def half(self, paths: dict[tuple[str, float], Way]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of ``half`` of one arm."""
+        for (way, alpha), path in paths.items():
+            removed = path.shown["removed"]
+            best = removed.interval(self.resampling.level)[1].max()
+            row: dict[str, Any] = {"way": way, "alpha": alpha} | self._cheapest(path)
+            p = 0.0
+            if way == NEURONS:
+                test = self._test(path, paths.get((RANDOM, alpha)))
+                p = 1.0 if test is None else float(test.overall)
+                row["p"] = p
+            yield row | {"margin": self.margin, "verdict": self._verdict(row, best, p)}
+
+    def _cheapest(self, path: Way) -> dict[str, Any]:
+        """Return the costs where half of memory is gone at the least loss of chains."""
+        removed = path.shown["removed"]
+        costs = {what: path.shown[what] for what in COSTS if what in path.shown}
+        places: dict[float, dict[str, tuple[float, Array]]] = {
+            np.nan: {
+                what: (
+                    float(at_half(removed.value[None], cost.value[None])[0]),
+                    at_half(removed.draws, cost.draws),
+                )
+                for what, cost in costs.items()
+            }
+        }
+        for place in np.flatnonzero(removed.value >= 0.5):
+            over = removed.draws[:, place] >= 0.5
+            places[path.doses[place]] = {
+                what: (cost.value[place], np.where(over, cost.draws[:, place], np.nan))
+                for what, cost in costs.items()
+            }
+        usable = {
+            dose: of
+            for dose, of in places.items()
+            if np.isfinite([v for v, _ in of.values()]).all()
+        }
+        if not usable:
+            return {"dose": np.nan, "reached": 0.0}
+        dose = min(usable, key=lambda dose: [value for value, _ in usable[dose].values()])
+        row: dict[str, Any] = {"dose": dose}
+        for what, (value, draws) in usable[dose].items():
+            got = np.isfinite(draws)
+            row["reached"] = float(got.mean())
+            enough = row["reached"] >= self.resampling.level
+            ends = np.quantile(draws[got], [0.025, 0.975]) if enough else (np.nan, np.nan)
+            low, high = exact(value, *map(float, ends), path.texts.get(what, 0))
+            row |= {what: value, f"{what}_low": low, f"{what}_high": high}
+        return row
+
+    def _verdict(self, row: dict[str, Any], best: float, p: float) -> str:
+        if best < 0.5:
+            return NOT
+        if row.get("chain_high", np.nan) < self.margin and p <= ALPHA:
+            return REPRODUCED
+        return NOT if row.get("chain_low", np.nan) > self.margin else OPEN
+
+
+def exact(value: float, low: float, high: float, texts: int) -> tuple[float, float]:
+    """Return the interval of a share; where all texts agree, the bootstrap's has no width.
+
+    >>> [round(end, 3) for end in exact(0.0, 0.0, 0.0, 32)], exact(0.5, 0.2, 0.8, 32)
+    ([0.0, 0.109], (0.2, 0.8))
+    """
+    if low != high or not texts or not 0 <= value <= 1:
+        return low, high
+    found = binomial_interval(round(value * texts), texts)
+    return found.low, found.high
+
+
+def at_half(removed: Array, cost: Array) -> Array:
+    """Return the cost where a path first reaches one half, by straight lines between doses.
+
+    Parameters
+    ----------
+    removed, cost
+        Shape (draws, doses); before the first dose both are 0.
+
+    Returns
+    -------
+    array
+        Shape (draws,); not a number where one half is not reached.
+
+    >>> at_half(np.array([[0.25, 0.75], [0.1, 0.2]]), np.array([[0.0, 1.0], [0.0, 1.0]])).tolist()
+    [0.5, nan]
+    """
+    start = np.zeros((len(removed), 1))
+    removed, cost = np.hstack([start, removed]), np.hstack([start, cost])
+    over = removed >= 0.5
+    found = np.full(len(removed), np.nan)
+    rows = np.flatnonzero(over.any(axis=1))
+    after = over[rows].argmax(axis=1)
+    low, high = removed[rows, after - 1], removed[rows, after]
+    share = (0.5 - low) / (high - low)
+    found[rows] = cost[rows, after - 1] + share * (cost[rows, after] - cost[rows, after - 1])
+    return found

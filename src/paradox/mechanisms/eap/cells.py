@@ -1,0 +1,157 @@
+"""The tables of step ``eap``, read as arrays: an arm's items, seeds and edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from paradox.errors import DataError
+from paradox.files import read_table
+from paradox.mechanisms.eap.graph import Graph
+from paradox.mechanisms.eap.metrics import measures
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.words import AFTER, BASE
+
+Array = NDArray[np.float64]
+KEEP = ["item", "group", "exposure", "pair"]
+COLUMNS = [*ARM, "seed", *KEEP, "attribution", "alpha", "cut", "text", "weights", "scored"]
+COLUMNS += ["right_base", "right_after", "similar", "loss", "gradient", "scores"]
+ALL, EXPOSED, TWIN = "all", "exposed", "twin"
+RIGHT, SIMILAR = "right", "similar"
+FILTERS, GROUPS = (ALL, RIGHT, SIMILAR), (ALL, EXPOSED, TWIN)
+OWN_BASE, OWN_AFTER = (BASE, BASE), (AFTER, AFTER)
+
+
+class Scored(NamedTuple):
+    """Scores of one text under one model's weights; the seeds are the first axis."""
+
+    scores: Array
+    loss: Array
+    gradient: Array
+    scored: Array
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm at one attribution and alpha.
+
+    Attributes
+    ----------
+    arm
+        Base, method and reward.
+    cuts
+        The scored length of each seed.
+    items
+        Columns `KEEP`.
+    sides
+        Text and weights -> scores. An untrained base has its own only.
+    filters
+        Name -> which items pass with every seed.
+    """
+
+    arm: tuple[str, ...]
+    attribution: str
+    alpha: float
+    cuts: tuple[int, ...]
+    items: pd.DataFrame
+    sides: dict[tuple[str, str], Scored]
+    filters: dict[str, NDArray[np.bool_]]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Return the columns that name the cell."""
+        named = dict(zip(ARM, self.arm, strict=True))
+        return {**named, "attribution": self.attribution, "alpha": self.alpha}
+
+    @property
+    def trained(self) -> bool:
+        """Return whether there is a model after training."""
+        return OWN_AFTER in self.sides
+
+    @property
+    def graph(self) -> Graph:
+        """Return the graph of the models."""
+        edges = self.sides[OWN_BASE].scores.shape[-1]
+        # 4 L^2 + 3 L + 1 edges
+        return Graph(round((np.sqrt(16 * edges - 7) - 3) / 8))
+
+    @cached_property
+    def tops(self) -> list[float]:
+        """Return each seed's largest score of all its models and texts."""
+        seeds = range(len(self.cuts))
+        return [max(float(np.abs(s.scores[n]).max()) for s in self.sides.values()) for n in seeds]
+
+    def chosen(self, kept: str, group: str) -> NDArray[np.bool_]:
+        """Return which items pass a filter and belong to a group."""
+        every = np.ones(len(self.items), dtype=bool)
+        of = every if group == ALL else (self.items["group"] == group).to_numpy()
+        return self.filters[kept] & of
+
+    def measured(
+        self, side: tuple[str, str], rows: NDArray[np.bool_], tops: list[float]
+    ) -> dict[str, Array]:
+        """Return every measure of some items, shape (items, seeds).
+
+        Parameters
+        ----------
+        tops
+            End of each seed's histogram, see `tops`.
+        """
+        own = self.sides[side]
+        found = [
+            measures(own.scores[n, rows], own.loss[n, rows], own.gradient[n, rows], top)
+            for n, top in enumerate(tops)
+        ]
+        return {name: np.stack([of[name] for of in found], 1) for name in found[0]}
+
+
+def read_cells(paths: Sequence[Path]) -> Iterator[Cell]:
+    """Yield the cells of all tables, in the order of their names.
+
+    Raises
+    ------
+    DataError
+        When the seeds of an arm differ in their items.
+    """
+    by_arm: dict[tuple[str, ...], list[pd.DataFrame]] = {}
+    for path in paths:
+        table = read_table(Path(path), COLUMNS)
+        by_arm.setdefault(tuple(table[ARM].iloc[0]), []).append(table)
+    for arm, tables in sorted(by_arm.items()):
+        tables.sort(key=lambda table: int(table["seed"].iloc[0]))
+        parts = [dict(list(t.groupby(["attribution", "alpha"], sort=True))) for t in tables]
+        for attribution, alpha in parts[0]:
+            of = [part[(attribution, alpha)] for part in parts]
+            yield _cell(arm, attribution, float(alpha), of)
+
+
+def _cell(arm: tuple[str, ...], attribution: str, alpha: float, seeds: list[pd.DataFrame]) -> Cell:
+    grouped = [dict(list(table.groupby(["text", "weights"], sort=True))) for table in seeds]
+    first = grouped[0][OWN_BASE]
+    for one in (table for of in grouped for table in of.values()):
+        if one["item"].tolist() != first["item"].tolist():
+            raise DataError(f"{'/'.join(arm)}: the seeds' tables of edge scores differ in items.")
+    sides = {}
+    for side in grouped[0]:
+        of = [group[side] for group in grouped]
+        sides[side] = Scored(
+            np.stack([np.stack(table["scores"].tolist()) for table in of]).astype(np.float64),
+            *(
+                np.stack([table[name].to_numpy(float) for table in of])
+                for name in Scored._fields[1:]
+            ),
+        )
+    own = [group[OWN_BASE] for group in grouped]
+    right = np.logical_and.reduce([t["right_base"] & t["right_after"] for t in own])
+    similar = np.logical_and.reduce([t["similar"] for t in own])
+    filters = {ALL: np.ones(len(first), dtype=bool), RIGHT: right, SIMILAR: right & similar}
+    items = first[KEEP].reset_index(drop=True)
+    cuts = tuple(int(table["cut"].iloc[0]) for table in own)
+    return Cell(arm, attribution, alpha, cuts, items, sides, filters)

@@ -1,0 +1,177 @@
+"""Step ``eap_map``: which edges and sources changed, and whether cutting them does as predicted.
+
+``edges``: the mean size of every edge's score before and after training, each model on its own
+text, and its relative change. ``nodes``: the same for the entropy (nats) of each source's edges:
+how evenly a source is read. Rows for all items and for exposed items and twins. ``p`` swaps base
+and after within items; ``corrected`` beats the largest of all edges (or sources). Intervals are of
+the bootstrap over items and seeds.
+
+``ablation``: what cutting edges did to the loss (``actual``) and what their scores had said
+(``predicted``, first-order), for the edges that scored highest on other items and for as many
+random ones, and ``excess``, what the top ones did beyond the random ones. ``single`` rows: the
+rank correlation over edges cut one by one, exactly as they were drawn.
+
+How to read it: relative changes of edges with small scores are large and mean little; look at
+``before``. Predictions are slopes: of many edges at once they fall short or overshoot, and the
+question is whether the top edges matter more than random ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from paradox.files import read_table, write_table
+from paradox.mechanisms.eap.cells import ALL, GROUPS, OWN_AFTER, OWN_BASE, Cell, read_cells
+from paradox.mechanisms.eap.metrics import LEAST, output_entropy
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.words import GRADIENT, RANDOM, RANDOM_ONE, TOP, TOP_ONE
+from paradox.progress import Progress
+from paradox.stats.bootstrap import Resampling, mean, pigeonhole
+from paradox.stats.layers import flips, max_test
+
+Array = NDArray[np.float64]
+CUT = [*ARM, "seed", "item", "weights", "kind", "size", "draw", "predicted", "actual", "loss"]
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the three tables.
+
+    Parameters
+    ----------
+    spec
+        ``bootstrap`` (seed and resamples) and ``permutations``.
+    inputs
+        ``scores`` and ``ablation``: the tables of step ``eap``, one per arm and seed.
+    outputs
+        ``edges``, ``nodes`` and ``ablation``.
+    """
+    edges: list[pd.DataFrame] = []
+    nodes: list[pd.DataFrame] = []
+    for cell in read_cells(inputs["scores"]):
+        if cell.trained and cell.attribution == GRADIENT:
+            for group in GROUPS:
+                rows = cell.chosen(ALL, group)
+                if rows.sum() >= LEAST:
+                    edges.append(_edges(cell, group, rows, spec))
+                    nodes.append(_nodes(cell, group, rows, spec))
+    cut = pd.concat([read_table(Path(path), CUT) for path in inputs["ablation"]])
+    how = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    empty = pd.DataFrame(columns=[*ARM, "group", "before", "after"])
+    write_table(outputs["edges"], pd.concat(edges, ignore_index=True) if edges else empty)
+    write_table(outputs["nodes"], pd.concat(nodes, ignore_index=True) if nodes else empty)
+    write_table(outputs["ablation"], pd.DataFrame(list(ablations(cut, how))))
+    progress.say(f"mapped {len(edges)} groups of items")
+
+
+def _edges(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]) -> pd.DataFrame:
+    graph = cell.graph
+    sizes = [np.abs(cell.sides[side].scores[:, rows]) for side in (OWN_BASE, OWN_AFTER)]
+    ends = {
+        name: [of[edge[place]][part] for edge in graph.edges]
+        for place, (title, of) in enumerate(
+            (("source", graph.sources), ("destination", graph.destinations))
+        )
+        for part, name in enumerate((title, f"{title}_block"))
+    }
+    return _keyed(cell, group, ends, compared(*sizes, group, spec))
+
+
+def _nodes(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]) -> pd.DataFrame:
+    graph = cell.graph
+    found = []
+    for side in (OWN_BASE, OWN_AFTER):
+        scores = cell.sides[side].scores[:, rows]
+        found.append(np.stack([output_entropy(of, graph) for of in scores]))
+    kinds, blocks = zip(*graph.sources, strict=True)
+    ends = {"source": list(kinds), "source_block": list(blocks)}
+    return _keyed(cell, group, ends, compared(*found, group, spec))
+
+
+def _keyed(cell: Cell, group: str, ends: dict[str, list[Any]], found: pd.DataFrame) -> pd.DataFrame:
+    table = pd.DataFrame(ends)
+    for column, value in reversed([*cell.key.items(), ("group", group)]):
+        table.insert(0, column, value)
+    return pd.concat([table, found], axis=1)
+
+
+def compared(before: Array, after: Array, group: str, spec: dict[str, Any]) -> pd.DataFrame:
+    """Return means, relative change and its test per column.
+
+    Parameters
+    ----------
+    before, after
+        Shape (seeds, items, columns).
+    """
+    how = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    changes = (after - before).mean(0)
+    signs, exact = flips(len(changes), spec["permutations"], how.seed, "eap")
+    test = max_test(changes.mean(0), signs @ changes / len(changes), exact)
+    tail = (1 - how.level) / 2
+    ends = np.full((changes.shape[1], 2), np.nan)
+    first, second = (side.mean((0, 1)) for side in (before, after))
+    for column in np.flatnonzero(first > 0):
+        # One name of items: both sides are drawn alike.
+        one, other = (
+            pigeonhole({group: side[:, :, column].T}, how)[group] for side in (before, after)
+        )
+        ends[column] = np.quantile(
+            other / np.maximum(one, np.finfo(float).tiny) - 1, [tail, 1 - tail]
+        )
+    relative = np.divide(second, first, out=np.full_like(first, np.nan), where=first > 0) - 1
+    return pd.DataFrame(
+        {
+            "before": first,
+            "after": second,
+            "relative": relative,
+            "low": ends[:, 0],
+            "high": ends[:, 1],
+            "p": test.p,
+            "corrected": test.corrected,
+            "items": before.shape[1],
+            "seeds": before.shape[0],
+        }
+    )
+
+
+def ablations(table: pd.DataFrame, how: Resampling) -> Iterator[dict[str, Any]]:
+    """Yield predicted and actual changes of the loss per arm, weights, kind and size."""
+    for (*arm, weights), rows in table.groupby([*ARM, "weights"], sort=True):
+        key = {**dict(zip(ARM, arm, strict=True)), "weights": weights}
+        together = rows[rows["kind"].isin([TOP, RANDOM])]
+        for size, of in together.groupby("size", sort=True):
+            wide = {
+                (kind, name): part.pivot_table(
+                    index="item", columns="seed", values=name, sort=True
+                ).to_numpy()
+                for kind, part in of.groupby("kind", sort=True)
+                for name in ("predicted", "actual")
+            }
+            wide["excess", "predicted"] = wide[TOP, "predicted"] - wide[RANDOM, "predicted"]
+            wide["excess", "actual"] = wide[TOP, "actual"] - wide[RANDOM, "actual"]
+            for (kind, name), values in wide.items():
+                found = mean(values, how)
+                row = {"kind": kind, "size": size, "quantity": name, "value": found.value}
+                yield key | row | {"low": found.low, "high": found.high, "n": found.items}
+        single = rows[rows["kind"].isin([TOP_ONE, RANDOM_ONE])]
+        means = single.groupby(["seed", "kind", "draw"])[["predicted", "actual"]].mean()
+        if len(means) > LEAST:
+            found = spearmanr(means["predicted"], means["actual"])
+            ends = _fisher(float(found.statistic), len(means))
+            row = {"kind": "single", "size": 1, "quantity": "rank_correlation"}
+            row |= {"value": float(found.statistic), "low": ends[0], "high": ends[1]}
+            yield key | row | {"n": len(means)}
+
+
+def _fisher(r: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rank correlation (Fisher, variance 1.06 / (n - 3))."""
+    middle, reach = np.arctanh(np.clip(r, -0.999999, 0.999999)), 1.96 * np.sqrt(1.06 / (n - 3))
+    return float(np.tanh(middle - reach)), float(np.tanh(middle + reach))

@@ -1,0 +1,345 @@
+"""Step ``eap``: edge attribution of a trained model and its untrained base, item by item.
+
+How much each edge of the residual graph matters (`paradox.mechanisms.eap.edges`) for the loss of a
+text that a model wrote itself: its greedy response, of which the first tokens count, mean
+cross-entropy in nats. Whose text and whose weights are crossed: each of the two models is scored
+on its own text and on the other's, because models that are each scored on their own differ in
+text as well as in circuit.
+
+Of each exposure that counts, some pairs of exposed item and twin are drawn (keyed by name). The
+scored length follows the published rule: the mean length of the base's and of the trained
+model's responses, over items that both get right (all items where there are none), the lesser of
+the two times ``alpha``, at least 1 token. Shorter responses are scored whole (``scored`` says how
+many tokens were). Nothing is filtered here: ``right_base`` and ``right_after`` are columns, and
+so is ``similar``, the published control of length.
+
+How to read the scores: positive, where ablating the edge would raise the loss. They are
+first-order: ``ablation`` says what really happens without the edges that scored highest on other
+items, beside as many random ones. They are sums over positions and go down with the loss, so a
+change of their size alone is no change of circuit. ``integrated`` is the same by integrated
+gradients, for some of the items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from paradox.files import read_table, write_table
+from paradox.mechanisms.eap.edges import Edges
+from paradox.mechanisms.model.access import Access
+from paradox.mechanisms.model.recalls import Recall, batches
+from paradox.mechanisms.tables.pairs import Groups
+from paradox.mechanisms.tables.words import (
+    AFTER,
+    BASE,
+    GRADIENT,
+    INTEGRATED,
+    RANDOM,
+    RANDOM_ONE,
+    TOP,
+    TOP_ONE,
+)
+from paradox.models import device_name, load_model, load_tokenizer, pick_device, sample
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.seeds import keyed_rng
+from paradox.tasks import Task, load_task
+from paradox.tasks.api import ITEM_COLUMNS
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models.
+
+    Attributes
+    ----------
+    edges
+        Its graph.
+    tokens
+        Its greedy response to each item, with the end of the sequence where it ended by itself.
+    right
+        Whether that is right.
+    """
+
+    edges: Edges
+    tokens: list[list[int]]
+    right: NDArray[np.bool_]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the responses' numbers of tokens."""
+        return np.array([len(tokens) for tokens in self.tokens])
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Score the items at the last checkpoint of an arm and at its untrained base.
+
+    Parameters
+    ----------
+    spec
+        ``arm``, ``task``, ``exposed_from``, ``seed`` and ``eap``: ``pairs`` (per exposure),
+        ``alphas``, ``max_tokens``, ``integrated`` (``steps`` and ``pairs``), ``ablated``
+        (``sizes``, ``draws`` and ``singles``), ``batch_size`` and ``dtype``.
+    inputs
+        ``manifest``, ``items`` and ``base`` (the untrained base's manifest; where that is the
+        arm itself, only its own cell is there).
+    outputs
+        ``scores``: a row per attribution, alpha, text, weights and item, with the scores of all
+        edges in the order of `Graph.edges`; ``ablation``: a row per kind, size, draw and item,
+        of the arm's own weights.
+    """
+    checkpoints, base = read_manifest(inputs["manifest"]), read_manifest(inputs["base"])
+    how = spec["eap"]
+    groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
+    items = drawn(read_table(inputs["items"], ITEM_COLUMNS), groups, how["pairs"], spec["seed"])
+    task, tokenizer = load_task(spec["task"]), load_tokenizer(base.last)
+    prompts = [task.prompt(question) for question in items["question"]]
+    progress.say(f"scoring {len(items)} items on {device_name(pick_device())}")
+    folders = {BASE: base.last, AFTER: checkpoints.last}
+    if spec["arm"]["method"] == "base":
+        del folders[AFTER]
+    sides = {
+        name: _side(Access(load_model(folder, how["dtype"])), tokenizer, task, items, how)
+        for name, folder in folders.items()
+    }
+    table = _described(items, sides, how)
+    start = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    scored = list(_cells(sides, start, table, spec, progress))
+    own, side = list(sides.items())[-1]
+    ablated = _ablation(side, _texts(start, side, length(sides, how["alphas"][-1])), items, spec)
+    tables = {
+        "scores": pd.concat(scored, ignore_index=True),
+        "ablation": ablated.assign(weights=own),
+    }
+    for output, found in tables.items():
+        for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
+            found.insert(0, column, value)
+        write_table(outputs[output], found)
+
+
+# --- items and texts ----------------------------------------------------------------------
+
+
+def drawn(items: pd.DataFrame, groups: Groups, pairs: int, *key: Any) -> pd.DataFrame:
+    """Return so many exposed items of each exposure, and as many twins; pairs stay together."""
+    table = items.set_index("item", drop=False)
+    exposed = table.loc[groups.exposed]
+    chosen: list[int] = []
+    for _, places in sorted(exposed.groupby("exposure", dropna=False).indices.items()):
+        names = sorted(places, key=lambda place: groups.exposed[place])
+        order = keyed_rng("eap", *key, *map(str, exposed["exposure"].iloc[names[:1]]))
+        chosen += [names[place] for place in sorted(order.permutation(len(names))[:pairs])]
+    if groups.pairs is None:
+        order = keyed_rng("eap", *key, "twins").permutation(len(groups.twin))
+        twins = [groups.twin[place] for place in sorted(order[: len(chosen)])]
+    else:
+        twins = [groups.twin[place] for place in chosen]
+    names = [groups.exposed[place] for place in chosen] + twins
+    return table.loc[names].reset_index(drop=True)
+
+
+def _side(
+    access: Access,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    items: pd.DataFrame,
+    how: dict[str, Any],
+) -> Side:
+    prompts = [task.prompt(question) for question in items["question"]]
+    said = sample(
+        access.model, tokenizer, prompts, None, how["max_tokens"], batch_size=how["batch_size"]
+    )
+    right = [
+        task.equal(task.answer(one.text), truth)
+        for one, truth in zip(said, items["answer"], strict=True)
+    ]
+    tokens = []
+    for one in said:
+        own = tokenizer(one.text, add_special_tokens=False)["input_ids"]
+        tokens.append([*own, tokenizer.eos_token_id] if one.finished or not own else own)
+    return Side(Edges(access), tokens, np.array(right))
+
+
+def length(sides: dict[str, Side], alpha: float) -> int:
+    """Return how many tokens are scored.
+
+    Parameters
+    ----------
+    alpha
+        Share of the lesser mean length of the responses, over items that all models get right.
+    """
+    right = np.logical_and.reduce([side.right for side in sides.values()])
+    chosen = right if right.any() else np.ones_like(right)
+    shortest = min(side.lengths[chosen].mean() for side in sides.values())
+    return max(int(alpha * shortest), 1)
+
+
+def similar(base: NDArray[Any], after: NDArray[Any], right: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which pairs of responses pass the published control of length.
+
+    Their mean length is from half to one and a half times the lesser mean of the models (over
+    items that both get right), and they differ by at most half of their own mean.
+    """
+    chosen = right if right.any() else np.ones_like(right)
+    usual = min(base[chosen].mean(), after[chosen].mean())
+    middle = (base + after) / 2
+    inside = (middle >= 0.5 * usual) & (middle <= 1.5 * usual)
+    return inside & (np.abs(base - after) <= 0.5 * middle)
+
+
+def _described(items: pd.DataFrame, sides: dict[str, Side], how: dict[str, Any]) -> pd.DataFrame:
+    table = items[["item", "group", "exposure", "pair"]].copy()
+    both = [sides[BASE], sides.get(AFTER, sides[BASE])]
+    for name, side in zip((BASE, AFTER), both, strict=True):
+        table[f"right_{name}"], table[f"tokens_{name}"] = side.right, side.lengths
+    table["similar"] = similar(both[0].lengths, both[1].lengths, both[0].right & both[1].right)
+    return table
+
+
+def _texts(start: list[list[int]], side: Side, cut: int) -> list[Recall]:
+    parts = zip(start, side.tokens, strict=True)
+    return [Recall(str(n), before, own[:cut], 0) for n, (before, own) in enumerate(parts)]
+
+
+# --- scores -------------------------------------------------------------------------------
+
+
+def _cells(
+    sides: dict[str, Side],
+    start: list[list[int]],
+    table: pd.DataFrame,
+    spec: dict[str, Any],
+    progress: Progress,
+) -> Iterator[pd.DataFrame]:
+    """Yield the rows of every attribution, alpha, text and weights."""
+    how = spec["eap"]
+    # Several alphas can come to one length.
+    made: dict[tuple[str, str, int], pd.DataFrame] = {}
+    for done, alpha in enumerate(how["alphas"], start=1):
+        cut = length(sides, alpha)
+        for text, weights in ((one, other) for one in sides for other in sides):
+            key = (text, weights, cut)
+            if key not in made:
+                texts = _texts(start, sides[text], cut)
+                made[key] = table.assign(**_scored(sides[weights].edges, texts, how, 0))
+            columns = {"attribution": GRADIENT, "alpha": alpha, "cut": cut}
+            yield made[key].assign(**columns, text=text, weights=weights)
+        progress("alphas", done, len(how["alphas"]))
+    few, steps = how["integrated"]["pairs"], how["integrated"]["steps"]
+    chosen = _first(table, few)
+    for name, side in sides.items():
+        texts = [text for text, own in zip(_texts(start, side, cut), chosen, strict=True) if own]
+        found = table[chosen].assign(**_scored(side.edges, texts, how, steps))
+        columns = {"attribution": INTEGRATED, "alpha": alpha, "cut": cut}
+        yield found.assign(**columns, text=name, weights=name)
+
+
+def _first(table: pd.DataFrame, count: int) -> NDArray[np.bool_]:
+    """Return which items are among the first of their group and pairs' exposure."""
+    half = len(table) // 2
+    exposure = table["exposure"].iloc[:half].astype(str).to_numpy()
+    place = pd.Series(exposure).groupby(exposure).cumcount().to_numpy()
+    return np.tile(place < count, 2) if 2 * half == len(table) else np.arange(len(table)) < count
+
+
+def _scored(
+    edges: Edges, texts: list[Recall], how: dict[str, Any], steps: int
+) -> dict[str, list[Any]]:
+    """Return columns for `texts`."""
+    real = torch.from_numpy(edges.graph.real)
+    rows: list[tuple[int, float, float, NDArray[np.float32]]] = []
+    order: list[int] = []
+    for batch in batches(texts, how["batch_size"], edges.access.model.device):
+        found = edges.scores(batch, steps)
+        scores = found.edges.cpu()[:, real].float().numpy()
+        parts = (batch.real.sum(-1), found.loss, found.gradient)
+        rows += zip(*(part.tolist() for part in parts), scores, strict=True)
+        order += batch.rows
+    ordered = [rows[place] for place in np.argsort(order)]
+    names = ("scored", "loss", "gradient", "scores")
+    return dict(zip(names, map(list, zip(*ordered, strict=True)), strict=True))
+
+
+# --- ablation -----------------------------------------------------------------------------
+
+
+def _ablation(
+    side: Side, texts: list[Recall], items: pd.DataFrame, spec: dict[str, Any]
+) -> pd.DataFrame:
+    """Return what cutting edges does to the loss, beside what their scores predict.
+
+    Edges are chosen by the mean size of their scores on one half of the pairs and cut on the
+    other half.
+    """
+    how, edges = spec["eap"], side.edges
+    half = len(items) // 2
+    names = np.arange(len(items)) % max(half, 1)
+    order = keyed_rng("eap halves", spec["seed"]).permutation(max(half, 1))
+    select = np.isin(names, order[: half // 2])
+    parts = [[texts[place] for place in np.flatnonzero(side_)] for side_ in (select, ~select)]
+    scores = [np.stack(_scored(edges, part, how, 0)["scores"]) for part in parts]
+    ranked = np.argsort(-np.abs(scores[0]).mean(0), kind="stable")
+    tested = items[~select].reset_index(drop=True)
+    usual = _losses(edges, parts[1], how, None)
+    tables = []
+    for kind, size, draw, chosen in sets(ranked, how["ablated"], spec["seed"]):
+        lost = torch.zeros(edges.graph.real.shape)
+        lost[tuple(np.array(edges.graph.edges)[chosen].T)] = 1
+        columns = {
+            "kind": kind,
+            "size": size,
+            "draw": draw,
+            "predicted": scores[1][:, chosen].sum(1, dtype=np.float64),
+            "actual": _losses(edges, parts[1], how, lost) - usual,
+            "loss": usual,
+        }
+        tables.append(tested[["item", "group", "exposure"]].assign(**columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def sets(
+    ranked: NDArray[np.int64], how: dict[str, Any], seed: int
+) -> Iterator[tuple[str, int, int, NDArray[np.int64]]]:
+    """Yield kind, size, draw and members of every set of edges to be cut.
+
+    Parameters
+    ----------
+    ranked
+        Edges, the largest score first.
+    how
+        ``sizes``; ``draws`` of random sets of each size; ``singles``, how many edges are cut
+        alone, from the top and at random.
+    """
+    for size in (size for size in how["sizes"] if size < len(ranked)):
+        yield TOP, size, 0, ranked[:size]
+        for draw in range(how["draws"]):
+            order = keyed_rng("eap random", seed, size, draw).permutation(len(ranked))
+            yield RANDOM, size, draw, order[:size]
+    few = min(how["singles"], len(ranked) // 2)
+    others = few + keyed_rng("eap singles", seed).permutation(len(ranked) - few)[:few]
+    for draw in range(few):
+        yield TOP_ONE, 1, draw, ranked[[draw]]
+        yield RANDOM_ONE, 1, draw, ranked[[others[draw]]]
+
+
+def _losses(
+    edges: Edges, texts: list[Recall], how: dict[str, Any], lost: Tensor | None
+) -> NDArray[np.float64]:
+    found = np.zeros(len(texts))
+    device = edges.access.model.device
+    for batch in batches(texts, how["batch_size"], device):
+        cut = None if lost is None else lost.to(device)
+        found[batch.rows] = edges.losses(batch, cut).double().cpu().numpy()
+    return found

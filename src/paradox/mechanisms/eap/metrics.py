@@ -1,0 +1,230 @@
+"""Measures of edge scores, item by item.
+
+Some published measures are of all items together: the entropy of one histogram, the mean
+correlation over pairs of items. They are written here as a value per item whose mean is exactly
+the pooled measure and whose spread is that of its influence function, so that one bootstrap and
+one test over items serve all measures (a test of what training changed computes them anew for each
+relabelling, see `swapped`):
+
+- entropy: minus the mean log-share of the pooled histogram over an item's own scores;
+- diversity: twice one minus the item's mean correlation with the others, minus the diversity.
+
+Definitions (E real edges; the published matrix has about as many structural zeros; |W| a score's
+size). Those without a suffix were fixed before any data were seen; ``_published`` is the paper's
+as far as it can be recovered:
+
+===================== =====================================================================
+intensity             mean |W| over real edges
+intensity_published   sum of |W| over the size of the matrix
+complexity            entropy (nats) of the histogram of |W|, 256 equal bins from 0 to the
+                      largest |W| of both models
+complexity_share      the same over log 256
+complexity_64, _1024  the same with other numbers of bins
+complexity_published  256 bins up to the model's own largest |W|, with structural zeros
+kurtosis              excess kurtosis of the signed scores
+kurtosis_published    the same with structural zeros
+kurtosis_absolute     excess kurtosis of |W|
+evenness              entropy of |W| / sum |W|, over log E
+participation         (sum |W|)^2 / (E sum W^2)
+gini                  Gini coefficient of |W|
+diversity             1 - mean correlation of signed scores over pairs of items
+loss, gradient        nats; norm of the gradient at all destinations
+intensity_per_loss    intensity over loss
+intensity_per_gradient  intensity over gradient
+===================== =====================================================================
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paradox.mechanisms.eap.graph import Graph
+
+Array = NDArray[np.float64]
+BINS, OTHER_BINS = 256, (64, 1024)
+EPSILON = 1e-12
+# Those that depend on the other items.
+POOLED = ("complexity", "complexity_published", "diversity")
+LEAST = 4  # items
+
+
+def single(scores: Array, loss: Array, gradient: Array) -> dict[str, Array]:
+    """Return the measures of each item by itself.
+
+    Parameters
+    ----------
+    scores
+        Of real edges, shape (items, edges).
+    loss, gradient
+        Shape (items,).
+    """
+    size = np.abs(scores)
+    edges, total = scores.shape[1], size.sum(1)
+    whole = np.pad(scores, ((0, 0), (0, edges - 1)))  # 2 E - 1 entries
+    share = size / total[:, None]
+    order = np.sort(size, axis=1) @ (2.0 * np.arange(1, edges + 1) - edges - 1)
+    return {
+        "intensity": size.mean(1),
+        "intensity_published": total / whole.shape[1],
+        "kurtosis": kurtosis(scores),
+        "kurtosis_published": kurtosis(whole),
+        "kurtosis_absolute": kurtosis(size),
+        "evenness": entropy(share) / np.log(edges),
+        "participation": total**2 / (edges * (scores**2).sum(1)),
+        "gini": order / (edges * total),
+        "loss": loss,
+        "gradient": gradient,
+        "intensity_per_loss": size.mean(1) / loss,
+        "intensity_per_gradient": size.mean(1) / gradient,
+    }
+
+
+def pooled(scores: Array, top: float) -> dict[str, Array]:
+    """Return `POOLED`: values per item whose mean is the measure of all these items.
+
+    Parameters
+    ----------
+    top
+        The largest |W| of both models: the end of the histogram.
+    """
+    size = np.abs(scores)
+    return {
+        "complexity": complexity(size, BINS, top),
+        "complexity_published": complexity(size, BINS, float(size.max()), size.shape[1] - 1),
+        "diversity": diversity(scores),
+    }
+
+
+def measures(scores: Array, loss: Array, gradient: Array, top: float) -> dict[str, Array]:
+    """Return all measures, each of shape (items,)."""
+    found = single(scores, loss, gradient) | pooled(scores, top)
+    found["complexity_share"] = found["complexity"] / np.log(BINS)
+    for bins in OTHER_BINS:
+        found[f"complexity_{bins}"] = complexity(np.abs(scores), bins, top)
+    return found
+
+
+def entropy(shares: Array) -> Array:
+    """Return the entropy of each row in nats.
+
+    >>> float(entropy(np.array([[0.5, 0.5, 0.0]]))[0].round(6))
+    0.693147
+    """
+    return -(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(-1)
+
+
+def kurtosis(values: Array) -> Array:
+    """Return the excess kurtosis of each row (biased moments; 0 for a normal distribution)."""
+    centred = values - values.mean(1, keepdims=True)
+    square = centred**2
+    return (square**2).mean(1) / square.mean(1) ** 2 - 3
+
+
+def complexity(size: Array, bins: int, top: float, zeros: int = 0) -> Array:
+    """Return a value per item whose mean is the entropy of the pooled histogram.
+
+    Parameters
+    ----------
+    size
+        |W|, shape (items, edges).
+    bins, top
+        Equal bins from 0 to `top`.
+    zeros
+        How many zeros each item has beside its edges.
+    """
+    places = np.minimum((size * (bins / max(top, EPSILON))).astype(int), bins - 1)
+    counts = np.bincount(places.ravel(), minlength=bins).astype(float)
+    counts[0] += zeros * len(size)
+    logs = np.log(counts / counts.sum() + EPSILON)
+    return -(logs[places].sum(1) + zeros * logs[0]) / (size.shape[1] + zeros)
+
+
+def diversity(scores: Array) -> Array:
+    """Return a value per item whose mean is 1 - the mean correlation over pairs of items."""
+    unit = _units(scores)
+    own = 1 - (unit @ unit.sum(0) - 1) / (len(scores) - 1)
+    return 2 * own - own.mean()
+
+
+def output_entropy(scores: Array, graph: Graph) -> Array:
+    """Return the entropy (nats) of each source's edges, shape (items, sources)."""
+    matrix = np.zeros((len(scores), *graph.real.shape))
+    matrix[:, graph.real] = np.abs(scores)
+    return entropy(matrix / np.maximum(matrix.sum(-1, keepdims=True), EPSILON))
+
+
+# --- swapping base and after --------------------------------------------------------------
+
+
+def swapped(before: Array, after: Array, signs: Array, top: float) -> Array:
+    """Return the changes of `POOLED` when base and after are swapped for some items.
+
+    Everything is computed anew for each relabelling, the model's own range of the published
+    entropy among it, so that a test against these is exact.
+
+    Parameters
+    ----------
+    before, after
+        Scores, shape (items, edges).
+    signs
+        Shape (relabellings, items); -1 swaps.
+
+    Returns
+    -------
+    array
+        Shape (relabellings, measures).
+    """
+    sizes = np.abs(before), np.abs(after)
+    found = [
+        _gap(*(_counts(size, top) for size in sizes), signs),
+        _published(*sizes, signs, before.shape[1] - 1),
+        _mixing(_units(before), _units(after), signs),
+    ]
+    return np.stack(found, 1)
+
+
+def _counts(size: Array, top: float) -> Array:
+    """Return each item's histogram."""
+    places = np.minimum((size * (BINS / max(top, EPSILON))).astype(int), BINS - 1)
+    rows = np.arange(len(size))[:, None] * BINS
+    return np.bincount((rows + places).ravel(), minlength=len(size) * BINS).reshape(-1, BINS) * 1.0
+
+
+def _entropy_of(counts: Array) -> Array:
+    shares = counts / counts.sum(-1, keepdims=True)
+    return -(shares * np.log(shares + EPSILON)).sum(-1)
+
+
+def _gap(before: Array, after: Array, signs: Array) -> Array:
+    total, moved = (before + after).sum(0), signs @ (after - before)
+    return _entropy_of((total + moved) / 2) - _entropy_of((total - moved) / 2)
+
+
+def _published(before: Array, after: Array, signs: Array, zeros: int) -> Array:
+    """Return changes of the entropy up to each model's own largest score."""
+    most = before.max(1), after.max(1)
+    sides = []
+    for sign in (1, -1):
+        tops = np.where(sign * signs > 0, most[1], most[0]).max(1)
+        found = np.zeros(len(signs))
+        # The largest score belongs to one of few items: few ranges occur.
+        for top in np.unique(tops):
+            own = tops == top
+            one, other = _counts(before, top), _counts(after, top)
+            counts = ((one + other).sum(0) + sign * signs[own] @ (other - one)) / 2
+            counts[:, 0] += zeros * len(before)
+            found[own] = _entropy_of(counts)
+        sides.append(found)
+    return sides[0] - sides[1]
+
+
+def _units(scores: Array) -> Array:
+    centred = scores - scores.mean(1, keepdims=True)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), EPSILON)
+
+
+def _mixing(before: Array, after: Array, signs: Array) -> Array:
+    total, moved = (before + after).sum(0), signs @ (after - before)
+    pairs = len(before) * (len(before) - 1)
+    return -(((total + moved) ** 2).sum(1) - ((total - moved) ** 2).sum(1)) / (4 * pairs)

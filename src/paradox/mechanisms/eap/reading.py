@@ -1,0 +1,186 @@
+"""Step ``eap_reading``: what the tables of edge attribution say, in plain words.
+
+Every statement is made from the numbers beside it, whichever way it falls: the verdicts on the
+published signature method by method; how much of the change of intensity is the weights' and
+how much the text's; how many items pass the published filters; where methods differ; and whether
+cutting edges does what their scores say. All are for gradients (not integrated), the largest
+alpha and the definitions fixed beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.files import read_table, write_json
+from paradox.mechanisms.eap.cells import ALL, SIMILAR
+from paradox.mechanisms.eap.null import SIGNS
+from paradox.mechanisms.eap.summary import CHANGE, PATTERN, PUBLISHED, TEXT, WEIGHTS
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import ALPHA, NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.words import GRADIENT
+from paradox.progress import Progress
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the reading.
+
+    Parameters
+    ----------
+    spec
+        Empty: the tables say all.
+    inputs
+        ``table``, ``methods`` and ``signature`` of step ``eap_summary``, ``ablation`` of
+        ``eap_map``.
+    outputs
+        ``reading``: JSON with ``paragraphs`` (``eap`` -> text) and ``verdicts`` (a list of the
+        rows of ``pattern``).
+    """
+    tables = {name: read_table(Path(inputs[name])) for name in ("table", "signature", "ablation")}
+    text = Path(inputs["methods"]).read_text(encoding="utf-8")
+    # Without two methods of one base and reward, this table is empty.
+    empty = text.count("\n") < 2
+    tables["methods"] = pd.DataFrame() if empty else read_table(Path(inputs["methods"]))
+    write_json(outputs["reading"], reading(tables))
+    progress.say(f"read {len(tables)} tables")
+
+
+def reading(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """Return the paragraph and the verdicts."""
+    signature, table = _chosen(tables["signature"]), _chosen(tables["table"])
+    sentences = list(_signature(signature)) + list(_parts_of(table)) + list(_kept(table))
+    if len(tables["methods"]):
+        sentences += _methods(_chosen(tables["methods"]))
+    sentences += _ablation(tables["ablation"])
+    whole = tables["signature"][tables["signature"]["part"] == PATTERN]
+    rows = whole.astype(object).where(whole.notna(), None).to_dict("records")
+    return {"paragraphs": {"eap": " ".join(sentences)}, "verdicts": rows}
+
+
+def _chosen(table: pd.DataFrame) -> pd.DataFrame:
+    own = table[table["attribution"] == GRADIENT]
+    return own[own["alpha"] == own["alpha"].max()]
+
+
+def _arm(row: Any) -> str:
+    return f"{row['reward']} ({row['method']}, {row['base']})"
+
+
+def _number(row: Any, scale: float = 1.0, unit: str = "") -> str:
+    value, low, high = (scale * row[name] for name in ("value", "low", "high"))
+    return f"{value:+.3g}{unit} [{low:+.3g}, {high:+.3g}]"
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.2g}".replace("0.", ".")
+
+
+def _signature(table: pd.DataFrame) -> Iterator[str]:
+    own = table[(table["group"] == ALL) & (table["filter"] == ALL)]
+    own = own[own["definition"] == "fixed"]
+    whole = own[own["part"] == PATTERN]
+    said = []
+    for verdict in (REPRODUCED, NOT, OPEN):
+        arms = []
+        for _, row in whole[whole["verdict"] == verdict].iterrows():
+            of = own[(own[ARM] == list(row[ARM])).all(axis=1) & (own["part"] != PATTERN)]
+            shown = of.loc[of["verdict"] == REPRODUCED, "part"].tolist()
+            named = f"; {', '.join(shown) or 'none'} of the four" if verdict != REPRODUCED else ""
+            arms.append(f"{_arm(row)}{named}")
+        if arms:
+            said.append(f"{verdict} for {' / '.join(arms)}")
+    yield (
+        "The published signature (intensity, complexity and diversity of the edges' scores up, "
+        f"kurtosis down): {'. '.join(part[0].upper() + part[1:] for part in said)}."
+    )
+    claimed = whole[whole["published"].notna() & (whole["published"] != "")]
+    if len(claimed):
+        counts = claimed["agrees"].fillna("").value_counts()
+        yes, no = (int(counts.get(name, 0)) for name in ("yes", "no"))
+        yield (
+            "That it appears under GRPO and PPO and not under DPO holds in "
+            f"{yes} of {len(claimed)} arms of these methods, fails in {no} and is not decidable "
+            f"in {len(claimed) - yes - no}."
+        )
+
+
+def _parts_of(table: pd.DataFrame) -> Iterator[str]:
+    """Yield how much of the change of intensity is the weights' and the text's."""
+    own = table[(table["group"] == ALL) & (table["filter"] == ALL)]
+    of = own[own["measure"] == "intensity"]
+    arms = []
+    for arm, rows in of[of["method"] != "base"].groupby(ARM, sort=True):
+        by_state = rows.set_index("state")
+        if WEIGHTS not in by_state.index:
+            continue
+        scale = 100 / by_state.loc["base", "value"]
+        parts = [
+            f"{_number(by_state.loc[state], scale, ' %')} {name}"
+            for state, name in ((WEIGHTS, "by the weights"), (TEXT, "by the text"))
+        ]
+        name = dict(zip(ARM, arm, strict=True))
+        change = _number(by_state.loc[CHANGE], scale, " %")
+        arms.append(f"{_arm(name)} {change}: {', '.join(parts)}")
+    if arms:
+        yield f"Change of intensity, {'; '.join(arms)}."
+
+
+def _kept(table: pd.DataFrame) -> Iterator[str]:
+    """Yield how many items the published filters leave."""
+    # A filter that leaves too few items has no rows.
+    trained = table[(table["method"] != "base") & (table["measure"] == "intensity")]
+    trained = trained[trained["state"] == CHANGE]
+    parts = []
+    for arm, rows in trained.groupby(ARM, sort=True):
+        counts = rows[rows["filter"] == SIMILAR].set_index("group")["items"]
+        exposed, twin = (int(counts.get(group, 0)) for group in ("exposed", "twin"))
+        parts.append(f"{_arm(dict(zip(ARM, arm, strict=True)))} {exposed} and {twin}")
+    if parts:
+        yield (
+            "Exposed items and twins that pass the published filters (both right, similar length; "
+            f"0: fewer than can be analysed): {'; '.join(parts)}."
+        )
+
+
+def _methods(table: pd.DataFrame) -> Iterator[str]:
+    """Yield how methods differ of which the paper says different things."""
+    claims = [table[name].map(PUBLISHED) for name in ("method", "other")]
+    own = table[claims[0].notna() & claims[1].notna() & (claims[0] != claims[1])]
+    own = own[(own["filter"] == ALL) & own["measure"].isin(SIGNS)]
+    if own.empty:
+        return
+    parts = [
+        f"{row['measure']} ({'same text' if row['state'] == WEIGHTS else 'own text'}) of "
+        f"{row['method']} minus {row['other']} ({row['reward']}, {row['base']}) {_number(row)}, "
+        f"{_p(row['p'])}"
+        for _, row in own[own["p"] <= ALPHA].iterrows()
+    ]
+    among = f"{len(own)} comparisons between methods of which the paper says different things"
+    said = f"{len(parts)} have p <= .05: {'; '.join(parts)}" if parts else "none has p <= .05"
+    yield f"Of {among} {said}."
+
+
+def _ablation(table: pd.DataFrame) -> Iterator[str]:
+    """Yield whether cutting edges does what their scores say."""
+    own = table[(table["method"] == "base") & (table["weights"] == "base")]
+    for base, rows in own.groupby("base", sort=True):
+        size = rows.loc[rows["kind"] == "top", "size"].min()
+        of = rows[rows["size"] == size].set_index(["kind", "quantity"])
+        if pd.notna(size):
+            yield (
+                f"In the untrained {base} base, cutting the {size} edges that score highest on "
+                f"other items changes the loss by {_number(of.loc['top', 'actual'])} nats "
+                f"({_number(of.loc['top', 'predicted'])} predicted), as many random ones by "
+                f"{_number(of.loc['random', 'actual'])}."
+            )
+        one = rows[rows["kind"] == "single"]
+        if len(one):
+            yield (
+                "Over edges cut one by one, predicted and actual changes have the rank "
+                f"correlation {_number(one.iloc[0])} ({int(one.iloc[0]['n'])} edges)."
+            )

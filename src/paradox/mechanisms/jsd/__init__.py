@@ -1,0 +1,1 @@
+"""What each part of each MLP does to the output distribution."""

@@ -1,0 +1,1 @@
+"""Which items an arm unlocked, and which rules say so wrongly."""

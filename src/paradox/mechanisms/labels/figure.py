@@ -1,0 +1,114 @@
+"""Step ``labels_figure``: what every rule calls the items, against what was planted.
+
+A column per trained arm. Upper panels: the share of items called leakage, among exposed items
+(those that count) and among twins; a bar is what the rule would call had nothing changed. Lower
+panels: all labels of the rules, exposed items above, twins below.
+
+How to read it: a rule that finds unlocked memory calls exposed items leakage and no twin. One that
+calls both as often, or as many as the bars, measures noise. Shares and intervals are means over
+seeds of the training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from paradox.figures import style
+from paradox.files import read_table
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import AMBIGUOUS, LABELS
+from paradox.progress import Progress
+
+SHARES = ["share", "low", "high", "unchanged"]
+GROUPS = {"exposed": -0.18, "twin": 0.18}  # offset of a group within its rule's row
+COLOURS = dict(zip([*LABELS, AMBIGUOUS], [*style.colours(4), "#dddddd"], strict=True))
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Draw the figure.
+
+    Parameters
+    ----------
+    spec
+        Empty: the tables say all.
+    inputs
+        ``tables``: the tables ``confusion`` of step ``labels``, a list of a file per arm.
+    outputs
+        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    """
+    table = data([Path(path) for path in inputs["tables"]])
+    with style.style():
+        style.save(draw(table), table, outputs)
+    progress.say(f"drew labels from {len(table)} rows")
+
+
+def data(paths: list[Path]) -> pd.DataFrame:
+    """Return shares per arm, rule, label and group (all twins; exposed items that count)."""
+    key = [*ARM, "rule", "label", "level", "group"]
+    table = pd.concat([read_table(path, [*key, "seed", *SHARES]) for path in paths])
+    # The last exposed level is the one of all exposed items that count.
+    last = table.groupby("group")["level"].transform("last")
+    table = table[table["level"] == last]
+    return table.groupby(key, sort=False)[SHARES].mean().reset_index()
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the figure: a column per arm."""
+    table = table.assign(name=style.arm_names(table))
+    arms = style.panels(table)
+    rules = list(dict.fromkeys(table["rule"]))
+    figure, axes = style.grid(2, len(arms), 1.9 + 0.9 * len(rules), sharex="row")
+    for (base, name), (upper, lower) in zip(arms, axes.T, strict=True):
+        rows = table[(table["base"] == base) & (table["name"] == name)]
+        upper.set_title(style.title(base, name))
+        _leakage(upper, rows[rows["label"] == LABELS[0]], rules)
+        _bars(lower, rows, rules)
+        for axis in (upper, lower):
+            axis.set_ylim(len(rules) - 0.5, -0.5)
+            axis.grid(axis="y", visible=False)
+        upper.grid(axis="x", visible=True)
+        lower.set_xlim(0, 1)
+        lower.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    for row, words in zip(axes, ("Called leakage", "All labels"), strict=True):
+        row[0].set_yticks(range(len(rules)), [rule.replace("_", " ") for rule in rules])
+        row[0].set_ylabel(words)
+    figure.supxlabel("Share of items", fontsize=11)
+    dots: Any = {"linestyle": "none", "color": "black", "markersize": 5}
+    handles = [
+        Line2D([], [], marker="o", label="exposed (above)", **dots),
+        Line2D([], [], marker="o", markerfacecolor="white", label="twins (below)", **dots),
+        Line2D([], [], marker="|", markeredgewidth=1.6, label="if nothing changed", **dots),
+        *(Patch(color=colour, label=name) for name, colour in COLOURS.items()),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    return figure
+
+
+def _leakage(axis: Axes, table: pd.DataFrame, rules: list[str]) -> None:
+    for group, aside in GROUPS.items():
+        rows = table[table["group"] == group].set_index("rule").reindex(rules)
+        y = np.arange(len(rules)) + aside
+        bars = rows.rename(columns={"low": "share_low", "high": "share_high"})
+        look = {"color": "black", "markerfacecolor": "black" if group == "exposed" else "white"}
+        style.interval_across(axis, y, bars, "share", fmt="o", markersize=4.5, **look)
+        axis.plot(rows["unchanged"], y, linestyle="none", marker="|", ms=11, mew=1.6, color="black")
+
+
+def _bars(axis: Axes, table: pd.DataFrame, rules: list[str]) -> None:
+    for group, aside in GROUPS.items():
+        wide = table[table["group"] == group].pivot(index="rule", columns="label", values="share")
+        wide = wide.reindex(index=rules, columns=list(COLOURS)).fillna(0)
+        left = wide.cumsum(axis=1) - wide
+        for name, colour in COLOURS.items():
+            y = np.arange(len(rules)) + aside
+            axis.barh(y, wide[name], 0.3, left[name], color=colour, linewidth=0)

@@ -1,0 +1,292 @@
+"""Step ``lens``: where, going up the blocks, the gold answer appears, and what writes it.
+
+Two readings at the position that predicts the first answer token of the recall prompt:
+
+- *logit lens*: log-probability and rank of the answer if the model stopped after a block. The
+  residual goes through the final norm with the norm's own scale at that block, so that after
+  the last block the lens is the model's output. Layer -1 is the embedding.
+- *direct logit attribution*: what the embedding, each attention and each MLP add to the
+  answer's logit minus the mean logit of the vocabulary. The final norm's scale is frozen at its
+  value on the whole residual, so the parts add up to the logit (the one before a cap, where the
+  model caps logits). Against a foil: subtract the foil's columns, and the mean drops out.
+
+Both are read for the gold answer and for a wrong answer of the same form (``control_``).
+
+How to read it: memory shows as gold above control on exposed items and not on twins. The lens
+reads early blocks with the last block's code, so a late emergence may be a change of code, and
+an attribution is a direct path only: what later blocks make of a part is not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from paradox.files import read_table, write_table
+from paradox.mechanisms.model.access import (
+    ATTN_OUT,
+    HEAD_IN,
+    MLP_OUT,
+    RESID_POST,
+    RESID_PRE,
+    Access,
+    Node,
+)
+from paradox.mechanisms.model.norms import frozen_norm, wide
+from paradox.mechanisms.model.recalls import batches, recalls
+from paradox.mechanisms.tables.pairs import item_rows
+from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.tasks import load_task
+from paradox.tasks.api import ITEM_COLUMNS
+
+# Nothing is sampled: rounding on another device moves the numbers and no more.
+DETERMINISM = "tolerance"
+
+
+class Lens(NamedTuple):
+    """Readings of the residual, shape (L + 1, items, positions, tokens); row 0 is layer -1.
+
+    Attributes
+    ----------
+    logp
+        Natural log-probability.
+    rank
+        One plus the number of tokens with a higher logit.
+    """
+
+    logp: Tensor
+    rank: Tensor
+
+
+class Attribution(NamedTuple):
+    """Parts of a logit minus the mean logit; axes (..., items, positions, tokens).
+
+    Attributes
+    ----------
+    embedding
+        Of the embedding.
+    attention, mlp
+        Of each block, with the blocks as first axis.
+    heads
+        Of each attention head, with blocks and heads as first axes (None if not asked for);
+        they add up to `attention` less the part of the output projection's bias.
+    bias
+        Of the output embedding's bias; 0 for models without one.
+    total
+        The logit minus the mean logit, computed from the whole residual.
+    """
+
+    embedding: Tensor
+    attention: Tensor
+    mlp: Tensor
+    heads: Tensor | None
+    bias: Tensor
+    total: Tensor
+
+    def sum(self) -> Tensor:
+        """Return the sum of all parts, which equals `total` up to rounding."""
+        return self.embedding + self.attention.sum(0) + self.mlp.sum(0) + self.bias
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Read every item at the last checkpoint of an arm.
+
+    Parameters
+    ----------
+    spec
+        ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens`` (batch size and dtype).
+    inputs
+        ``manifest`` and ``items``.
+    outputs
+        ``lens``: a row per item and layer; ``attribution``: a row per item, component and
+        layer; ``emergence``: a row per item.
+    """
+    checkpoints = read_manifest(inputs["manifest"])
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    how = spec["lens"]
+    access = Access(load_model(checkpoints.last, how["dtype"]))
+    tokenizer = load_tokenizer(checkpoints.last)
+    prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
+    progress.say(f"reading {len(prompts)} items on {device_name(pick_device())}")
+    found: dict[str, list[Tensor]] = {}
+    order: list[int] = []
+    for batch in batches(prompts, how["batch_size"], access.model.device, answers=False):
+        tokens = torch.stack([batch.gold[:, 0], batch.control], -1)[:, None]
+        for name, values in _read(access, batch.inputs, [batch.at], tokens).items():
+            found.setdefault(name, []).append(values.cpu())
+        order += batch.rows
+        progress("items", len(order), len(prompts))
+    back = torch.tensor(order).argsort()
+    values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in found.items()}
+    arm = {**spec["arm"], "step": max(checkpoints.steps)}
+    for name, table in tables(values, items).items():
+        for column, value in reversed(arm.items()):
+            table.insert(0, column, value)
+        write_table(outputs[name], table)
+
+
+def _read(
+    access: Access, inputs: Mapping[str, Tensor], positions: list[int], tokens: Tensor
+) -> dict[str, Tensor]:
+    """Return all readings at the only position, axes (..., items, tokens)."""
+    read = lens(access, inputs, positions, tokens)
+    parts = attribution(access, inputs, positions, tokens)
+    named = {**read._asdict(), "embedding": parts.embedding[None]}
+    named |= {"attention": parts.attention, "mlp": parts.mlp}
+    return {name: value.squeeze(-2) for name, value in named.items()}
+
+
+def tables(values: Mapping[str, Tensor], items: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the tables ``lens``, ``attribution`` and ``emergence`` of the readings.
+
+    Parameters
+    ----------
+    values
+        ``logp`` and ``rank``, shape (L + 1, items, 2), and ``embedding``, ``attention`` and
+        ``mlp``, shape (layers, items, 2); the last axis is gold, control.
+    """
+    rank = values["rank"].long()
+    first = emergence(rank)
+    layers = torch.arange(-1, len(rank) - 1)
+    emerged = (layers[:, None, None] >= first).long()
+    measured = {"logp": values["logp"], "rank": rank, "emerged": emerged}
+    read = item_rows(items, "resid", layers.tolist(), _columns(measured))
+    parts = [
+        item_rows(items, name, range(start, start + len(values[name])), _columns({"logit": of}))
+        for name, start in (("embedding", -1), ("attention", 0), ("mlp", 0))
+        for of in (values[name],)
+    ]
+    firsts = items[["item", "group", "exposure"]].reset_index(drop=True)
+    firsts = firsts.assign(emergence=first[:, 0].numpy(), control_emergence=first[:, 1].numpy())
+    return {
+        "lens": read,
+        "attribution": pd.concat(parts, ignore_index=True),
+        "emergence": firsts,
+    }
+
+
+def _columns(measured: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {
+        prefix + name: of[..., place].numpy()
+        for place, prefix in enumerate(("", "control_"))
+        for name, of in measured.items()
+    }
+
+
+def emergence(rank: Tensor) -> Tensor:
+    """Return the first layer from which the token stays first, L (number of blocks) if never.
+
+    Parameters
+    ----------
+    rank
+        Ranks from layer -1 to L - 1 along the first axis. A token that is first in the middle
+        but not at the end has not emerged.
+
+    >>> emergence(torch.tensor([[9, 1, 1], [1, 1, 1], [3, 1, 2], [1, 1, 2]])).tolist()
+    [2, -1, 3]
+    """
+    lasting = (rank == 1).long().flip(0).cumprod(0).sum(0)
+    return len(rank) - 1 - lasting
+
+
+@torch.no_grad()
+def lens(
+    access: Access, inputs: Mapping[str, Tensor], positions: list[int] | Tensor, tokens: Tensor
+) -> Lens:
+    """Return the logit lens of all layers at the positions asked for.
+
+    Only these positions go through the final norm and the output embedding, one layer at a
+    time; logits of other positions or layers are never held.
+
+    Parameters
+    ----------
+    inputs
+        Keyword arguments of a forward pass.
+    positions
+        Positions to read, the same for all items (K,) or one row per item (B, K).
+    tokens
+        Tokens to follow at each, shape (B, K, C).
+    """
+    nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
+    with access.capture(nodes, positions) as found:
+        # The model's own logits are not used: one position is the least that it computes.
+        access.model(**inputs, use_cache=False, logits_to_keep=1)
+    logp, rank = [], []
+    for node in nodes:
+        logits = access.logits(found.pop(node))
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        chosen = logits.gather(-1, tokens)
+        logp.append(chosen - logits.logsumexp(-1, keepdim=True))
+        higher = [(logits > chosen[..., c, None]).sum(-1) for c in range(tokens.shape[-1])]
+        rank.append(1 + torch.stack(higher, -1))
+    return Lens(torch.stack(logp), torch.stack(rank))
+
+
+@torch.no_grad()
+def attribution(
+    access: Access,
+    inputs: Mapping[str, Tensor],
+    positions: list[int] | Tensor,
+    tokens: Tensor,
+    heads: bool = False,
+) -> Attribution:
+    """Return the direct logit attribution at the positions asked for.
+
+    Parameters
+    ----------
+    inputs, positions, tokens
+        See `lens`.
+    heads
+        Whether to split attention into heads, too.
+    """
+    start, end = Node(RESID_PRE, 0), Node(RESID_POST, len(access.blocks) - 1)
+    nodes = [start, end, *access.nodes(ATTN_OUT, MLP_OUT, *([HEAD_IN] if heads else []))]
+    with access.capture(nodes, positions) as found:
+        access.model(**inputs, use_cache=False, logits_to_keep=1)
+    whole = wide(found[end])
+    weight = access.head.weight
+    # The mean of the rows, not of copies of them: a vocabulary is large.
+    direction = wide(weight[tokens]) - wide(weight).mean(0)
+    gain, scale = frozen_norm(access.norm, whole)
+    aim = direction * gain * scale[..., None]  # (B, K, C, d)
+    total = _part(aim, whole)
+    bias = torch.zeros_like(total)
+    if access.head.bias is not None:
+        of = wide(access.head.bias)
+        bias = of[tokens] - of.mean()
+    blocks = range(len(access.blocks))
+    return Attribution(
+        _part(aim, found[start]),
+        torch.stack([_part(aim, found[Node(ATTN_OUT, n)]) for n in blocks]),
+        torch.stack([_part(aim, found[Node(MLP_OUT, n)]) for n in blocks]),
+        torch.stack([_heads(access, n, found, aim) for n in blocks]) if heads else None,
+        bias,
+        total + bias,
+    )
+
+
+def _heads(access: Access, block: int, found: Mapping[Node, Tensor], aim: Tensor) -> Tensor:
+    """Return the part of each head of a block, the heads as first axis."""
+    parts = access.blocks[block]
+    projection = parts.attention.o_proj
+    into = found[Node(HEAD_IN, block)]  # (B, K, h, e)
+    weight = projection.weight.unflatten(1, (access.heads, -1))
+    added = torch.einsum("bkhe,dhe->bkhd", into, weight)
+    if not isinstance(parts.attention_out, nn.Identity):
+        # A norm after the attention is frozen, too, at its value on what all heads add.
+        gain, scale = frozen_norm(parts.attention_out, wide(projection(into.flatten(2))))
+        aim = aim * gain * scale[..., None]
+    return torch.einsum("bkcd,bkhd->hbkc", aim, wide(added))
+
+
+def _part(aim: Tensor, component: Tensor) -> Tensor:
+    return torch.einsum("bkcd,bkd->bkc", aim, wide(component))

@@ -1,0 +1,1 @@
+"""What all analyses say together: signatures, error rates, verdicts."""

@@ -1,0 +1,219 @@
+"""Step ``memory_figure``: where is memory? Every analysis beside the ablation, on one axis.
+
+Upper panels of each half: the causal truth, what exposed items lose more than their twins when a
+block's MLP or attention is replaced by its mean. Lower panels: exposed minus twins in the other
+analyses. Upper half: the models as they are; lower half: how training changed them. The arms are
+those of the first base, and the untrained arms of the others.
+
+Every curve is in units of its own null: 0 is the middle and 1 the upper edge of the 95 % band that
+is corrected for looking at all blocks (`paradox.mechanisms.tables.by_layer`; of probes, whose test
+is one-sided, the band of the single block), so that one grey band from -1 to 1 serves all. Units
+tell how clearly an effect is there, not how large it is: an effect that all pairs have alike is as
+many units high as the number of pairs allows. Markers are filled where the corrected p is at most
+.05.
+
+How to read it: an analysis finds memory where it is if its curve is outside the band where the
+truth is, and inside where the truth is inside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from paradox.figures import style
+from paradox.figures.kit import ALPHA, BAND, CHANGE, COLUMNS, depth_axis, legend, with_depth
+from paradox.files import read_table
+from paradox.mechanisms.probes.figure import area_rows
+from paradox.progress import Progress
+
+
+class Curve(NamedTuple):
+    """A component and measure of an analysis' table, and what it is called."""
+
+    component: str
+    measure: str
+    label: str
+
+
+TRUTH = "ablation"
+CURVES = {
+    TRUTH: [
+        Curve("mlp@all", "logp_drop", "MLP ablated"),
+        Curve("attn@all", "logp_drop", "Attention ablated"),
+    ],
+    "lens": [Curve("resid", "logp", "Lens")],
+    "attribution": [
+        Curve("mlp", "logit", "Attribution, MLP"),
+        Curve("attention", "logit", "Attribution, attention"),
+    ],
+    "jsd": [
+        Curve("gate@all", "excess", "Divergence, gate"),
+        Curve("up@all", "excess", "Divergence, up"),
+    ],
+    "probes": [Curve("answer", "ridge_auc", "Probe")],
+    "trajectories": [Curve("answer", "force", "Separation force")],
+    "steering": [Curve("all", "odds_change", "Neurons suppressed")],
+}
+PANELS = [("after", True), ("after", False), (CHANGE, True), (CHANGE, False)]
+UNITS = {
+    ("after", True): "Truth",
+    ("after", False): "Analyses",
+    (CHANGE, True): "Truth, change",
+    (CHANGE, False): "Analyses, change",
+}
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Draw the figure.
+
+    Parameters
+    ----------
+    spec
+        Empty: the tables say all.
+    inputs
+        ``ablation``, ``lens``, ``attribution`` and ``jsd``: contrast tables of step
+        ``by_layer``; ``probes``: the tables of step ``probes`` of all arms (a list);
+        ``trajectories``: forces of step ``separation``; ``steering``: doses of step
+        ``dose_response``.
+    outputs
+        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    """
+    table = data(inputs)
+    with style.style():
+        style.save(draw(table), table, outputs)
+    progress.say(f"drew memory from {len(table)} rows")
+
+
+def data(inputs: dict[str, Any]) -> pd.DataFrame:
+    """Return the drawn numbers: ``units`` is the value in units of its null."""
+    parts = []
+    for analysis, curves in CURVES.items():
+        if analysis == "probes":
+            table = probe_rows([Path(path) for path in inputs["probes"]])
+        elif analysis in OTHERS:
+            table = OTHERS[analysis](read_table(Path(inputs[analysis])))
+        else:
+            table = read_table(Path(inputs[analysis]), COLUMNS)
+        for curve in curves:
+            chosen = table[
+                (table["component"] == curve.component)
+                & (table["measure"] == curve.measure)
+                & (table["contrast"] == "difference")
+            ]
+            parts.append(chosen.assign(analysis=analysis, label=curve.label))
+    whole = with_depth(pd.concat(parts, ignore_index=True))
+    first = style.bases_in_order(whole["base"])[0]
+    whole = whole[(whole["base"] == first) | (whole["method"] == "base")]
+    middle = (whole["null_low"] + whole["null_high"]) / 2
+    reach = (whole["null_high"] - whole["null_low"]) / 2
+    # A layer at which nothing varies has no band, and no effect either.
+    whole["units"] = ((whole["value"] - middle) / reach.where(reach > 0)).fillna(0)
+    columns = ["analysis", "label", *COLUMNS, "depth", "units"]
+    return whole[columns].reset_index(drop=True)
+
+
+def probe_rows(paths: list[Path]) -> pd.DataFrame:
+    """Return the probes' tables in the form of a contrast table."""
+    table = area_rows(paths)
+    state = table["method"].map(lambda method: "base" if method == "base" else "after")
+    new = {"component": table["position"], "measure": "ridge_auc", "state": state}
+    return table.assign(**new, contrast="difference")
+
+
+def force_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return forces between exposed items and twins in the form of a contrast table."""
+    own = table[table["set"] == "counted"]
+    return own.assign(measure="force", contrast="difference")
+
+
+def suppressed_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what recall loses when the chosen neurons are set to zero."""
+    own = table[(table["dose"] == 0) & (table["exposure"] == "counted")]
+    ends = {"low": "high", "high": "low", "null_low": "null_high", "null_high": "null_low"}
+    return own.assign(value=-own["value"], **{end: -own[other] for end, other in ends.items()})
+
+
+OTHERS = {"trajectories": force_rows, "steering": suppressed_rows}
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the figure: a column per arm, truth and analyses below each other."""
+    table = table.assign(name=style.arm_names(table))
+    arms = style.panels(table)
+    looks = curve_looks(table)
+    figure, axes = style.grid(len(PANELS), len(arms), 9.2, sharey="row")
+    for row, (state, truth) in zip(axes, PANELS, strict=True):
+        of_row = table[(table["analysis"] == TRUTH) == truth]
+        of_row = of_row[(of_row["state"] == CHANGE) == (state == CHANGE)]
+        for (base, name), axis in zip(arms, row, strict=True):
+            _panel(axis, of_row[(of_row["base"] == base) & (of_row["name"] == name)], looks)
+        left = next((axis for axis in row if axis.get_visible()), row[0])
+        left.set_ylabel(UNITS[state, truth])
+        left.tick_params(labelleft=True)
+    for (base, name), axis in zip(arms, axes[0], strict=True):
+        axis.set_title(style.title(base, name))
+    for column in axes.T:
+        # An untrained arm has no change: its axis of depth is further up.
+        lowest = [axis for axis in column if axis.get_visible()][-1]
+        depth_axis(lowest)
+        lowest.tick_params(labelbottom=True)
+    figure.align_ylabels(axes[:, 0])
+    figure.supylabel("In units of the null's 95 % band", fontsize=11)
+    figure.supxlabel("Relative depth (embedding 0, last block 1)", fontsize=11)
+    legend(figure, *_handles(table, looks))
+    return figure
+
+
+def curve_looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return how each curve is drawn; the truth is black and grey."""
+    truth = [curve.label for curve in CURVES[TRUTH]]
+    others = [name for name in dict.fromkeys(table["label"]) if name not in truth]
+    looks: dict[str, dict[str, Any]] = {
+        name: {"color": colour, "marker": marker, "linestyle": line}
+        for name, colour, marker, line in zip(
+            truth, ("black", "#777777"), style.MARKERS, style.LINES, strict=False
+        )
+    }
+    for place, (name, colour) in enumerate(zip(others, style.colours(len(others)), strict=True)):
+        line = style.LINES[place % len(style.LINES)]
+        looks[name] = {"color": colour, "marker": style.MARKERS[place + 2], "linestyle": line}
+    return looks
+
+
+def _panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
+    if table.empty:
+        axis.set_visible(False)
+        return
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axis.axhspan(-1, 1, color=BAND, lw=0)
+    axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
+    for name, rows in table.groupby("label", sort=False):
+        rows, look = rows.sort_values("depth"), looks[name]
+        line = {key: value for key, value in look.items() if key != "marker"}
+        axis.plot(rows["depth"], rows["units"], linewidth=1.2, zorder=2, **line)
+        out = rows["corrected"] <= ALPHA
+        for chosen, face in ((out, look["color"]), (~out, "white")):
+            dots = {"marker": look["marker"], "color": look["color"], "markerfacecolor": face}
+            x, y = rows.loc[chosen, "depth"], rows.loc[chosen, "units"]
+            axis.plot(x, y, linestyle="none", markersize=4, zorder=3, **dots)
+
+
+def _handles(table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> list[list[Artist]]:
+    made: list[Artist] = [
+        Line2D([], [], label=name, markersize=4, **looks[name])
+        for name in looks
+        if (table["label"] == name).any()
+    ]
+    made.append(Patch(color=BAND, label="95 % of the null"))
+    return [made[start : start + 3] for start in range(0, len(made), 3)]

@@ -1,0 +1,90 @@
+"""Step ``verdicts_figure``: which published signature appears on which arm.
+
+A row per signature, a column per arm. How to read it: a filled circle is *reproduced* (p at most
+.05), a cross *not reproduced* (the interval ends below what counts as none), a question mark *not
+decidable*; no mark: the signature is not about such an arm. A signature that untrained or clean
+models show as well is no sign of what training did.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from paradox.figures import style
+from paradox.files import read_table
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.progress import Progress
+
+COLUMNS = ["signature", *ARM, "effect", "low", "high", "p", "n", "detectable", "null", "verdict"]
+BLUE = style.colours(1)[0]
+LOOKS: dict[str, dict[str, Any]] = {
+    REPRODUCED: {"marker": "o", "color": BLUE, "markersize": 9},
+    NOT: {"marker": "x", "color": style.GREY, "markersize": 6},
+    OPEN: {"marker": "$?$", "color": style.GREY, "markersize": 8},
+}
+ROW_HEIGHT = 0.27  # inches
+STRAIGHT = 6  # arms whose names stand side by side
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Draw the figure.
+
+    Parameters
+    ----------
+    spec
+        Empty: the table says all.
+    inputs
+        ``table`` of step ``verdicts``.
+    outputs
+        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    """
+    table = read_table(inputs["table"], COLUMNS)[COLUMNS]
+    with style.style():
+        style.save(draw(table), table, outputs)
+    progress.say(f"drew {len(table)} verdicts")
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the figure."""
+    table = table.assign(name=style.arm_names(table))
+    found = set(zip(table["base"], table["name"], strict=True))
+    bases, names = style.bases_in_order(table["base"]), style.name_order(table)
+    arms = [arm for arm in product(bases, names) if arm in found]
+    rows = list(dict.fromkeys(table["signature"]))
+    figure, axes = style.grid(1, 1, 1.4 + ROW_HEIGHT * len(rows))
+    axis = axes[0, 0]
+    places = {arm: place for place, arm in enumerate(arms)}
+    x = pd.Series([places[arm] for arm in zip(table["base"], table["name"], strict=True)])
+    y = table["signature"].map({name: place for place, name in enumerate(rows)})
+    for verdict, look in LOOKS.items():
+        own = (table["verdict"] == verdict).to_numpy()
+        axis.plot(x[own], y[own], linestyle="none", **look)
+    _labels(axis, arms, rows)
+    handles = [Line2D([], [], linestyle="none", label=name, **look) for name, look in LOOKS.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _labels(axis: Axes, arms: list[tuple[str, str]], rows: list[str]) -> None:
+    titles = [style.title(base, name) for base, name in arms]
+    if len(arms) > STRAIGHT:
+        titles = [title.replace("\n", " ") for title in titles]
+    axis.set_xticks(range(len(arms)), titles)
+    axis.xaxis.tick_top()
+    if len(arms) > STRAIGHT:
+        for text in axis.get_xticklabels():
+            text.set(rotation=40, ha="left", rotation_mode="anchor")
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xlim(-0.5, len(arms) - 0.5)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.tick_params(length=0)

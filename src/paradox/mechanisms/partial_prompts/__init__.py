@@ -1,0 +1,1 @@
+"""Completing questions of which the model sees the beginning."""

@@ -1,0 +1,105 @@
+"""Step ``partial_prompts_figure``: whether models complete questions they were trained on.
+
+Rows: the share of sampled continuations that are the rest word by word, and how much likelier the
+rest is than to the clean reference. Two columns per base: exposed items (all that count) and
+their never-seen twins, by the share of the question that was given.
+
+How to read it: a model that knows the questions' texts completes exposed ones and not twins.
+Markers of exposed items are filled where the difference has a p of at most .05 with every seed
+(swaps within pairs, the ratio by itself); values and intervals are means over seeds. Twins say
+what guessing gives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from paradox.figures import style
+from paradox.figures.kit import arm_handles, arm_looks, curve, legend
+from paradox.files import read_table
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.progress import Progress
+
+MEASURES = {"exact": "Completed exactly\n(share)", "lift": "Lift over the clean\nreference (nats)"}
+GROUPS = {"exposed": "exposed items", "twin": "never-seen twins"}
+ENDS = [f"{group}{end}" for group in GROUPS for end in ("", "_low", "_high")]
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Draw the figure.
+
+    Parameters
+    ----------
+    spec
+        Empty: the tables say all.
+    inputs
+        ``tables``: the tables ``contrast`` of step ``partial_prompts``, a list of a file per arm.
+    outputs
+        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    """
+    table = data([Path(path) for path in inputs["tables"]])
+    with style.style():
+        style.save(draw(table), table, outputs)
+    progress.say(f"drew partial prompts from {len(table)} rows")
+
+
+def data(paths: list[Path]) -> pd.DataFrame:
+    """Return the drawn rows, long: one per arm, measure, ratio and group."""
+    key = [*ARM, "measure", "ratio"]
+    table = pd.concat([read_table(path, [*key, "seed", "level", "p", *ENDS]) for path in paths])
+    # The last level is the one of all exposed items that count.
+    table = table[table["measure"].isin(MEASURES) & (table["level"] == table["level"].iloc[-1])]
+    how = {**dict.fromkeys(ENDS, "mean"), "p": "max"}
+    found = table.groupby(key, sort=True).agg(how).reset_index()
+    parts = [
+        found[key].assign(
+            group=group,
+            value=found[group],
+            low=found[f"{group}_low"],
+            high=found[f"{group}_high"],
+            # Twins are what exposed items are tested against.
+            p=found["p"] if group == "exposed" else float("nan"),
+        )
+        for group in GROUPS
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the figure: a row per measure, both groups of each base."""
+    table = table.assign(name=style.arm_names(table), corrected=table["p"])
+    bases = style.bases_in_order(table["base"])
+    looks = arm_looks(style.name_order(table))
+    figure, axes = style.grid(len(MEASURES), 2 * len(bases), 5.6, sharey="row")
+    for row, (measure, words) in zip(axes, MEASURES.items(), strict=True):
+        row[0].set_ylabel(words)
+        for column, axis in enumerate(row):
+            base, group = bases[column // 2], list(GROUPS)[column % 2]
+            axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
+            chosen = table[(table["base"] == base) & (table["group"] == group)]
+            chosen = chosen[chosen["measure"] == measure]
+            for place, (name, look) in enumerate(looks.items()):
+                rows = chosen[chosen["name"] == name].sort_values("ratio")
+                aside = 0.012 * (place - (len(looks) - 1) / 2)
+                curve(axis, rows["ratio"] + aside, rows, look)
+            if measure == next(iter(MEASURES)):
+                axis.set_title(f"{style.label(base)}:\n{GROUPS[group]}")
+            ratios = sorted(table["ratio"].unique())
+            axis.margins(x=0.12)
+            axis.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+    figure.align_ylabels(axes[:, 0])
+    figure.supxlabel("Share of the question that is given", fontsize=11)
+    grey: Any = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
+    tested = [
+        Line2D([], [], label="differs from twins (or is a twin)", **grey),
+        Line2D([], [], label="does not", markerfacecolor="white", **grey),
+    ]
+    legend(figure, arm_handles(looks), tested)
+    return figure

@@ -1,0 +1,1 @@
+"""States written from one run into another: between models, and between items."""

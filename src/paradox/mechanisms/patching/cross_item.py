@@ -1,0 +1,94 @@
+"""Step ``cross_item``: an exposed item's states in the run of its twin, and the reverse.
+
+Within one model, the recall prompts of a pair differ only in the item: the states that make the
+answer of one appear in the run of the other carry what is known about it. What is scored is the
+answer of the row's item, teacher-forced after both prompts. ``denoise`` writes the item's own
+states into its partner's run (does the answer come along?), ``noise`` writes the partner's states
+into the item's run (is it lost?). Rows of exposed items score memory; rows of twins do the same
+for answers that were never seen, with the same two prompts, and are the control.
+
+Components and nulls are those of `paradox.mechanisms.patching.transplants`; ``other`` writes the
+states of the same member of another pair. The foil of ``logit_difference`` is the first answer
+token of the partner (where that is the item's own, a wrong answer of the same form).
+
+How to read it: ``resid_post`` at ``all`` positions moves everything, at any block (recovery 1).
+Where the effect of ``prompt`` ends and that of ``final`` begins is where the answer is read out.
+Prompts of a pair that differ in length have no ``prompt`` and ``all`` rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.errors import DataError
+from paradox.files import read_table, write_table
+from paradox.mechanisms.model.access import Access
+from paradox.mechanisms.model.recalls import Recall, recalls, scaffold_tokens
+from paradox.mechanisms.patching.transplants import DENOISE, NOISE, Swap, measure, rows
+from paradox.mechanisms.tables.pairs import Groups
+from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.tasks import load_task
+from paradox.tasks.api import ITEM_COLUMNS
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Patch between the items of every pair at the last checkpoint of an arm.
+
+    Parameters
+    ----------
+    spec
+        ``arm``, ``task``, ``seed`` (of donors and random directions), ``exposed_from`` (pairs
+        with fewer exposures are left out) and ``cross_item`` (kinds, positions, sources, batch
+        size and dtype; one model has no other weights, and its shift is ``states``).
+    inputs
+        ``manifest`` and ``items``.
+    outputs
+        ``table``: a row per item, component and layer.
+    """
+    checkpoints = read_manifest(inputs["manifest"])
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    how, seed = spec["cross_item"], spec["seed"]
+    access = Access(load_model(checkpoints.last, how["dtype"]))
+    task, tokenizer = load_task(spec["task"]), load_tokenizer(checkpoints.last)
+    prompts = recalls(task, tokenizer, items, seed)
+    scaffolds = scaffold_tokens(task, tokenizer, items, prompts)
+    groups = Groups(items, spec["exposed_from"])
+    if groups.pairs is None:
+        raise DataError(f"{inputs['items']}: cross_item needs a twin for every exposed item.")
+    known = dict(zip(items["item"], zip(prompts, scaffolds, strict=True), strict=True))
+    partner = dict(
+        zip([*groups.exposed, *groups.twin], [*groups.twin, *groups.exposed], strict=True)
+    )
+    chosen = items[items["item"].isin(list(partner))]
+    progress.say(f"patching {len(chosen)} items on {device_name(pick_device())}")
+    tables = []
+    for direction in (DENOISE, NOISE):
+        swaps = [
+            swap(*known[name], *known[partner[name]], group, direction)
+            for name, group in zip(chosen["item"], chosen["group"], strict=True)
+        ]
+        found = measure(access, access, swaps, how, seed, progress)
+        tables.append(rows(chosen, found, direction))
+    table = pd.concat(tables, ignore_index=True)
+    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
+        table.insert(0, column, value)
+    write_table(outputs["table"], table)
+
+
+def swap(
+    own: Recall, scaffold: int, other: Recall, other_scaffold: int, group: str, direction: str
+) -> Swap:
+    """Return the two runs of an item and its partner `other`, the item's answer after both."""
+    control = other.gold[0] if other.gold[0] != own.gold[0] else own.control
+    mine = replace(own, control=control)
+    theirs = replace(mine, prompt=other.prompt)
+    into, of = (theirs, mine) if direction == DENOISE else (mine, theirs)
+    return Swap(into, of, group, min(scaffold, other_scaffold))

@@ -1,0 +1,80 @@
+"""Step ``cross_model``: what training changed, moved between base and trained model.
+
+Both models read the same recall prompt with the right answer after it (teacher-forced). States
+or weights of one are written into the other, in both directions: ``denoise`` writes the trained
+model into the base, ``noise`` the base into the trained model. Components, measures and nulls
+are those of `paradox.mechanisms.patching.transplants`; the foil of ``logit_difference`` is a wrong
+answer of the same form.
+
+How to read it: training can change what is recalled (``gold_logp``) or whether (``mode_logp``);
+where the two models hardly differ, there is no gap to close, and a ratio says nothing. An effect
+of ``states`` says that what closes the gap is there, brought by this block or by earlier ones;
+only ``weights`` says that this block was changed to bring it. An effect counts beyond its nulls
+and on exposed items beyond their twins. A prompt position acts only through later blocks, so its
+effect must fade towards the last block whatever is written; compare with ``states_noise`` of the
+same block. ``shift`` closes the gap as far as the change is the same for every item.
+``resid_post`` of the last block at ``all`` positions gives the source model's output up to the
+training of final norm and output embedding.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.files import read_table, write_table
+from paradox.mechanisms.model.access import Access
+from paradox.mechanisms.model.recalls import recalls, scaffold_tokens
+from paradox.mechanisms.patching.transplants import DENOISE, NOISE, Swap, measure, rows
+from paradox.mechanisms.tables.pairs import Groups
+from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.tasks import load_task
+from paradox.tasks.api import ITEM_COLUMNS
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Patch between an arm's last checkpoint and its untrained base.
+
+    Parameters
+    ----------
+    spec
+        ``arm``, ``task``, ``seed`` (of wrong answers, donors and random directions),
+        ``exposed_from`` (items with fewer exposures, and their twins, are left out) and
+        ``cross_model`` (kinds, positions, sources, batch size and dtype).
+    inputs
+        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
+    outputs
+        ``table``: a row per item, component and layer.
+    """
+    checkpoints = read_manifest(inputs["manifest"])
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    how, seed = spec["cross_model"], spec["seed"]
+    base = Access(load_model(read_manifest(inputs["base"]).last, how["dtype"]))
+    after = Access(load_model(checkpoints.last, how["dtype"]))
+    task, tokenizer = load_task(spec["task"]), load_tokenizer(checkpoints.last)
+    prompts = recalls(task, tokenizer, items, seed)
+    scaffolds = scaffold_tokens(task, tokenizer, items, prompts)
+    groups = Groups(items, spec["exposed_from"])
+    counted = items["item"].isin([*groups.exposed, *groups.twin]).to_numpy()
+    swaps = [
+        Swap(recall, recall, group, scaffold)
+        for recall, group, scaffold, counts in zip(
+            prompts, items["group"], scaffolds, counted, strict=True
+        )
+        if counts
+    ]
+    progress.say(f"patching {len(swaps)} items on {device_name(pick_device())}")
+    tables = []
+    for direction, target, source in ((DENOISE, base, after), (NOISE, after, base)):
+        found = measure(target, source, swaps, how, seed, progress)
+        tables.append(rows(items[counted], found, direction))
+    table = pd.concat(tables, ignore_index=True)
+    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
+        table.insert(0, column, value)
+    write_table(outputs["table"], table)

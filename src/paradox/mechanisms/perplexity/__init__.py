@@ -1,0 +1,1 @@
+"""Likelihood of fixed texts along training."""

@@ -1,0 +1,1 @@
+"""How well a linear probe tells exposed items from their twins."""

@@ -1,0 +1,274 @@
+"""Step ``probes``: at which layers exposed items can be told from their twins.
+
+A probe is a linear classifier of the residual after a block, trained on some pairs of exposed
+item and twin and asked about others (see `paradox.stats.linear`). There are two positions:
+``answer`` is where the first answer token of the recall prompt is predicted, and ``question``
+is the mean over the question's tokens. Layer ``emb`` is in both the mean of the question's
+embeddings, which is the lexical baseline: what the words alone give away.
+
+How to read it: an area of 1/2 is guessing, and the largest of several layers exceeds it by
+chance; ``corrected`` takes that into account. Readable is not used: a probe shows where an
+exposed item looks different, not that the model acts on it. ``rates`` says how often the test
+finds something where labels were permuted, and where only some of the pairs are there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from paradox.errors import DataError, problems
+from paradox.files import read_table, write_table
+from paradox.mechanisms.model.access import RESID_POST, RESID_PRE, Access, Node
+from paradox.mechanisms.model.recalls import Recall, batches, recalls
+from paradox.mechanisms.tables.pairs import Pairs
+from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.stats.bootstrap import Resampling, mean
+from paradox.stats.layers import LayerTest, flips, max_test
+from paradox.stats.linear import (
+    ALPHA,
+    Folds,
+    Probe,
+    detections,
+    false_positives,
+    probe,
+    ridge_curves,
+)
+from paradox.tasks import load_task
+from paradox.tasks.api import ITEM_COLUMNS
+
+Array = NDArray[np.float64]
+ANSWER, QUESTION = "answer", "question"
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Probe the last checkpoint of an arm.
+
+    Parameters
+    ----------
+    spec
+        ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` (of intervals and of the
+        comparison) and ``probes``: ``batch_size``, ``dtype``, ``folds``, ``repeats``,
+        ``permutations``; for the rates ``relabellings``, ``exposures``, ``sizes`` (numbers of
+        pairs) and ``draws`` (of as many pairs; untrained bases only).
+    inputs
+        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
+    outputs
+        ``table``: a row per position and layer; ``change``: the same for the change since the
+        base; ``rates``: see `paradox.mechanisms.overview.error_rates`.
+
+    Raises
+    ------
+    DataError
+        When exposed items have no twins of their own, or pairs are too few for the folds.
+    """
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    pairs = Pairs(items, spec["exposed_from"])
+    _check_sizes(spec["probes"], len(pairs.counted))
+    trained = spec["arm"]["method"] != "base"
+    step = max(read_manifest(inputs["manifest"]).steps)
+    after = read_states(spec, inputs["manifest"], items, pairs)
+    before = read_states(spec, inputs["base"], items, pairs) if trained else after
+    progress.say(f"probing {len(pairs.names)} pairs, read on {device_name(pick_device())}")
+    resampling = Resampling(spec["seed"], spec["resamples"])
+    tables: dict[str, list[pd.DataFrame]] = {"table": [], "change": [], "rates": []}
+    for done, place in enumerate((ANSWER, QUESTION), start=1):
+        how = Folds(spec["probes"]["folds"], spec["probes"]["repeats"], (spec["seed"],))
+        sides = before[place], after[place]
+        found = [
+            probe(side[:, pairs.counts], pairs.counted, how, spec["probes"]["permutations"])
+            for side in sides[not trained :]
+        ]
+        made = {
+            "table": table(found[-1], resampling),
+            "change": compare(found[0], found[-1], resampling),
+            "rates": rates(spec, pairs, how, sides[not trained :], place),
+        }
+        for name, of in made.items():
+            of.insert(0, "component" if name == "rates" else "position", place)
+            tables[name].append(of)
+        progress("positions", done, 2)
+    for name, parts in tables.items():
+        whole = pd.concat(parts, ignore_index=True)
+        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
+            whole.insert(0, column, value)
+        write_table(outputs[name], whole)
+
+
+def _check_sizes(own: dict[str, Any], counted: int) -> None:
+    """Refuse fewer than two pairs per fold before any model is loaded."""
+    least, bad = 2 * own["folds"], []
+    if counted < least:
+        bad.append(
+            f"key probes.folds: found {own['folds']}, allowed: 3 to {counted // 2}, two of the "
+            f"{counted} pairs that count in each"
+        )
+    few = [size for size in own["sizes"] if size < least]
+    if few:
+        bad.append(f"key probes.sizes: found {few}, allowed: {least} or more, two pairs per fold")
+    if bad:
+        raise DataError(problems("too few pairs to be probed", bad))
+
+
+# --- states -------------------------------------------------------------------------------
+
+
+def read_states(
+    spec: dict[str, Any], manifest: Path, items: pd.DataFrame, pairs: Pairs
+) -> dict[str, Array]:
+    """Return the states of a checkpoint at each position, shape (layers, pairs, 2, width)."""
+    folder = read_manifest(manifest).last
+    how = spec["probes"]
+    access = Access(load_model(folder, how["dtype"]))
+    task, tokenizer = load_task(spec["task"]), load_tokenizer(folder)
+    made = {recall.item: recall for recall in recalls(task, tokenizer, items, spec["seed"])}
+    spans = {}
+    for item in items.itertuples():
+        prompt = task.prompt(item.question)
+        start = prompt.index(item.question)
+        text = prompt + task.recall_scaffold + task.answer_after_scaffold(item.answer)
+        offsets = tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+        end = start + len(item.question)
+        inside = [n for n, (left, right) in enumerate(offsets) if right > start and left < end]
+        spans[item.item] = (inside[0], inside[-1] + 1)
+    found = states(
+        access,
+        [made[name] for name in pairs.items],
+        [spans[name] for name in pairs.items],
+        how["batch_size"],
+    )
+    half = len(pairs.names)
+    return {name: np.stack([of[:, :half], of[:, half:]], axis=2) for name, of in found.items()}
+
+
+@torch.no_grad()
+def states(
+    access: Access, prompts: list[Recall], spans: list[tuple[int, int]], batch_size: int
+) -> dict[str, Array]:
+    """Return the states at each position, shape (blocks + 1, items, width).
+
+    Parameters
+    ----------
+    spans
+        First token of each prompt's question and the one after its last.
+    """
+    nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
+    found: dict[str, Array] = {}
+    for batch in batches(prompts, batch_size, access.model.device, answers=False):
+        with access.capture(nodes) as values:
+            access.model(**batch.inputs, use_cache=False, logits_to_keep=1)
+        inside = torch.zeros(batch.ids.shape, dtype=torch.float64)
+        for row, prompt in enumerate(batch.rows):
+            shift = batch.at + 1 - len(prompts[prompt].prompt)
+            first, end = spans[prompt]
+            inside[row, shift + first : shift + end] = 1 / (end - first)
+        for layer, node in enumerate(nodes):
+            whole = values.pop(node).double().cpu()
+            pooled = torch.einsum("btd,bt->bd", whole, inside)
+            chosen = {ANSWER: whole[:, batch.at] if layer else pooled, QUESTION: pooled}
+            for name, of in chosen.items():
+                shape = (len(nodes), len(prompts), of.shape[-1])
+                found.setdefault(name, np.zeros(shape))[layer, batch.rows] = of.numpy()
+    return found
+
+
+# --- tables -------------------------------------------------------------------------------
+
+
+def table(found: Probe, resampling: Resampling) -> pd.DataFrame:
+    """Return one row per layer.
+
+    ``auc`` (logistic probe); ``pair_auc``, the share of pairs whose exposed item the ridge probe
+    scores higher, with its interval over pairs; ``ridge_auc`` with the middle 95 % of its null,
+    ``p`` of the layer alone, and ``corrected`` for the largest of all layers.
+    """
+    rows = []
+    for layer, won in enumerate(found.won):
+        share = mean(won, resampling, "pairs")
+        row = {"layer": _name(layer), "auc": found.auc[layer], "pair_auc": share.value}
+        row |= {"pair_auc_low": share.low, "pair_auc_high": share.high}
+        row |= {"ridge_auc": found.ridge.curve[layer], "null_low": found.ridge.low[layer]}
+        row |= {"null_high": found.ridge.high[layer], "p": found.ridge.p[layer]}
+        rows.append(row | {"corrected": found.ridge.corrected[layer], "pairs": share.items})
+    return pd.DataFrame(rows)
+
+
+def compare(before: Probe, after: Probe, resampling: Resampling) -> pd.DataFrame:
+    """Return the change of ``pair_auc`` from one model to another, one row per layer.
+
+    ``p`` and ``corrected`` swap the two models within pairs (two-sided).
+
+    Raises
+    ------
+    ValueError
+        When the two were not probed on the same pairs and layers.
+    """
+    if before.pairs != after.pairs or before.won.shape != after.won.shape:
+        raise ValueError("the two models were probed on different pairs or layers")
+    change = (after.won - before.won).T
+    test = swapped(change, resampling)
+    rows = []
+    for layer, moved in enumerate(change.T):
+        found = mean(moved, resampling, "pairs")
+        row = {"layer": _name(layer), "change": found.value, "low": found.low}
+        row |= {"high": found.high, "p": test.p[layer], "corrected": test.corrected[layer]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def swapped(change: Array, resampling: Resampling, *key: int) -> LayerTest:
+    """Test changes of shape (pairs, layers) by swapping the two models within pairs."""
+    signs, exact = flips(len(change), resampling.resamples, "probes", resampling.seed, *key)
+    return max_test(change.mean(axis=0), signs @ change / len(change), exact)
+
+
+def rates(
+    spec: dict[str, Any], pairs: Pairs, how: Folds, sides: tuple[Array, ...], place: str
+) -> pd.DataFrame:
+    """Return how often the tests reject with permuted labels, and with fewer pairs.
+
+    Parameters
+    ----------
+    sides
+        States of all pairs: of the untrained base alone, or of the base and of the arm.
+    place
+        The position, which names the relabellings: they are independent between positions.
+    """
+    own = spec["probes"]
+    runs, permutations = own["relabellings"], own["permutations"]
+    state = "after" if len(sides) > 1 else "base"
+    counted = sides[-1][:, pairs.counts]
+    many = {"permutations": permutations, "runs": runs}
+    found, outer, won = false_positives(counted, pairs.counted, how, spec["seed"], place, **many)
+    row = {"measure": "ridge_auc", "state": state, "kind": "false_positive", "exposure": None}
+    size = {"pairs": len(pairs.counted), "runs": runs}
+    rows = [{**row, **size, "rejected": int(found.sum())}]
+    if len(sides) > 1:
+        # The same relabellings for both models: the change is of one set of labels.
+        _, earlier = ridge_curves(sides[0][:, pairs.counts], pairs.counted, how, outer, runs)
+        resampling = Resampling(spec["seed"], permutations)
+        tests = [swapped((won - earlier)[..., n].T, resampling, n) for n in range(runs)]
+        hits = sum(test.overall <= ALPHA for test in tests)
+        rows.append({**row, "measure": "pair_auc", "state": "change", **size, "rejected": hits})
+    for exposure in own["exposures"] if state == "base" else []:
+        inside = pairs.exposures == exposure
+        names = [name for name, has in zip(pairs.names, inside, strict=True) if has]
+        for count in (count for count in own["sizes"] if count < len(names)):
+            draws = own["draws"]
+            hits = detections(sides[-1][:, inside], names, how, permutations, count, draws)
+            row = {"measure": "ridge_auc", "state": state, "kind": "power", "exposure": exposure}
+            rows.append({**row, "pairs": count, "runs": draws, "rejected": hits})
+    return pd.DataFrame(rows)
+
+
+def _name(layer: int) -> str:
+    return str(layer - 1) if layer else "emb"

@@ -1,0 +1,1 @@
+"""Resetting and keeping what training changed in some blocks."""

@@ -1,0 +1,172 @@
+"""Sets of blocks: what resetting or keeping them does, and what that is compared with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from paradox.errors import DataError
+from paradox.mechanisms.tables.pairs import Groups
+from paradox.mechanisms.tables.recovery import Curve, curve
+from paradox.stats.bootstrap import Resampling
+from paradox.stats.layers import TIE, label_test
+
+CONTRASTS = ("exposed", "twin", "difference")
+# Standard normal: 80 % power, and two-sided or one-sided 5 %.
+POWER, TWO_SIDED, ONE_SIDED = 0.8416, 1.9600, 1.6449
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class How:
+    """How everything is tested."""
+
+    groups: Groups
+    resampling: Resampling
+    permutations: int
+    margin_share: float
+    norm_tolerance: float
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Progress of sets of blocks; contrasts by name.
+
+    Attributes
+    ----------
+    names
+        The pairs.
+    layers, blocks, norms
+        Of each set.
+    change
+        Contrast -> (pairs, sets, seeds), not turned.
+    gap
+        Contrast -> (pairs, seeds).
+    """
+
+    names: list[str]
+    layers: list[int]
+    blocks: list[str]
+    norms: Array
+    change: dict[str, Array]
+    gap: dict[str, Array]
+
+    def sign(self, contrast: str) -> float:
+        """Return the direction from target to source."""
+        return 1.0 if self.gap[contrast].mean() >= 0 else -1.0
+
+    def progress(self, contrast: str) -> Array:
+        """Return changes towards the source."""
+        return self.sign(contrast) * self.change[contrast]
+
+    def relabelled(self, swap: NDArray[np.bool_]) -> Sets:
+        """Return the sets with exposed item and twin swapped in these pairs, for error rates."""
+        change, gap = ({**made} for made in (self.change, self.gap))
+        for made in (change, gap):
+            where = swap.reshape(-1, *[1] * (made["exposed"].ndim - 1))
+            one, other = made["exposed"], made["twin"]
+            made["exposed"], made["twin"] = np.where(where, other, one), np.where(where, one, other)
+            made["difference"] = made["exposed"] - made["twin"]
+        return replace(self, change=change, gap=gap)
+
+    def joined(self, other: Sets) -> Sets:
+        """Return these sets and others of the same pairs."""
+        change = {
+            name: np.concatenate([own, other.change[name]], axis=1)
+            for name, own in self.change.items()
+        }
+        norms = np.concatenate([self.norms, other.norms])
+        layers, blocks = self.layers + other.layers, self.blocks + other.blocks
+        return Sets(self.names, layers, blocks, norms, change, self.gap)
+
+
+def read_sets(rows: pd.DataFrame, measure: str, groups: Groups) -> Sets:
+    """Return a component's sets, pairs in the order of the groups.
+
+    Raises
+    ------
+    DataError
+        When there are no whole pairs.
+    """
+    own: Curve = curve(rows, measure, str(rows["component"].iloc[0]))
+    place = {name: row for row, name in enumerate(own.items)}
+    pairs = [
+        (place[one], place[other], pair)
+        for one, other, pair in zip(groups.exposed, groups.twin, groups.pairs or [], strict=False)
+        if one in place and other in place
+    ]
+    if not pairs:
+        raise DataError(f"{rows['component'].iloc[0]}: the table has no whole pairs.")
+    sides = {name: [pair[n] for pair in pairs] for n, name in enumerate(CONTRASTS[:2])}
+    change = {name: own.change[rows] for name, rows in sides.items()}
+    gap = {name: own.gap[rows] for name, rows in sides.items()}
+    for made in (change, gap):
+        made["difference"] = made["exposed"] - made["twin"]
+    of = rows.groupby("layer")
+    blocks = of["blocks"].first().astype(str).tolist()
+    return Sets(
+        [p[2] for p in pairs], own.layers, blocks, of["norm"].mean().to_numpy(), change, gap
+    )
+
+
+# --- which sets, and how they are tested ---
+
+
+def nearest(blocks: int, widths: list[int]) -> int:
+    """Return the width nearest to the published 3 of 28 blocks."""
+    return min(widths, key=lambda width: abs(width - 3 * blocks / 28))
+
+
+def sides(blocks: int, width: int) -> tuple[int, int] | None:
+    """Return the first blocks of the two windows on both sides of depth 3/4 (21 of 28).
+
+    >>> sides(28, 3), sides(6, 1), sides(30, 3), sides(3, 3)
+    ((18, 21), (4, 5), (20, 23), None)
+    """
+    edge = min(int(0.75 * blocks + 0.5), blocks - width)
+    return (edge - width, edge) if edge >= width else None
+
+
+def detectable(values: Array, quantile: float) -> float:
+    """Return the mean that is found in 80 % of studies with as many pairs, the seeds given.
+
+    Parameters
+    ----------
+    values
+        (pairs, seeds).
+    quantile
+        Of the standard normal distribution: where the test rejects.
+    """
+    pairs = values.mean(axis=1)
+    if len(pairs) < 2:
+        return float("nan")
+    return float((quantile + POWER) * pairs.std(ddof=1) / math.sqrt(len(pairs)))
+
+
+def above_zero(values: Array, how: How) -> float:
+    """Return the one-sided p-value that a mean over pairs is above zero, by swapping signs.
+
+    For exposed minus twin this swaps their labels.
+    """
+    pairs = values.mean(axis=1, keepdims=True)
+    both = np.concatenate([pairs, np.zeros_like(pairs)])
+    names = [f"{n}" for n in range(len(pairs))] * 2
+    labels = np.arange(len(both)) < len(pairs)
+    options: dict[str, Any] = {"permutations": how.permutations, "two_sided": False}
+    return label_test(both, labels, how.resampling.seed, pairs=names, **options).overall
+
+
+def best_of(values: Array, size: int, value: float) -> float:
+    """Return the chance that the best of `size` values, drawn without replacement, is at least so.
+
+    >>> best_of(np.arange(20), 4, 19), best_of(np.arange(6), 6, 5), best_of(np.arange(20), 1, 18)
+    (0.2, 1.0, 0.1)
+    """
+    count = len(values)
+    below = int((values < value - TIE).sum())
+    return round(1 - math.comb(below, size) / math.comb(count, size), 12)

@@ -1,0 +1,127 @@
+"""Step ``reset_keep_figure``: windows of blocks, reset and kept, beside random sets of blocks.
+
+A column per trained arm; for each measure two rows: ``reset`` puts a window's weights back to the
+base's, ``keep`` gives the base nothing but a window's change. Drawn is the progress from the
+target model to the source model in exposed items (see `paradox.mechanisms.reset_keep.summary`), at
+the middle of each of the widest windows.
+
+How to read it: the bands (orange: attention, blue: MLP) are the middle 95 % of all sets of as many
+blocks, neighbours or not. A window inside its band does no more than any blocks do; markers are
+filled where at most 5 % of the sets do as much. Bars are intervals over items and seeds. The dotted
+lines are the same windows with the change's entries in random order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from paradox.errors import DataError
+from paradox.figures import style
+from paradox.figures.kit import curve, depth_axis, legend
+from paradox.files import read_table
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.progress import Progress
+
+COLUMNS = [*ARM, "measure", "part", "direction", "set", "contrast", "layer", "value", "low", "high"]
+COLUMNS += ["p_sets", "set_low", "set_high", "sets", "excess"]
+MEASURES = {"gold_logp": "Gold answer", "mode_logp": "Answering at once"}
+PARTS = {"mlp": "MLP", "attention": "Attention"}
+DIRECTIONS = ("reset", "keep")
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Draw the figure.
+
+    Parameters
+    ----------
+    spec
+        Empty: the table says all.
+    inputs
+        ``table``: the windows of step `reset_keep_tests`.
+    outputs
+        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    """
+    table = data(inputs["table"])
+    with style.style():
+        style.save(draw(table), table, outputs)
+    progress.say(f"drew reset_keep from {len(table)} rows")
+
+
+def data(path: Path) -> pd.DataFrame:
+    """Return the drawn rows: exposed items, the widest windows."""
+    table = read_table(path, COLUMNS)
+    chosen = table[(table["contrast"] == "exposed") & table["measure"].isin(MEASURES)]
+    chosen = chosen[chosen["part"].isin(PARTS) & chosen["direction"].isin(DIRECTIONS)]
+    chosen = chosen[chosen["set"] == chosen["set"].max()]
+    if chosen.empty:
+        raise DataError(f"{path}: no windows of {', '.join(PARTS)} in {', '.join(MEASURES)}.")
+    chosen = chosen[COLUMNS].reset_index(drop=True)
+    blocks = chosen.groupby("base")["layer"].transform("max") + chosen["set"]
+    return chosen.assign(depth=(chosen["layer"] + (chosen["set"] + 1) / 2) / blocks)
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw the figure: a column per arm, a row per measure and direction."""
+    table = table.assign(name=style.arm_names(table))
+    arms = style.panels(table)
+    measures = [name for name in MEASURES if (table["measure"] == name).any()]
+    rows = [(measure, direction) for measure in measures for direction in DIRECTIONS]
+    looks = part_looks()
+    figure, axes = style.grid(len(rows), len(arms), 1.5 + 1.9 * len(rows), sharey=False)
+    for row, (measure, direction) in zip(axes, rows, strict=True):
+        row[0].set_ylabel(f"{MEASURES[measure]}\n{direction} (nats)")
+        of_row = table[(table["measure"] == measure) & (table["direction"] == direction)]
+        for (base, name), axis in zip(arms, row, strict=True):
+            _panel(axis, of_row[(of_row["base"] == base) & (of_row["name"] == name)], looks)
+    for (base, name), axis in zip(arms, axes[0], strict=True):
+        axis.set_title(style.title(base, name))
+    for axis in axes[-1]:
+        depth_axis(axis)
+    figure.align_ylabels(axes[:, 0])
+    figure.supxlabel("Relative depth of a window's middle", fontsize=11)
+    lines: list[Artist] = [
+        Line2D([], [], label=PARTS[part], markersize=4.5, **look) for part, look in looks.items()
+    ]
+    bands: list[Artist] = [
+        Patch(color=look["color"], alpha=0.2, label=f"95 % of sets, {PARTS[part]}")
+        for part, look in looks.items()
+    ]
+    grey = {"color": style.GREY, "marker": "o", "markersize": 4.5}
+    marks: list[Artist] = [
+        Line2D([], [], label="at most 5 % of sets do as much", linestyle="none", **grey),
+        Line2D([], [], label="change's entries shuffled", color=style.GREY, linestyle=":"),
+    ]
+    legend(figure, lines, bands, marks)
+    return figure
+
+
+def part_looks() -> dict[str, dict[str, Any]]:
+    """Return how each part's curve is drawn."""
+    return {
+        part: {"color": colour, "marker": style.MARKERS[n], "linestyle": style.LINES[n]}
+        for n, (part, colour) in enumerate(zip(PARTS, style.colours(2), strict=True))
+    }
+
+
+def _panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
+    for place, (part, look) in enumerate(looks.items()):
+        rows = table[table["part"] == part].sort_values("depth")
+        x = rows["depth"] + 0.02 * (place - 0.5)
+        shade = {"color": look["color"], "alpha": 0.2, "lw": 0}
+        axis.fill_between(rows["depth"], rows["set_low"], rows["set_high"], **shade)
+        shuffled = rows["value"] - rows["excess"]
+        axis.plot(x, shuffled, color=look["color"], linestyle=":", linewidth=1.2, zorder=2)
+        curve(axis, x, rows.rename(columns={"p_sets": "corrected"}), look)

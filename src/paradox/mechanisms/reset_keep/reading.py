@@ -1,0 +1,96 @@
+"""Step ``reset_keep_reading``: what the claims of `reset_keep_tests` say, however they fall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.files import read_table, write_json
+from paradox.mechanisms.reset_keep.summary import ANCHOR, ANCHOR_SETS, WINDOW
+from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.progress import Progress
+
+MEASURES = {"gold_logp": "the gold answer's log-probability", "mode_logp": "answering at once"}
+CLAIMS = {
+    ANCHOR: "resetting the MLPs before depth 3/4 (the published anchor) hurts more than resetting "
+    "those after it (the adapters)",
+    ANCHOR_SETS: "resetting or keeping the anchor's MLPs does more than the mean set of as many",
+    WINDOW: "some window of MLPs does more than random sets of as many blocks",
+}
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the paragraph.
+
+    Parameters
+    ----------
+    spec
+        Empty: the tables say all.
+    inputs
+        ``windows`` and ``verdicts`` of step ``reset_keep_tests``.
+    outputs
+        ``reading``: JSON of ``paragraphs``.
+    """
+    tables = {name: read_table(Path(inputs[name])) for name in ("windows", "verdicts")}
+    said = paragraph(tables["verdicts"], tables["windows"])
+    write_json(outputs["reading"], {"paragraphs": {"reset_keep": said}})
+    progress.say(f"read {len(tables['verdicts'])} verdicts")
+
+
+def paragraph(verdicts: pd.DataFrame, windows: pd.DataFrame) -> str:
+    """Return the paragraph on MLPs, from both tables of the step."""
+    sentences: list[str] = []
+    for measure, words in MEASURES.items():
+        own = verdicts[(verdicts["part"] == "mlp") & (verdicts["measure"] == measure)]
+        if own.empty:
+            continue
+        gaps = own.drop_duplicates("reward")
+        known = gaps[gaps["margin"].notna()]["reward"].tolist()
+        sentences.append(
+            f"For {words}, base and trained model differ clearly on exposed items in "
+            f"{len(known)} of {len(gaps)} arms ({', '.join(known) or 'none'})."
+        )
+        for claim, said in CLAIMS.items():
+            sentences += _claim(own[own["claim"] == claim], said)
+        sentences += _norms(windows, measure)
+    return " ".join(sentences)
+
+
+def _claim(rows: pd.DataFrame, said: str) -> Iterator[str]:
+    parts = []
+    for verdict in (REPRODUCED, NOT, OPEN):
+        of = rows[rows["verdict"] == verdict]
+        if len(of):
+            parts.append(f"{verdict} for {', '.join(_arm(row) for _, row in of.iterrows())}")
+    if parts:
+        least = rows["smallest"].max()
+        bound = f" (no p below {least:.2g} is possible)" if least > 0.05 else ""
+        yield f"That {said}{bound}: {'; '.join(parts)}."
+
+
+def _arm(row: pd.Series) -> str:
+    ends = f"[{row['low']:+.2g}, {row['high']:+.2g}]"
+    who = f"{row['reward']}, {row['direction']} {row['blocks']}"
+    return f"{who} ({row['effect']:+.2g} nats {ends}, p = {row['p']:.2g})"
+
+
+def _norms(windows: pd.DataFrame, measure: str) -> Iterator[str]:
+    """Say how far the size of the change explains what a set of blocks does."""
+    own = windows[(windows["measure"] == measure) & (windows["part"] == "mlp")]
+    own = own[(own["contrast"] == "exposed") & own["norm_r"].notna() & own["defined"]]
+    own = own[own["direction"].isin(["reset", "keep"]) & (own["set"] == own["set"].max())]
+    if own.empty:
+        return
+    low, high = own["norm_r"].min(), own["norm_r"].max()
+    out = int((own["p_norm"] <= 0.05).sum())
+    yield (
+        f"Over sets of {int(own['set'].max())} blocks, progress and size of the change correlate "
+        f"with r = {low:.2f} to {high:.2f}; with size taken away, {out} of {len(own)} windows "
+        "(arms and directions together) are beyond 95 % of the sets, not corrected for their "
+        "number."
+    )

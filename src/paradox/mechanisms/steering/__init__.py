@@ -1,0 +1,1 @@
+"""Recall when a few MLP neurons are amplified or suppressed."""

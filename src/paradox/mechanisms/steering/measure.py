@@ -1,0 +1,270 @@
+"""Step ``steering``: recall when a few MLP neurons are amplified or suppressed.
+
+The published claim (2601.11061) is that scaling a few MLP neurons by alpha steers recall both
+ways. Here, for every block: half of the pairs (*discovery*) choose the neurons, by attribution
+(`paradox.mechanisms.model.neurons`), exposed minus twins; other pairs are tested. Beside the chosen
+neurons the same is done to random sets of others, matched to them one by one in mean
+|activation| and in the length of what a neuron writes.
+
+Tables (all rows begin with the arm and the step):
+
+========= ====================================================================================
+table     per tested item, ``component`` (``all`` or ``answer`` positions, ``:`` and alpha) and
+          layer: ``logp``, ``odds`` (log odds) and ``correct`` of the gold answer after the recall
+          scaffold, and each one's ``_change`` from alpha 1
+sets      on the `null_pairs`: means over exposed items and over twins of each set (-1: the
+          chosen one, from 0 on the random ones): the changes at each of `null_doses`; and, per
+          set, ``monotone``: the log odds rise with each dose, alpha 1 among them; ``switched``:
+          the answer is the first choice at the largest dose and at no smaller one
+side      what else changes, at ``all`` positions: ``chain``, the working of tested twins (after
+          its first token, which is forced), and ``text``, documents of the corpus: ``logp`` per
+          token, ``correct``: every token is the first choice
+neurons   per component and layer: which were chosen, how well the random sets match, and
+          whether halves of the discovery pairs choose the same (Jaccard index, beside random
+          sets and beside choices when labels are swapped within pairs)
+========= ====================================================================================
+
+How to read it: a block where any neurons of this size move recall as much as the chosen ones has
+no neurons of recall. Greedy correctness is exact: an answer of which each token is the first
+choice given the ones before is what greedy decoding gives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from paradox.files import read_table, write_table
+from paradox.mechanisms.model.access import Access
+from paradox.mechanisms.model.neurons import MEASURES, Profile, matched, profile, strongest, sweep
+from paradox.mechanisms.model.recalls import Recall, recalls
+from paradox.mechanisms.model.rerun import WHERE
+from paradox.mechanisms.model.texts import Split, continued, documents, split
+from paradox.mechanisms.tables.pairs import item_rows
+from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.seeds import keyed_rng, keyed_uniform
+from paradox.stats.sets import expected_jaccard, jaccard
+from paradox.tasks import Task, load_task
+from paradox.tasks.api import CORPUS_COLUMNS, ITEM_COLUMNS
+
+Array = NDArray[np.float64]
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Steer an arm's last checkpoint.
+
+    Parameters
+    ----------
+    spec
+        ``arm``, ``task``, ``seed``, ``exposed_from`` and ``steering``: ``neurons`` (per block),
+        ``doses`` (alphas), ``pairs`` (tested, of each exposure), ``sets`` (random ones),
+        ``nearest`` (neurons that a random one is drawn from), ``null_pairs``, ``null_doses``,
+        ``texts`` (chains, and as many documents), ``text_sets`` (random sets that these are
+        scored under), ``splits`` (of the discovery pairs), batch size and dtype.
+    inputs
+        ``manifest``, ``items`` and, where there is one, ``corpus`` of the arm's base.
+    outputs
+        ``table``, ``sets``, ``side`` and ``neurons``.
+    """
+    checkpoints = read_manifest(inputs["manifest"])
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    task, how = load_task(spec["task"]), spec["steering"]
+    access = Access(load_model(checkpoints.last, how["dtype"]))
+    tokenizer = load_tokenizer(checkpoints.last)
+    corpus = read_table(inputs["corpus"], CORPUS_COLUMNS) if "corpus" in inputs else None
+    of = split(items, spec["exposed_from"], how, spec["seed"])
+    progress.say(f"steering {len(of.tested)} items on {device_name(pick_device())}")
+    steered = Steering(access, task, tokenizer, of, spec)
+    tables: dict[str, list[pd.DataFrame]] = {"table": [], "sets": [], "neurons": []}
+    for done, where in enumerate(WHERE, start=1):
+        for name, table in steered.of(where).items():
+            tables[name].append(table)
+        progress("components", done, len(WHERE) + 1, where)
+    tables["side"] = [steered.side(corpus)]
+    progress("components", len(WHERE) + 1, len(WHERE) + 1, "side effects")
+    arm = {**spec["arm"], "step": max(checkpoints.steps)}
+    for name, parts in tables.items():
+        table = pd.concat(parts, ignore_index=True)
+        for column, value in reversed(arm.items()):
+            table.insert(0, column, value)
+        write_table(outputs[name], table)
+
+
+class Steering:
+    """One model, its discovery and its tested items."""
+
+    def __init__(
+        self,
+        access: Access,
+        task: Task,
+        tokenizer: PreTrainedTokenizerBase,
+        of: Split,
+        spec: dict[str, Any],
+    ) -> None:
+        self.access, self.task, self.tokenizer = access, task, tokenizer
+        self.split, self.seed, self.how = of, spec["seed"], spec["steering"]
+        self.discovery = recalls(task, tokenizer, of.discovery, self.seed)
+        self.tested = recalls(task, tokenizer, of.tested, self.seed)
+        self.sets: dict[str, NDArray[np.int64]] = {}
+
+    def of(self, where: str) -> dict[str, pd.DataFrame]:
+        """Return the tables ``table``, ``sets`` and ``neurons`` of one component."""
+        how, size = self.how, self.how["batch_size"]
+        found = profile(self.access, self.discovery, size, where)
+        gaps = found.attribution[::2] - found.attribution[1::2]
+        chosen = strongest(gaps.mean(axis=0), how["neurons"])
+        drawn = matched(list(chosen), found, how["sets"], how["nearest"], self.seed, where)
+        random = np.stack(drawn)
+        self.sets[where] = np.concatenate([chosen[:, None], random], axis=1)
+        own = sweep(self.access, self.tested, chosen[:, None], how["doses"], size, where)[:, :, 0]
+        null = [one for one, used in zip(self.tested, self.split.null, strict=True) if used]
+        doses = sorted({*how["null_doses"], 1.0})
+        many = sweep(self.access, null, self.sets[where], doses, size, where)
+        return {
+            "table": self._items(where, own),
+            "sets": _sets(where, many, doses),
+            "neurons": _neurons(where, gaps, chosen, random, found, how["splits"], self.seed),
+        }
+
+    def side(self, corpus: pd.DataFrame | None) -> pd.DataFrame:
+        """Return the table ``side``."""
+        how, sets = self.how, self.sets["all"]
+        tables = []
+        doses = sorted({*how["null_doses"], 1.0})
+        for what, texts in self.texts(corpus).items():
+            for first, last, alphas in ((0, 1, how["doses"]), (1, 1 + how["text_sets"], doses)):
+                part = sets[:, first:last]
+                values = sweep(self.access, texts, part, alphas, how["batch_size"], "all")
+                names = [text.item for text in texts]
+                axes = [range(part.shape[0]), range(first - 1, last - 1), alphas, names]
+                index = pd.MultiIndex.from_product(axes, names=["layer", "set", "dose", "item"])
+                columns = {m: values[n].ravel() for n, m in enumerate(MEASURES) if m != "odds"}
+                table = pd.DataFrame(columns, index=index).reset_index()
+                table.insert(0, "what", what)
+                tables.append(table)
+        return pd.concat(tables, ignore_index=True)
+
+    def texts(self, corpus: pd.DataFrame | None) -> dict[str, list[Recall]]:
+        """Return chains and documents as prompts whose answers are scored."""
+        most, found = self.how["texts"], {}
+        twins = self.split.tested[1::2]
+        twins = twins[twins["worked"].notna()]
+        order = [keyed_uniform("chain", self.seed, item) for item in twins["item"]]
+        rows = twins.iloc[np.argsort(order)[:most]]
+        found["chain"] = [
+            continued(self.tokenizer, row.item, self.task.prompt(row.question), row.worked)
+            for row in rows.itertuples()
+        ]
+        if corpus is not None:
+            found["text"] = documents(self.tokenizer, corpus, self.seed, most)
+        return {what: texts for what, texts in found.items() if texts}
+
+    def _items(self, where: str, values: Array) -> pd.DataFrame:
+        doses, tables = list(self.how["doses"]), []
+        usual = values[:, :, doses.index(1)]
+        for place, dose in enumerate(doses):
+            at = values[:, :, place]
+            columns = {name: at[n].ravel() for n, name in enumerate(MEASURES)}
+            columns |= {f"{m}_change": (at[n] - usual[n]).ravel() for n, m in enumerate(MEASURES)}
+            layers = range(values.shape[1])
+            tables.append(item_rows(self.split.tested, f"{where}:{dose:g}", layers, columns))
+        return pd.concat(tables, ignore_index=True)
+
+
+# --- tables -------------------------------------------------------------------------------
+
+
+def modes(values: Array) -> dict[str, NDArray[np.bool_]]:
+    """Return which items are ``monotone`` and which ``switched`` on, without the axis of doses.
+
+    Parameters
+    ----------
+    values
+        `MEASURES` on the first axis, rising doses on the one before items.
+    """
+    odds, correct = values[MEASURES.index("odds")], values[MEASURES.index("correct")] > 0
+    monotone = (np.diff(odds, axis=-2) > 0).all(axis=-2)
+    return {"monotone": monotone, "switched": correct[..., -1, :] & ~correct[..., :-1, :].any(-2)}
+
+
+def _sets(where: str, values: Array, doses: list[float]) -> pd.DataFrame:
+    """Return the means of each set; items are exposed, twin, exposed, twin ..."""
+    layers, sets = values.shape[1:3]
+    usual = values[:, :, :, [doses.index(1)]]
+    found = [
+        (name, dose, (values - usual)[n, :, :, place])
+        for n, name in enumerate(MEASURES)
+        for place, dose in enumerate(doses)
+        if dose != 1
+    ]
+    found += [(name, np.nan, shares.astype(float)) for name, shares in modes(values).items()]
+    index = pd.MultiIndex.from_product([range(layers), range(-1, sets - 1)], names=["layer", "set"])
+    tables = []
+    for name, dose, at in found:
+        sides = {"exposed": at[..., ::2].mean(-1).ravel(), "twin": at[..., 1::2].mean(-1).ravel()}
+        table = pd.DataFrame(sides, index=index).reset_index()
+        tables.append(table.assign(component=where, measure=name, dose=dose))
+    columns = ["component", "layer", "set", "measure", "dose", "exposed", "twin"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def _neurons(
+    where: str,
+    gaps: Array,
+    chosen: NDArray[np.int64],
+    random: NDArray[np.int64],
+    of: Profile,
+    splits: int,
+    seed: int,
+) -> pd.DataFrame:
+    rows = []
+    same = {real: overlaps(gaps, chosen.shape[1], splits, seed, where, real) for real in (1, 0)}
+    for layer, own in enumerate(chosen):
+        row: dict[str, Any] = {"component": where, "layer": layer}
+        row["neurons"] = " ".join(map(str, own))
+        row["attribution"] = float(gaps[:, layer, own].mean(axis=0).sum())
+        for name, values in (("activity", of.activity), ("norm", of.norms)):
+            row[name] = float(values[layer, own].mean())
+            row[f"random_{name}"] = float(values[layer, random[layer]].mean())
+        row["jaccard"] = float(same[1][:, layer].mean())
+        row["expected"] = expected_jaccard(gaps.shape[2], chosen.shape[1])
+        swapped = same[0][:, layer]
+        row["swapped"], row["swapped_high"] = (
+            float(swapped.mean()),
+            float(np.quantile(swapped, 0.95)),
+        )
+        row["p"] = (1 + int((swapped >= row["jaccard"]).sum())) / (1 + splits)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def overlaps(gaps: Array, count: int, splits: int, seed: int, where: str, real: int) -> Array:
+    """Return the Jaccard index of two halves' choices, shape (splits, layers).
+
+    Parameters
+    ----------
+    gaps
+        Attribution, exposed minus twin: (pairs, layers, neurons).
+    real
+        0 swaps exposed item and twin in a random half of the pairs.
+    """
+    found = np.zeros((splits, gaps.shape[1]))
+    for number in range(splits):
+        rng = keyed_rng("halves", seed, where, number)
+        order = rng.permutation(len(gaps))
+        signs = np.ones(len(gaps)) if real else rng.integers(0, 2, len(gaps)) * 2.0 - 1
+        sides = [
+            strongest(np.tensordot(signs[rows], gaps[rows], 1), count)
+            for rows in np.array_split(order, 2)
+        ]
+        found[number] = [jaccard(*two) for two in zip(*sides, strict=True)]
+    return found

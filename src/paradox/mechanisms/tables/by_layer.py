@@ -1,0 +1,200 @@
+"""Step ``by_layer``: per-item tables of a mechanism, summed up layer by layer.
+
+For each arm, component, measure and layer it says what the exposed items have, what their twins
+have and the difference, at three states: the untrained ``base``, ``after`` training, and the
+``change``. Only exposed items with `exposed_from` exposures or more (or of unknown exposure)
+count, and the twins of these where items come in pairs.
+
+How to read it: intervals are of the item bootstrap, seeds crossed with items. ``p`` is for a
+layer that was named beforehand; for a layer found by looking, ``corrected`` counts (labels are
+permuted within pairs, and the largest layer is what has to be beaten). Both treat the seeds as
+given: an effect that turns up in some seeds only can have a small p and a wide interval.
+``null_low`` and ``null_high`` are the band that the difference leaves exactly where ``corrected``
+is small (at most .05 for a level of 95 %). A curve that does not leave its band at any layer has
+no peak worth naming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from paradox.errors import DataError, problems
+from paradox.files import read_table, write_table
+from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
+from paradox.progress import Progress
+from paradox.stats.bootstrap import Estimate, Resampling, difference_in_differences, mean
+from paradox.stats.layers import label_test
+from paradox.tasks.api import ITEM_COLUMNS
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the table of all arms.
+
+    Parameters
+    ----------
+    spec
+        ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (seed and
+        resamples) and ``permutations``.
+    inputs
+        ``tables``: the per-item tables of one mechanism, one per arm and seed, the untrained
+        base of each among them; ``items``: the item table.
+    outputs
+        ``table``: a row per arm, component, measure, state, contrast and layer.
+    """
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    tables = [read_table(Path(path), [*KEYS, *spec["measures"]]) for path in inputs["tables"]]
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    chosen = Groups(items, spec["exposed_from"])
+    table = contrasts(tables, spec["measures"], chosen, resampling, spec["permutations"])
+    write_table(outputs["table"], table)
+    progress("arms", len(tables), len(tables))
+
+
+class Curve(NamedTuple):
+    """What an arm has at one state.
+
+    Attributes
+    ----------
+    arm
+        Base, method and reward.
+    state
+        ``base`` (the arm is an untrained base), ``after`` training, or the ``change``.
+    values
+        Shape (items, layers, seeds).
+    """
+
+    arm: tuple[str, ...]
+    component: str
+    state: str
+    layers: list[int]
+    values: Array
+
+
+def contrasts(
+    tables: Sequence[pd.DataFrame],
+    measures: Sequence[str],
+    groups: Groups,
+    resampling: Resampling,
+    permutations: int,
+) -> pd.DataFrame:
+    """Return the rows of `main`'s table; arms in the order of their names.
+
+    Raises
+    ------
+    DataError
+        When an arm's untrained base is missing, or tables differ in items or layers.
+    """
+    names = [*groups.exposed, *groups.twin]
+    rows: list[dict[str, Any]] = []
+    for measure in measures:
+        for curve in curves(tables, measure, names):
+            key = {**dict(zip(ARM, curve.arm, strict=True)), "component": curve.component}
+            key |= {"measure": measure, "state": curve.state}
+            found = _layers(curve.values, curve.layers, groups, resampling, permutations)
+            rows += [{**key, **row} for row in found]
+    return pd.DataFrame(rows)
+
+
+def curves(tables: Sequence[pd.DataFrame], measure: str, names: list[str]) -> Iterator[Curve]:
+    """Yield every arm and component at its states, in the order of their names.
+
+    Raises
+    ------
+    DataError
+        When an arm's untrained base is missing, or tables differ in items or layers.
+    """
+    cubes = _cubes(pd.concat(tables, ignore_index=True), measure, names)
+    for (*arm, component), (layers, values) in cubes.items():
+        if arm[1] == "base":
+            yield Curve(tuple(arm), component, "base", layers, values)
+            continue
+        before = cubes.get((arm[0], "base", "none", component))
+        if before is None or before[0] != layers:
+            raise DataError(
+                f"{'/'.join(arm)}: the table of the untrained base {arm[0]}/base/none "
+                f"is missing, or has not the layers of component {component!r}."
+            )
+        yield Curve(tuple(arm), component, "after", layers, values)
+        yield Curve(tuple(arm), component, "change", layers, values - before[1])
+
+
+def _cubes(
+    table: pd.DataFrame, measure: str, names: list[str]
+) -> dict[tuple[str, ...], tuple[list[int], Array]]:
+    """Map arm and component to its layers and values of shape (items, layers, seeds)."""
+    cubes, bad = {}, []
+    places = pd.Index(names).get_indexer(table["item"])
+    layer_of, seed_of = (table[name].to_numpy(int) for name in ("layer", "seed"))
+    measured = table[measure].to_numpy(float)
+    groups = table.groupby([*ARM, "component"]).indices
+    for key, every in sorted(groups.items()):
+        rows = every[places[every] >= 0]
+        layers, at_layer = np.unique(layer_of[rows], return_inverse=True)
+        seeds, at_seed = np.unique(seed_of[rows], return_inverse=True)
+        values = np.full((len(names), len(layers), len(seeds)), np.nan)
+        values[places[rows], at_layer, at_seed] = measured[rows]
+        where = np.ravel_multi_index((places[rows], at_layer, at_seed), values.shape)
+        if len(np.unique(where)) < len(where):
+            bad.append(f"{'/'.join(key)}: an item has several rows for one layer and seed")
+        elif not np.isfinite(values).all():
+            bad.append(
+                f"{'/'.join(key)}: {int((~np.isfinite(values)).sum())} of {values.size} values "
+                f"of {measure!r} are missing or not finite"
+            )
+        cubes[key] = ([int(layer) for layer in layers], values)
+    if bad:
+        raise DataError(problems("tables of a mechanism do not fit together", bad))
+    return cubes
+
+
+def _layers(
+    cube: Array, layers: list[int], groups: Groups, resampling: Resampling, permutations: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one curve."""
+    split = len(groups.exposed)
+    exposed, twin = cube[:split], cube[split:]
+    labels = np.arange(len(cube)) < split
+    pairs = None if groups.pairs is None else groups.pairs * 2
+    test = label_test(
+        cube.mean(axis=2),
+        labels,
+        resampling.seed,
+        pairs=pairs,
+        permutations=permutations,
+        level=resampling.level,
+    )
+    for place, layer in enumerate(layers):
+        sides = exposed[:, place], twin[:, place]
+        if groups.pairs is None:
+            parts = difference_in_differences(*sides, resampling)
+            found = {"exposed": parts.exposed, "twin": parts.twin, "difference": parts.did}
+        else:
+            found = _paired(*sides, resampling)
+        for contrast, estimate in found.items():
+            tested = contrast == "difference"
+            yield {
+                "contrast": contrast,
+                "layer": layer,
+                "value": estimate.value,
+                "low": estimate.low,
+                "high": estimate.high,
+                "p": test.p[place] if tested else None,
+                "corrected": test.corrected[place] if tested else None,
+                "null_low": test.max_low[place] if tested else None,
+                "null_high": test.max_high[place] if tested else None,
+                "items": estimate.items,
+                "seeds": estimate.seeds,
+            }
+
+
+def _paired(exposed: Array, twin: Array, resampling: Resampling) -> dict[str, Estimate]:
+    """Return the parts and the difference, pairs resampled whole."""
+    sides = {"exposed": exposed, "twin": twin, "difference": exposed - twin}
+    return {name: mean(values, resampling, "pairs") for name, values in sides.items()}

@@ -1,0 +1,90 @@
+"""Counting how often a test rejects permuted labels and how often it finds what is there."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from paradox.mechanisms.tables.pairs import ARM, Pairs
+from paradox.stats.bootstrap import binomial_interval
+from paradox.stats.rates import ALPHA, Test, false_positives, power
+
+Array = NDArray[np.float64]
+TESTED = ["analysis", "component", "measure", *ARM, "state"]
+CELL = [*TESTED, "kind", "exposure", "pairs"]
+ALL = "all"
+
+
+class Sides(NamedTuple):
+    """What one test is about.
+
+    Attributes
+    ----------
+    name
+        Values of the columns `TESTED`.
+    seed
+        Of the training, or ``"all"`` where the test is of the mean over seeds.
+    values
+        Shape (pairs, 2, layers): exposed item and twin.
+    inside
+        Which of all pairs these are.
+    layers
+        Numbers of the layers.
+    """
+
+    name: tuple[str, ...]
+    seed: str
+    values: Array
+    inside: NDArray[np.bool_]
+    layers: list[int]
+
+
+def count(found: list[Sides], test: Test, pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
+    """Return runs and rejections of a test, one row per kind, exposure and number of pairs."""
+    how, seed = spec["error_rates"], spec["bootstrap"]["seed"]
+    runs = how["relabellings"]
+    rows = []
+
+    def add(name: tuple[str, ...], kind: str, exposure: int | None, size: int, hits: int) -> None:
+        rows.append((*name, kind, exposure, size, runs, hits))
+
+    for of in found:
+        key = (seed, *of.name, of.seed)
+        counted = of.values[pairs.counts[of.inside]]
+        if not np.ptp(counted, axis=1).any():
+            continue
+        hits = false_positives(test, counted, *key, runs=runs)
+        add(of.name, "false_positive", None, len(counted), hits)
+        if of.name[TESTED.index("base")] != spec["bases"]["planted"]:
+            continue
+        for exposure in how["exposures"]:
+            own = of.values[pairs.exposures[of.inside] == exposure]
+            for size in sorted({*(n for n in how["sizes"] if n < len(own)), len(own)} - {0}):
+                hits = power(test, own, *key, exposure, runs=runs, pairs=size)
+                add(of.name, "power", exposure, size, hits)
+    return pd.DataFrame(rows, columns=[*CELL, "runs", "rejected"])
+
+
+def rates(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return the rate of every cell, seeds added up, with its exact interval.
+
+    The last rows have all false positives of an analysis together.
+    """
+    counts = counts.astype({"exposure": float, "component": str})
+    cells = counts.groupby(CELL, sort=True, dropna=False)[["runs", "rejected"]].sum().reset_index()
+    false = cells[cells["kind"] == "false_positive"]
+    whole = false.groupby("analysis")[["runs", "rejected"]].sum().reset_index()
+    whole = whole.assign(**dict.fromkeys(TESTED[1:], ALL), kind="false_positive")
+    table = pd.concat([cells, whole], ignore_index=True)[list(cells)]
+    table[["exposure", "pairs"]] = table[["exposure", "pairs"]].astype("Int64")
+    found = [binomial_interval(k, n) for k, n in zip(table["rejected"], table["runs"], strict=True)]
+    table["rate"], table["low"], table["high"] = zip(
+        *((of.value, of.low, of.high) for of in found), strict=True
+    )
+    misses = [table["low"] > ALPHA, table["high"] < ALPHA]
+    verdict = np.select(misses, ["liberal", "conservative"], "as_stated")
+    table["verdict"] = pd.Series(verdict).where(table["kind"] == "false_positive")
+    return table

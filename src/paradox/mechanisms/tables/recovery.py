@@ -1,0 +1,228 @@
+"""Step ``recovery``: what share of the gap between two runs a patch closes, over all arms.
+
+Made from the per-item tables of `cross_model` or of `cross_item`. For every component (see
+`paradox.mechanisms.patching.transplants`), measure and layer:
+
+- ``change``: patched minus unpatched target run, mean over items, in the measure's unit;
+- ``recovery``: the sum of changes over the sum of gaps, a gap being unpatched source minus
+  unpatched target run. 0: the patch does nothing; 1: it does all. With direction ``denoise``
+  this is sufficiency, with ``noise`` necessity: 1 - (M(patched) - M(source)) / (M(target) -
+  M(source)), which is the same ratio.
+
+``minus`` says what null was subtracted item by item: ``none``, or a null of the source. Contrasts:
+``exposed``, ``twin`` and their ``difference`` (of ratios, or of changes). Where the interval of
+the mean gap holds zero for a group, ``defined`` is false and its recovery is left empty.
+
+How to read it: intervals are of the item bootstrap, seeds crossed with items, pairs resampled
+whole; a pair's numerator and denominator are drawn together. ``p``, ``corrected``, ``null_low``
+and ``null_high`` compare the difference with labels permuted within pairs; for a layer found by
+looking, only ``corrected`` and the band (both against the largest layer) count. They are empty
+where relabelled gaps change their sign. Recovery above 1 or below 0 is possible: blocks that were
+trained together can overshoot or fall back when one comes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from paradox.errors import DataError
+from paradox.files import read_table, write_table
+from paradox.mechanisms.tables.pairs import ARM, KEYS, Groups
+from paradox.mechanisms.tables.words import NULLS
+from paradox.progress import Progress
+from paradox.stats.bootstrap import Resampling
+from paradox.stats.layers import LayerTest, label_test
+from paradox.stats.ratios import Drawn, drawn, ratio_test
+from paradox.tasks.api import ITEM_COLUMNS
+
+PARTS = ("kind", "positions", "direction", "effect", "source")
+KINDS = ("change", "target", "source")
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One component, measure and arm.
+
+    Attributes
+    ----------
+    items, layers
+        Names of the rows and numbers of the columns.
+    change, gap
+        Shapes (items, layers, seeds) and (items, seeds).
+    """
+
+    items: list[str]
+    layers: list[int]
+    change: Array
+    gap: Array
+
+
+@dataclass(frozen=True)
+class How:
+    """How all curves are summed up."""
+
+    groups: Groups
+    resampling: Resampling
+    permutations: int
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the table of all arms.
+
+    Parameters
+    ----------
+    spec
+        ``measures`` (such as ``gold_logp``), ``exposed_from``, ``bootstrap`` (seed and
+        resamples) and ``permutations``.
+    inputs
+        ``tables``: per-item tables of one of the two mechanisms, one per arm and seed;
+        ``items``: the item table.
+    outputs
+        ``table``: a row per arm, component, null, measure, quantity, contrast and layer.
+    """
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    how = How(Groups(items, spec["exposed_from"]), resampling, spec["permutations"])
+    columns = [f"{measure}_{kind}" for measure in spec["measures"] for kind in KINDS]
+    arms: dict[tuple[str, ...], list[Path]] = {}
+    for path in map(Path, inputs["tables"]):
+        first = read_table(path, [*KEYS, *columns]).iloc[0]
+        arms.setdefault(tuple(first[name] for name in ARM), []).append(path)
+    rows: list[dict[str, Any]] = []
+    for done, (arm, paths) in enumerate(sorted(arms.items()), start=1):
+        tables = [read_table(path) for path in paths]
+        key = {**dict(zip(ARM, arm, strict=True)), "state": "base" if arm[1] == "base" else "after"}
+        rows += ({**key, **row} for row in summaries(tables, spec["measures"], how))
+        progress("arms", done, len(arms))
+    write_table(outputs["table"], pd.DataFrame(rows))
+
+
+def summaries(
+    tables: Iterable[pd.DataFrame], measures: Iterable[str], how: How
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one arm from the tables of its seeds."""
+    table = pd.concat(tables, ignore_index=True)
+    found = {name: rows for name, rows in table.groupby("component", sort=False)}
+    for component, rows in found.items():
+        whole = dict(zip(PARTS, str(component).split(":"), strict=True))
+        for measure in measures:
+            own = curve(rows, measure, str(component))
+            key = {**whole, "measure": measure}
+            yield from ({**key, "minus": "none", **row} for row in summary(own, how))
+            for null in NULLS.get(whole["source"], ()):
+                name = ":".join([*str(component).split(":")[:-1], null])
+                if name in found:
+                    other = curve(found[name], measure, name)
+                    less = Curve(own.items, own.layers, own.change - other.change, own.gap)
+                    yield from ({**key, "minus": null, **row} for row in summary(less, how))
+
+
+def curve(rows: pd.DataFrame, measure: str, component: str) -> Curve:
+    """Return one component's numbers.
+
+    Raises
+    ------
+    DataError
+        When an item lacks a layer or a seed, has it twice, or a value is not finite.
+    """
+    names = [f"{measure}_{kind}" for kind in KINDS]
+    axes = [sorted(rows[name].unique()) for name in ("item", "layer", "seed")]
+    shape = tuple(map(len, axes))
+    places = rows[["item", "layer", "seed"]]
+    values = rows.sort_values(["item", "layer", "seed"])[names].to_numpy(float)
+    if len(rows) != np.prod(shape) or places.duplicated().any() or not np.isfinite(values).all():
+        arm = "/".join(map(str, rows.iloc[0][ARM]))
+        raise DataError(
+            f"{arm}: component {component!r}, measure {measure!r}: {len(rows)} rows for "
+            f"{shape[0]} items, {shape[1]} layers and {shape[2]} seeds, or values not finite; "
+            "every item needs exactly one finite value for each."
+        )
+    change, target, source = np.moveaxis(values.reshape(*shape, len(KINDS)), -1, 0)
+    return Curve(list(axes[0]), [int(n) for n in axes[1]], change, (source - target)[:, 0])
+
+
+def summary(curve: Curve, how: How) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one curve: both quantities, all contrasts, all layers."""
+    groups, resampling = how.groups, how.resampling
+    place = {name: row for row, name in enumerate(curve.items)}
+    sides: dict[str, list[int]]
+    if groups.pairs is None:
+        sides = {
+            side: [place[name] for name in names if name in place]
+            for side, names in (("exposed", groups.exposed), ("twin", groups.twin))
+        }
+    else:
+        both = [
+            (place[one], place[other])
+            for one, other in zip(groups.exposed, groups.twin, strict=True)
+            if one in place and other in place
+        ]
+        sides = {side: [row[n] for row in both] for n, side in enumerate(("exposed", "twin"))}
+    if not all(sides.values()):
+        raise DataError("a table has no exposed items, no twins, or no whole pairs.")
+    name = {side: "pairs" if groups.pairs else side for side in sides}
+    change = {s: drawn(curve.change[rows], resampling, name[s]) for s, rows in sides.items()}
+    gap = {s: drawn(curve.gap[rows][:, None], resampling, name[s]) for s, rows in sides.items()}
+    defined = {side: of.clear_of_zero(resampling.level) for side, of in gap.items()}
+    defined["difference"] = all(defined.values())
+    share = {side: change[side] / gap[side] for side in sides}
+    for made in (change, share, gap):
+        made["difference"] = made["exposed"] - made["twin"]
+    tests = _tests(curve, sides, how, defined["difference"])
+    size = {side: len(rows) for side, rows in sides.items()}
+    size["difference"] = size["exposed"] if groups.pairs else sum(size.values())
+    for quantity, found in (("recovery", share), ("change", change)):
+        for contrast, of in found.items():
+            known = quantity == "change" or defined[contrast]
+            test = tests[quantity] if contrast == "difference" else None
+            low, high = gap[contrast].interval(resampling.level)
+            key = {"quantity": quantity, "contrast": contrast, "defined": defined[contrast]}
+            key |= {"gap": gap[contrast].value[0], "gap_low": low[0], "gap_high": high[0]}
+            key |= {"items": size[contrast], "seeds": curve.gap.shape[1]}
+            for row in _layers(of, known, test, resampling.level):
+                yield {**key, "layer": curve.layers[row.pop("place")], **row}
+
+
+def _tests(
+    curve: Curve, sides: dict[str, list[int]], how: How, defined: bool
+) -> dict[str, LayerTest | None]:
+    rows = [*sides["exposed"], *sides["twin"]]
+    labels = np.arange(len(rows)) < len(sides["exposed"])
+    # Pairs that are not in the table have no names here; only equality within a pair matters.
+    pairs = None if how.groups.pairs is None else [f"{n}" for n in range(len(rows) // 2)] * 2
+    change, gap = curve.change[rows].mean(axis=2), curve.gap[rows].mean(axis=1)
+    options: dict[str, Any] = {"pairs": pairs, "permutations": how.permutations}
+    options["level"] = how.resampling.level
+    key = how.resampling.seed
+    return {
+        "change": label_test(change, labels, key, **options),
+        "recovery": ratio_test(change, gap, labels, key, **options) if defined else None,
+    }
+
+
+def _layers(
+    of: Drawn, known: bool, test: LayerTest | None, level: float
+) -> Iterator[dict[str, Any]]:
+    if known:
+        low, high = of.interval(level)
+    for place, value in enumerate(of.value):
+        yield {
+            "place": place,
+            "value": value if known else None,
+            "low": low[place] if known else None,
+            "high": high[place] if known else None,
+            "p": test.p[place] if test else None,
+            "corrected": test.corrected[place] if test else None,
+            "null_low": test.max_low[place] if test else None,
+            "null_high": test.max_high[place] if test else None,
+        }

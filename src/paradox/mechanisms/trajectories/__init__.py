@@ -1,0 +1,1 @@
+"""How exposed items and twins come apart along the layers."""

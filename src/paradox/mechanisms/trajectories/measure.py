@@ -1,0 +1,291 @@
+"""Step ``trajectories``: where along its layers the residual stream sets memory apart.
+
+The published claim (2601.11061) is that a *separation force* between memorised and other items
+peaks in the middle layers. Here it is measured first without any model of the trajectory: states
+are scaled to root mean square 1, a block's *step* is the state after it minus the one before, and
+the force at the block is the length of the difference between the mean steps of exposed items
+and twins, per coordinate, squared. It is the U-statistic of `paradox.stats.separation`: noise
+does not make it positive. Tests swap labels within pairs.
+
+============ ====================================================================================
+component    whose steps
+============ ====================================================================================
+answer       the position that predicts the first answer token
+prompt       the last token of the prompt, before the recall scaffold, where that is another one
+question     the mean over the question's tokens
+flow         the steps that a neural differential equation makes at the answer position, from the
+             states before each block (`paradox.mechanisms.trajectories.flow`; its state joins the
+positions) flow_path    the same on the equation's own path, from the embedding on
+============ ====================================================================================
+
+State ``change`` is the force between the changes of the steps since the untrained base; flows
+of two models are in different coordinates and have none.
+
+How to read it: a force is about what a block adds, not about what can be read there. ``fits``
+says how well the equation describes held-out items; where its R² is near 0 its force means
+nothing. Its
+rows ``published`` are of the published construction, of which no time is a layer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from paradox.errors import DataError
+from paradox.files import read_table, write_table
+from paradox.mechanisms.tables.pairs import Pairs
+from paradox.mechanisms.tables.words import (
+    AFTER,
+    ANSWER,
+    BASE,
+    COUNTED,
+    FLOW,
+    ORDERED,
+    PUBLISHED_FLOW,
+    REORDERED,
+    SELECTION,
+    TEST,
+    TEXT,
+)
+from paradox.mechanisms.trajectories import flow, published_flow
+from paradox.mechanisms.trajectories.motions import (
+    Motion,
+    in_place,
+    model_free,
+    of_flow,
+    positions,
+    read_states,
+    scaled,
+)
+from paradox.progress import Progress
+from paradox.provenance.manifest import read_manifest
+from paradox.stats.bootstrap import Resampling
+from paradox.stats.peaks import half
+from paradox.stats.separation import (
+    detections,
+    false_positives,
+    kernel,
+    null,
+    pseudo_values,
+    squared,
+)
+from paradox.tasks.api import ITEM_COLUMNS
+
+Array = NDArray[np.float64]
+RATE_PERMUTATIONS = 99  # behind each p-value that is counted only
+LEAST = 8  # pairs that count: halves of halves (of items, of fits) still have two
+PUBLISHED = ["variant", "fit", "layer", "force", "auc", "auc_low", "auc_high"]
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Follow the items of an arm's last checkpoint through its layers.
+
+    Parameters
+    ----------
+    spec
+        ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` and ``trajectories``:
+        ``batch_size``, ``dtype``, ``permutations``; ``flow`` (see
+        `paradox.mechanisms.trajectories.flow.How`); ``published`` (see
+        `paradox.mechanisms.trajectories.published_flow.How`, and ``seeds``: training seeds below it
+        are done); for the rates ``relabellings``, ``exposures``, ``sizes`` and ``draws``.
+    inputs
+        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
+    outputs
+        ``pairs``: a row per component, state, set of pairs, pair and layer, ``value`` its
+        pseudo-value of the squared force; ``null``: the squared force of relabelled pairs that
+        count; ``fits``: a row per model (``flow`` with layers as they are and shuffled;
+        ``published`` and its nulls), fit and block; ``rates``: see
+        `paradox.mechanisms.overview.error_rates`.
+
+    Raises
+    ------
+    DataError
+        When exposed items have no twins of their own, or pairs are too few.
+    """
+    items = read_table(inputs["items"], ITEM_COLUMNS)
+    pairs = Pairs(items, spec["exposed_from"])
+    own = spec["trajectories"]
+    if len(pairs.counted) < LEAST:
+        raise DataError(
+            f"key exposed_from: {len(pairs.counted)} pairs have {spec['exposed_from']} exposures "
+            f"or more; {LEAST} are needed to cut them into halves."
+        )
+    trained = spec["arm"]["method"] != "base"
+    states = read_states(spec, inputs["manifest"], items, pairs)
+    before = read_states(spec, inputs["base"], items, pairs) if trained else None
+    progress("parts", 1, 4, "states")
+    motions = list(model_free(states, before))
+    joint = np.concatenate([scaled(states[name]) for name in positions(states)], axis=-1)
+    fitted = {
+        order: flow.fit(
+            joint,
+            pairs.names,
+            flow.How(**own["flow"]),
+            spec["seed"],
+            shuffled=order == REORDERED,
+            first=states[ANSWER].shape[-1],
+            strata=2 * pairs.counts + selected(pairs, spec["seed"]),
+        )
+        for order in (ORDERED, REORDERED)
+    }
+    motions += of_flow(fitted[ORDERED], AFTER if trained else BASE)
+    progress("parts", 2, 4, "flow")
+    found = _published(states[TEXT][:, pairs.counts], spec)
+    progress("parts", 3, 4, "published construction")
+    tables = {
+        "pairs": pd.concat([pair_rows(motion, pairs, spec["seed"]) for motion in motions]),
+        "null": pd.concat([null_rows(motion, pairs, spec) for motion in motions]),
+        "fits": pd.concat(
+            [
+                *(fit_rows(fits, pairs, order) for order, fits in fitted.items()),
+                *([published_rows(found)] if found else []),
+            ]
+        ),
+        "rates": rates(motions, pairs, spec),
+    }
+    step = max(read_manifest(inputs["manifest"]).steps)
+    for name, whole in tables.items():
+        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
+            whole.insert(0, column, value)
+        write_table(outputs[name], whole)
+    progress("parts", 4, 4)
+
+
+# --- tables -------------------------------------------------------------------------------
+
+
+def sets(motion: Motion, pairs: Pairs, seed: int) -> dict[str, NDArray[np.bool_]]:
+    """Return the sets of pairs that have a force of their own: halves and exposures, too."""
+    counts, first = pairs.counts, selected(pairs, seed)
+    found = {COUNTED: counts, SELECTION: first, TEST: counts & ~first}
+    exposures = sorted(set(pairs.exposures[pd.notna(pairs.exposures)]))
+    found |= {str(int(times)): pairs.exposures == times for times in exposures}
+    return {name: rows for name, rows in found.items() if motion.enough(rows)}
+
+
+def selected(pairs: Pairs, seed: int) -> NDArray[np.bool_]:
+    """Return the half of the pairs that count by which a block is selected."""
+    chosen = np.zeros(len(pairs.names), dtype=bool)
+    chosen[pairs.counts] = half(pairs.counted, "trajectories", seed)
+    return chosen
+
+
+def pair_rows(motion: Motion, pairs: Pairs, seed: int) -> pd.DataFrame:
+    """Return the pseudo-values of single pairs."""
+    tables = []
+    for name, rows in sets(motion, pairs, seed).items():
+        values = pseudo_values(kernel(motion.parts, rows))
+        places = np.flatnonzero(rows)
+        layers = values.shape[1]
+        tables.append(
+            pd.DataFrame(
+                {
+                    "component": motion.component,
+                    "state": motion.state,
+                    "set": name,
+                    "pair": np.repeat([pairs.names[n] for n in places], layers),
+                    "exposure": np.repeat(pairs.exposures[places], layers),
+                    "layer": np.tile(np.arange(layers), len(places)),
+                    "value": values.ravel(),
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def null_rows(motion: Motion, pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
+    """Return the squared force of relabelled pairs; the draws are the same in all arms."""
+    of = kernel(motion.parts, pairs.counts)
+    drawn, exact = null(of, spec["trajectories"]["permutations"], "trajectories", spec["seed"])
+    return pd.DataFrame(
+        {
+            "component": motion.component,
+            "state": motion.state,
+            "draw": np.repeat(np.arange(len(drawn)), drawn.shape[1]),
+            "layer": np.tile(np.arange(drawn.shape[1]), len(drawn)),
+            "value": drawn.ravel(),
+            "exact": exact,
+        }
+    )
+
+
+def fit_rows(fits: flow.Fits, pairs: Pairs, order: str) -> pd.DataFrame:
+    """Return how well each fit describes held-out pairs, and its forces beside the data's."""
+    forces = {
+        name: np.array(
+            [squared(kernel([part], pairs.counts)) for part in in_place(moved, fits.held)]
+        )
+        for name, moved in (
+            ("force", fits.moved),
+            ("force_path", fits.moved_from_start),
+            ("force_data", fits.data),
+        )
+    }
+    number, blocks = fits.multi_step.shape
+    columns = {
+        "model": FLOW,
+        "variant": order,
+        "fit": np.repeat(np.arange(number), blocks),
+        "layer": np.tile(np.arange(blocks), number),
+        "before": fits.order[:, :-1].ravel() - 1,
+        "after": fits.order[:, 1:].ravel() - 1,
+    }
+    shown = ("multi_step", "one_block", "time_only", "kept")
+    columns |= {name: getattr(fits, name).ravel() for name in shown}
+    return pd.DataFrame(columns | {name: of.ravel() for name, of in forces.items()})
+
+
+def _published(states: Array, spec: dict[str, Any]) -> dict[str, published_flow.Found]:
+    """Return what the published construction finds; nothing for seeds it is not done for."""
+    how = dict(spec["trajectories"]["published"])
+    if spec["arm"]["seed"] >= how.pop("seeds"):
+        return {}
+    resampling = Resampling(spec["seed"], spec["resamples"])
+    return published_flow.published(states, published_flow.How(**how), resampling, spec["seed"])
+
+
+def published_rows(found: dict[str, published_flow.Found]) -> pd.DataFrame:
+    """Return the forces of the published construction; time 0 is layer -1, the embedding."""
+    rows = []
+    for variant, of in found.items():
+        for fit, force in enumerate(of.force):
+            area = (of.auc, of.low, of.high)
+            rows += [(variant, fit, time - 1, value, *area) for time, value in enumerate(force)]
+    return pd.DataFrame(rows, columns=PUBLISHED).assign(model=PUBLISHED_FLOW)
+
+
+def rates(motions: list[Motion], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
+    """Return how often the test rejects with permuted labels, and with fewer pairs.
+
+    Power is that of the steps of untrained bases, not of their flows: fits have halves of the
+    pairs each.
+    """
+    own = spec["trajectories"]
+    runs, rows = own["relabellings"], []
+    for motion in motions:
+        key = (spec["seed"], *spec["arm"].values(), motion.component, motion.state)
+        of = kernel(motion.parts, pairs.counts)
+        row = {"component": motion.component, "measure": "force", "state": motion.state}
+        null_of = row | {"kind": "false_positive", "exposure": None, "pairs": len(pairs.counted)}
+        hits = false_positives(of, RATE_PERMUTATIONS, runs, *key)
+        rows.append(null_of | {"runs": runs, "rejected": hits})
+        if motion.state != BASE or len(motion.parts) > 1:
+            continue
+        for exposure in own["exposures"]:
+            inside = pairs.exposures == exposure
+            if not motion.enough(inside):
+                continue
+            of = kernel(motion.parts, inside)
+            for size in (size for size in own["sizes"] if size < int(inside.sum())):
+                runs_of = own["draws"], *key, int(exposure)
+                hits = detections(of, size, RATE_PERMUTATIONS, *runs_of)
+                counts = {"pairs": size, "runs": own["draws"], "rejected": hits}
+                rows.append(row | {"kind": "power", "exposure": exposure} | counts)
+    return pd.DataFrame(rows)

@@ -1,0 +1,109 @@
+"""The paragraph on trajectories: what the tables of step ``separation`` say, whichever way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from paradox.mechanisms.overview.reading import _and, _arm, _blocks, _p, verdict_words
+from paradox.mechanisms.tables.verdict import ALPHA
+from paradox.mechanisms.tables.words import AS_IS, SHUFFLED
+
+PLACES = {
+    "answer": "where the answer is predicted",
+    "prompt": "at the prompt's last token",
+    "question": "in the question",
+    "flow": "in the fitted flow",
+    "flow_path": "on the flow's own path from the embedding on",
+}
+
+
+def paragraph(
+    table: pd.DataFrame, flows: pd.DataFrame, signatures: pd.DataFrame, planted: str
+) -> str:
+    """Return the paragraph."""
+    counted = table[(table["set"] == "counted") & (table["state"] != "change")]
+    own = counted[counted["base"] == planted]
+    sentences = list(_forces(own[own["method"] == "base"], planted))
+    sentences += _others(counted[counted["base"] != planted])
+    for arm, rows in own[own["method"] != "base"].groupby(["method", "reward"], sort=True):
+        top = _top(rows[rows["component"] == "answer"])
+        sentences.append(f"After {_arm(arm)} it is largest {top}.")
+    chosen = signatures[signatures["signature"] == "separation_peak: answer"]
+    chosen = chosen.assign(signature="separation_peak")
+    claim = "the separation force peaks at a middle block"
+    sentences += verdict_words(chosen, claim, planted)
+    sentences += _flow(flows, planted)
+    sentences += _published(flows, signatures, planted)
+    return " ".join(sentences)
+
+
+def _forces(rows: pd.DataFrame, planted: str) -> Iterator[str]:
+    parts = []
+    for component, words in PLACES.items():
+        of = rows[rows["component"] == component]
+        if len(of):
+            out = of[of["corrected"] <= ALPHA]
+            where = f"at {_blocks(out['layer'])}" if len(out) else "at no block"
+            parts.append(f"{words} {where}" + (f" (largest {_top(of)})" if len(out) else ""))
+    yield f"In the untrained {planted} base the separation force is clear of its null " + (
+        f"{'; '.join(parts)}."
+    )
+
+
+def _others(rows: pd.DataFrame) -> Iterator[str]:
+    for base, of in rows.groupby("base", sort=True):
+        out = int((of["corrected"] <= ALPHA).sum())
+        yield (
+            f"In the {base} base {out} of {len(of)} forces leave their null "
+            f"(smallest corrected p = {_p(of['corrected'].min())})."
+        )
+
+
+def _top(rows: pd.DataFrame) -> str:
+    top = rows.loc[rows["value"].idxmax()]
+    return (
+        f"at {_blocks([top['layer']])}, {top['value']:.3g} [{top['low']:.3g}, {top['high']:.3g}], "
+        f"p = {_p(top['corrected'])}, in {top['peak_share']:.0%} of resamples"
+    )
+
+
+def _flow(flows: pd.DataFrame, planted: str) -> Iterator[str]:
+    rows = flows[(flows["model"] == "flow") & (flows["base"] == planted)]
+    rows = rows[(rows["method"] == "base") & (rows["variant"] == "as_it_is")]
+    if rows.empty:
+        return
+    low, high = rows["one_block"].min(), rows["one_block"].max()
+    last = rows.sort_values("layer").iloc[-1]
+    yield (
+        f"A neural differential equation fitted to the states explains {low:.0%} to {high:.0%} of "
+        "what a block adds to held-out items from the state before it, and "
+        f"{last['multi_step']:.0%} of the last state from the embedding on "
+        f"(time alone: {last['time_only']:.0%})."
+    )
+
+
+def _published(flows: pd.DataFrame, signatures: pd.DataFrame, planted: str) -> Iterator[str]:
+    rows = flows[(flows["model"] == "published") & (flows["base"] == planted)]
+    rows = rows[rows["method"] == "base"]
+    if rows.empty:
+        return
+    own = rows[rows["variant"] == AS_IS]
+    seen = own[own["peaks_force"] > 0]
+    shuffled = rows[(rows["variant"] == SHUFFLED) & (rows["peaks_force"] > 0)]
+    area = own.iloc[0]
+    chosen = signatures["signature"].str.startswith("published_peak")
+    found = signatures[chosen & (signatures["base"] == planted) & (signatures["method"] == "base")]
+    yield (
+        "The published construction, which sees no block after the second, has its peak at "
+        f"{len(seen)} different times in {int(area['fits'])} fits "
+        f"({_and([_time(layer) for layer in seen['layer']])}), its classifier an area of "
+        f"{area['auc']:.2f} [{area['auc_low']:.2f}, {area['auc_high']:.2f}]; with layers shuffled "
+        f"it has peaks at {_and([_time(layer) for layer in shuffled['layer']])}. "
+        f"That it peaks at a middle time more often than its nulls is {found['verdict'].iloc[0]}."
+    )
+
+
+def _time(layer: int) -> str:
+    return str(int(layer) + 1)

@@ -1,0 +1,313 @@
+"""Step ``separation``: whether the separation force has a peak, and whether in middle layers.
+
+Sums up step ``trajectories`` over arms and training seeds. ``table`` has the force per block: the
+root of the squared force (negative where that is), per coordinate of states of size 1. ``flows``
+has how well fitted flows describe held-out items and where their forces peak, fit by fit, and the
+same of the published construction. ``signatures`` has the verdicts:
+
+================== ==============================================================================
+separation_peak    the claim: the force at a middle block is larger than at any other. One half of
+                   the pairs says which middle block and which other one; in the other half the
+                   first has to be larger (squared force, bootstrap over pairs and seeds), and its
+                   force has to be clear of the null of all blocks
+separation_any     the squared force is above 0 at some block; ``blocks`` is the largest
+flow_follows       in how many fits the flow's force peaks at the block where the data's does,
+                   against guessing a block; with layers as they are, and shuffled
+published_peak     of the published construction (`paradox.mechanisms.trajectories.published_flow`):
+                   in how many more fits than in a null the force peaks at a middle time, for the
+                   null (permuted labels, shuffled layers) that has more such fits. It has to beat
+                   both, and its classifier has to beat guessing
+================== ==============================================================================
+
+Published: times 18-20 of 28, a depth of 0.64 to 0.71; *middle* is as in step ``signatures``, a
+depth in (1/4, 3/4], and so are verdicts and margins (`margin_share` of the largest squared force of
+the untrained planted base, for flows that of the answer position; of 1 for shares of fits).
+
+How to read it: intervals are over pairs crossed with seeds; p treats the seeds as given. With
+labels permuted, flows and published classifiers still have peaks: every curve has one. Fits of one
+arm share items, and arms of one base share much of their weights: p of ``flow_follows`` and
+``published_peak``, which count fits, are about these items and trainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from paradox.errors import DataError, hint
+from paradox.files import read_table, write_json, write_table
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import MIDDLE, inside, verdict
+from paradox.mechanisms.tables.words import (
+    AFTER,
+    ANSWER,
+    AS_IS,
+    BASE,
+    COUNTED,
+    FLOW,
+    FLOW_PATH,
+    PERMUTED,
+    PUBLISHED_FLOW,
+    SELECTION,
+    SHUFFLED,
+    TEST,
+)
+from paradox.mechanisms.trajectories.reading import paragraph
+from paradox.progress import Progress
+from paradox.stats.bootstrap import (
+    Estimate,
+    Resampling,
+    binomial_interval,
+    difference_in_differences,
+    mean,
+    pigeonhole,
+)
+from paradox.stats.layers import LayerTest, max_test
+from paradox.stats.separation import root
+
+Array = NDArray[np.float64]
+MEASURES = ["multi_step", "one_block", "time_only", "kept"]
+FORCES = ["force", "force_path", "force_data"]
+
+
+class Curve(NamedTuple):
+    """A component of an arm at one state.
+
+    Attributes
+    ----------
+    sets
+        Set of pairs -> pseudo-values of shape (pairs, blocks, seeds).
+    test
+        Of the pairs that count, mean over seeds.
+    """
+
+    sets: dict[str, Array]
+    test: LayerTest
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the tables of all arms.
+
+    Parameters
+    ----------
+    spec
+        ``bootstrap`` (seed and resamples), ``planted`` (name of the base whose largest force gives
+        the margins) and ``margin_share``.
+    inputs
+        Lists of files, a file per arm: ``pairs``, ``null`` and ``fits`` of step ``trajectories``.
+    outputs
+        ``table``, ``flows``, ``signatures`` and ``reading`` (JSON: ``paragraphs``).
+
+    Raises
+    ------
+    DataError
+        When the planted base is missing.
+    """
+    tables = {
+        name: pd.concat([read_table(Path(path), [*ARM, "seed"]) for path in inputs[name]])
+        for name in ("pairs", "null", "fits")
+    }
+    bases = set(tables["pairs"]["base"])
+    if spec["planted"] not in bases:
+        raise DataError(f"key planted: no base {spec['planted']!r}; {hint(spec['planted'], bases)}")
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    found = curves(tables["pairs"], tables["null"])
+    table = pd.DataFrame([row for key, of in found.items() for row in layers(key, of, resampling)])
+    fits, published = (
+        tables["fits"][tables["fits"]["model"] == name] for name in (FLOW, PUBLISHED_FLOW)
+    )
+    flows = pd.DataFrame([*flow_rows(fits), *published_rows(published)])
+    verdicts = [*peaks(found, spec, resampling), *follows(fits, spec["margin_share"])]
+    verdicts += published_peak(published, spec["margin_share"], resampling)
+    signatures = pd.DataFrame(verdicts)
+    for name, of in {"table": table, "flows": flows, "signatures": signatures}.items():
+        write_table(outputs[name], of)
+    text = paragraph(table, flows, signatures, spec["planted"])
+    write_json(outputs["reading"], {"paragraphs": {"trajectories": text}})
+    progress("arms", len(inputs["pairs"]), len(inputs["pairs"]))
+
+
+def curves(pairs: pd.DataFrame, null: pd.DataFrame) -> dict[tuple[str, ...], Curve]:
+    """Return arm, component and state -> curve.
+
+    Raises
+    ------
+    DataError
+        When the seeds of an arm differ in pairs or layers.
+    """
+    keys, found = [*ARM, "component", "state"], {}
+    nulls = dict(iter(null.groupby(keys)))
+    for key, rows in pairs.groupby(keys, sort=True):
+        sets = {str(name): _cube(of, "pair", key) for name, of in rows.groupby("set", sort=True)}
+        drawn = _cube(nulls[key], "draw", key).mean(axis=2)
+        exact = bool(nulls[key]["exact"].iloc[0])
+        observed = sets[COUNTED].mean(axis=(0, 2))
+        found[key] = Curve(sets, max_test(observed, drawn, exact, two_sided=False))
+    return found
+
+
+def _cube(table: pd.DataFrame, unit: str, key: tuple[str, ...]) -> Array:
+    """Return values of shape (units, layers, seeds)."""
+    names, places = zip(
+        *(pd.factorize(table[by])[::-1] for by in (unit, "layer", "seed")), strict=True
+    )
+    shape = tuple(len(of) for of in names)
+    at = np.ravel_multi_index(places, shape)
+    if len(table) != np.prod(shape) or len(np.unique(at)) < len(at):
+        raise DataError(f"{'/'.join(key)}: seeds differ in their values of {unit!r} and 'layer'.")
+    values = np.empty(len(table))
+    values[at] = table["value"].to_numpy()
+    return values.reshape(shape)[:, np.argsort(names[1])]
+
+
+def layers(key: tuple[str, ...], curve: Curve, resampling: Resampling) -> Iterator[dict[str, Any]]:
+    """Yield a row per set of pairs and block; tests and peaks are of the pairs that count."""
+    for name, values in curve.sets.items():
+        if name in (SELECTION, TEST):
+            continue
+        counted = name == COUNTED
+        tops = draws(values, resampling).argmax(axis=1)
+        for layer in range(values.shape[1]):
+            found = mean(values[:, layer], resampling, "pairs")
+            ends = {"value": found.value, "low": found.low, "high": found.high}
+            row = {**dict(zip([*ARM, "component", "state"], key, strict=True)), "set": name}
+            row |= {"layer": layer} | {end: float(root(of)) for end, of in ends.items()}
+            test = curve.test
+            row |= {
+                "p": test.p[layer] if counted else None,
+                "corrected": test.corrected[layer] if counted else None,
+                "null_low": float(root(test.low[layer])) if counted else None,
+                "null_high": float(root(test.max_high[layer])) if counted else None,
+                "peak_share": float((tops == layer).mean()),
+            }
+            yield row | {"pairs": found.items, "seeds": found.seeds}
+
+
+def draws(values: Array, resampling: Resampling, group: str = "pairs") -> Array:
+    """Return bootstrap draws of the mean, shape (resamples, layers)."""
+    # One name and one number of pairs give one set of weights: the layers stay paired.
+    each = [pigeonhole({group: of}, resampling)[group] for of in values.swapaxes(0, 1)]
+    return np.stack(each, axis=1)
+
+
+# --- verdicts -----------------------------------------------------------------------------
+
+
+def peaks(
+    found: dict[tuple[str, ...], Curve], spec: dict[str, Any], resampling: Resampling
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows ``separation_peak`` and ``separation_any`` of every component."""
+    for key, curve in found.items():
+        # A flow's force is held against that of the data at its position.
+        component = ANSWER if key[3] in (FLOW, FLOW_PATH) else key[3]
+        like = found.get((spec["planted"], "base", "none", component, BASE))
+        if like is None:
+            raise DataError(f"{'/'.join(key)}: the untrained planted base has no such component.")
+        margin = spec["margin_share"] * float(like.test.curve.max())
+        top = int(curve.test.curve.argmax())
+        largest = mean(curve.sets[COUNTED][:, top], resampling, "pairs")
+        yield row("separation_any", key, str(top), largest, curve.test.overall, margin)
+        middle = inside(len(curve.test.curve), MIDDLE)
+        if middle.all() or not middle.any():
+            continue
+        chosen = curve.sets[SELECTION].mean(axis=(0, 2))
+        best, other = (int(np.where(of, chosen, -np.inf).argmax()) for of in (middle, ~middle))
+        above = curve.sets[TEST][:, best] - curve.sets[TEST][:, other]
+        drawn = pigeonhole({"pairs": above}, resampling)["pairs"]
+        not_above = (1 + (drawn <= 0).sum()) / (1 + len(drawn))
+        p = max(float(not_above), float(curve.test.corrected[best]))
+        effect = mean(above, resampling, "pairs")
+        yield row("separation_peak", key, f"{best} over {other}", effect, p, margin)
+
+
+def row(
+    name: str, key: tuple[str, ...], blocks: str, effect: Estimate, p: float, margin: float
+) -> dict[str, Any]:
+    """Return a row of the table of signatures."""
+    made = {"signature": f"{name}: {key[3]}", **dict(zip(ARM, key[:3], strict=True))}
+    made |= {"state": key[4], "blocks": blocks, "effect": effect.value, "low": effect.low}
+    made |= {"high": effect.high, "p": p, "margin": margin, "n": effect.items}
+    return made | {"verdict": verdict(p, effect.high, margin)}
+
+
+def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
+    """Yield the rows ``flow_follows``: fits whose peak is that of the data they were given."""
+    for key, rows in fits.groupby([*ARM, "variant"], sort=True):
+        tops = tops_of(rows, ["force", "force_data"])
+        hits, blocks = int((tops["force"] == tops["force_data"]).sum()), rows["layer"].nunique()
+        share = binomial_interval(hits, len(tops))
+        p = float(stats.binomtest(hits, len(tops), 1 / blocks, alternative="greater").pvalue)
+        above = Estimate(*(end - 1 / blocks for end in share_ends(share)), len(tops), 1)
+        state = BASE if key[1] == "base" else AFTER
+        yield row("flow_follows", (*key, state), "", above, p, margin)
+
+
+def share_ends(share: Any) -> tuple[float, float, float]:
+    """Return value, low and high."""
+    return share.value, share.low, share.high
+
+
+def tops_of(rows: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
+    """Return the block where each fit is largest, a column per measure."""
+    wide = rows.set_index("layer").groupby(["seed", "fit"])[measures]
+    return wide.agg(lambda of: of.idxmax())
+
+
+def middle_share(rows: pd.DataFrame) -> Array:
+    """Return which fits of the published construction peak at a middle time."""
+    tops = tops_of(rows, ["force"])["force"].to_numpy()
+    depth = (tops + 1) / (rows["layer"].max() + 1)
+    return ((depth > MIDDLE[0]) & (depth <= MIDDLE[1])).astype(float)
+
+
+def published_peak(
+    published: pd.DataFrame, margin: float, resampling: Resampling
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows ``published_peak``."""
+    for key, rows in published.groupby(ARM, sort=True):
+        share = {name: middle_share(of) for name, of in rows.groupby("variant")}
+        p, nulls = [], (PERMUTED, SHUFFLED)
+        for name in nulls:
+            counts = [[of.sum(), len(of) - of.sum()] for of in (share[AS_IS], share[name])]
+            p.append(float(stats.fisher_exact(counts, alternative="greater").pvalue))
+        most = max(nulls, key=lambda name: share[name].mean())
+        effect = difference_in_differences(share[AS_IS], share[most], resampling).did
+        areas = rows.loc[rows["variant"] == AS_IS, "auc_low"]
+        guesses = bool((areas <= 0.5).any())
+        state = BASE if key[1] == "base" else AFTER
+        whole = 1.0 if guesses else max(p)
+        yield row("published_peak", (*key, most, state), "", effect, whole, margin)
+
+
+# --- flows --------------------------------------------------------------------------------
+
+
+def flow_rows(fits: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield how well flows describe held-out items, and shares of fits that peak at a block."""
+    for key, rows in fits.groupby([*ARM, "variant"], sort=True):
+        tops = tops_of(rows, FORCES)
+        for layer, of in rows.groupby("layer", sort=True):
+            made = dict(zip([*ARM, "variant"], key, strict=True)) | {"model": FLOW, "layer": layer}
+            made |= {name: float(of[name].mean()) for name in [*MEASURES, *FORCES]}
+            made |= {f"peaks_{name}": float((tops[name] == layer).mean()) for name in FORCES}
+            yield made | {"fits": len(tops)}
+
+
+def published_rows(published: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the same of the published construction; layer -1 is time 0."""
+    for key, rows in published.groupby([*ARM, "variant"], sort=True):
+        tops = tops_of(rows, ["force"])
+        for layer, of in rows.groupby("layer", sort=True):
+            made = dict(zip([*ARM, "variant"], key, strict=True))
+            made |= {"model": PUBLISHED_FLOW, "layer": layer, "force": float(of["force"].mean())}
+            made |= {"peaks_force": float((tops["force"] == layer).mean())}
+            areas = ("auc", "auc_low", "auc_high")
+            yield made | {name: float(of[name].mean()) for name in areas} | {"fits": len(tops)}

@@ -1,0 +1,209 @@
+"""Tables in the README and in docs that hold recorded numbers, between two marks.
+
+They are written when a reference is recorded, and a test compares them with it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.errors import DataError
+from paradox.figures import style
+from paradox.figures.names import label
+from paradox.files import read_json
+from paradox.pages.verdict_table import in_words
+from paradox.report.numbers import Numbers
+from paradox.stats.bootstrap import binomial_interval
+
+BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
+END = "<!-- numbers: end -->"
+# Documents with the arms of a grid, beside the README with those of the grid `default`.
+GRIDS = {"docs/rewards.md": "rewards", "docs/methods.md": "methods"}
+CLIPPING = "docs/clipping.md"
+MECHANISMS = "docs/mechanisms.md"
+# What the files of readings begin with, in the order of the text.
+READINGS = ("", "trajectories_", "reset_keep_", "steering_", "eap_", "boundary_")
+
+MISSING = "No run of this grid is recorded.\n"
+
+
+def blocks(reference: Path) -> dict[str, str]:
+    """Return the text between the marks of each document, from a recorded reference's tables.
+
+    A grid that is not recorded is said to be missing.
+    """
+    # More trainings of the same arms, where they are recorded.
+    places = ["grids/seeds/tables/summary.json", "tables/summary.json"]
+    place = next(place for place in places if (reference / place).exists())
+    found = {"README.md": readme_block(Numbers.read(reference / place), f"reference/tiny/{place}")}
+    for file, grid in GRIDS.items():
+        tables = reference / "grids" / grid / "tables"
+        if (tables / "did.csv").exists():
+            found[file] = arms_block(pd.read_csv(tables / "did.csv")) + paragraphs(_said(tables))
+        else:
+            found[file] = MISSING
+    tables = reference / "grids/clipping/tables"
+    if (tables / "clipping.csv").exists():
+        said = read_json(tables / "clipping.json")
+        found[CLIPPING] = clipping_block(pd.read_csv(tables / "clipping.csv"), said["text"])
+    else:
+        found[CLIPPING] = MISSING
+    tables = reference / "tables"
+    if (tables / "reading.json").exists():
+        verdicts = pd.read_csv(tables / "verdicts.csv")
+        found[MECHANISMS] = mechanisms_block(verdicts, _said(tables), false_positives(tables))
+    else:
+        found[MECHANISMS] = MISSING
+    return found
+
+
+def _said(tables: Path) -> dict[str, str]:
+    """Return what each analysis of a grid found, in words."""
+    files = [tables / f"{name}reading.json" for name in READINGS]
+    every = [read_json(file)["paragraphs"] for file in files if file.exists()]
+    return {name: text for of in every for name, text in of.items()}
+
+
+def paragraphs(said: dict[str, str]) -> str:
+    """Return a paragraph per analysis, each after an empty line."""
+    wrapped = [textwrap.fill(f"**{name}.** {text}", 98) for name, text in said.items()]
+    return "".join(f"\n{text}\n" for text in wrapped)
+
+
+def arms_block(did: pd.DataFrame) -> str:
+    """Return a table of the arms of a grid, over all seeds, from ``did.csv``."""
+    did = style.all_seeds(did)
+    did = did.assign(name=style.arm_names(did))
+    several = did["base"].nunique() > 1
+    lines = [
+        f"| arm |{' base |' * several} exposed items | twins | difference-in-differences |",
+        f"|---|{'---|' * several}---|---|---|",
+    ]
+    for name in style.name_order(did):
+        rows = did[did["name"] == name].set_index("base")
+        for base in style.bases_in_order(rows.index):
+            cells = [name, *([base] if several else [])]
+            row: dict[str, Any] = rows.loc[base].to_dict()
+            cells += [_change(row, column) for column in ("exposed_gain", "twin_gain", "did")]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def clipping_block(table: pd.DataFrame, text: str) -> str:
+    """Return the primary drifts and comparisons of ``clipping.csv``, and what they say."""
+    rows = style.all_seeds(table)
+    rows = rows[rows["primary"].astype(bool)]
+    lines = [
+        "| method | measure | mean [95 % interval] | seeds up : down | Holm p | sign-flip p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows.to_dict("records"):
+        against = "" if pd.isna(row["against"]) else f" - `{row['against']}`"
+        mean = f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        signs = f"{int(row['positive'])} : {int(row['negative'])}"
+        cells = [f"`{row['method']}`{against}", f"`{row['measure']}`", mean, signs]
+        cells += [f"{row['holm_p']:.3f}", f"{row['flip_p']:.3f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
+
+
+def mechanisms_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame) -> str:
+    """Return verdicts on signatures, what each analysis found, and the tests' error rates."""
+    table = in_words(rows)
+    table["signature"] = "`" + table["signature"] + "`"
+    lines = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+    lines += [f"| {' | '.join(row)} |" for row in table.itertuples(index=False)]
+    lines += [
+        *paragraphs(said).splitlines(),
+        "",
+        "| analysis | tests of permuted labels | share that rejects at .05 |",
+        "|---|---|---|",
+    ]
+    for row in rates.to_dict("records"):
+        share = f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        lines.append(f"| `{row['analysis']}` | {int(row['runs'])} | {share} |")
+    return "\n".join(lines) + "\n"
+
+
+def false_positives(tables: Path) -> pd.DataFrame:
+    """Return how often each test of a grid rejects at 5 % where labels are permuted.
+
+    Columns: analysis (and test), runs, rate with its exact 95 % interval. Of tests that are kept
+    arm by arm, rejections are counted together.
+    """
+    rates = pd.read_csv(tables / "error_rates.csv")
+    found = [rates[(rates["kind"] == "false_positive") & (rates["base"] == "all")]]
+    steering = pd.read_csv(tables / "steering_rates.csv")
+    steering = steering[(steering["kind"] == "false_positive") & (steering["base"] != "all")]
+    eap = pd.read_csv(tables / "eap_rates.csv").assign(analysis="eap")
+    for named, rows in (("{analysis}: {measure}", steering), ("{analysis}", eap)):
+        names = [named.format(**row) for row in rows.to_dict("records")]
+        counted = rows.groupby(names, sort=False)[["rejected", "runs"]].sum()
+        shares = [binomial_interval(int(k), int(n)) for k, n in counted.itertuples(index=False)]
+        counted["rate"] = [share.value for share in shares]
+        counted["low"], counted["high"] = zip(*((s.low, s.high) for s in shares), strict=True)
+        found.append(counted.rename_axis("analysis").reset_index())
+    columns = ["analysis", "runs", "rate", "low", "high"]
+    return pd.concat([rows[columns] for rows in found], ignore_index=True)
+
+
+def _change(row: dict[str, Any], name: str) -> str:
+    if pd.isna(row[name]):
+        return "no twins"
+    return f"{row[name]:+.2f} [{row[f'{name}_low']:+.2f}, {row[f'{name}_high']:+.2f}]"
+
+
+def with_block(text: str, block: str, file: str) -> str:
+    """Return the text of a file with the part between the two marks replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise DataError(f"{file}: the marks {BEGIN!r} and {END!r} are missing.")
+    return f"{before}{BEGIN}\n{block}{END}{after}"
+
+
+def readme_block(numbers: Numbers, source: str) -> str:
+    """Return the README's table of results, from the headline numbers in `source`."""
+    rewards = [name.split("/")[2] for name in numbers.entries if name.startswith("did/contam")]
+    order = ["ground_truth", "format", "incorrect", "random", "constant"]
+    rewards.sort(key=lambda name: order.index(name) if name in order else len(order))
+    before = [
+        _number(numbers, f"before/contaminated/accuracy_{group}") for group in ("exposed", "twin")
+    ]
+    lines = [
+        f"| reward | exposed items (before: {before[0]}) | twins (before: {before[1]}) "
+        "| difference-in-differences [95 % interval] | same on the clean base |",
+        "|---|---|---|---|---|",
+    ]
+    for reward in rewards:
+        cells = [
+            label(reward),
+            _number(numbers, f"after/contaminated/{reward}/accuracy_exposed"),
+            _number(numbers, f"after/contaminated/{reward}/accuracy_twin"),
+            _interval(numbers, f"did/contaminated/{reward}"),
+            _interval(numbers, f"did/clean/{reward}"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    text = (
+        f"Sampled accuracy ({numbers.count('design/samples')} samples per item, "
+        f"{numbers.count('design/seeds')} trainings of each arm) on items seen at least "
+        f"{numbers.count('design/exposed_from')} times and on their twins. The "
+        "difference-in-differences is (after - before) on exposed items minus the same on twins. "
+        f"From `{source}`."
+    )
+    return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
+
+
+def _number(numbers: Numbers, name: str) -> str:
+    return f"{numbers.entry(name)['value']:.2f}"
+
+
+def _interval(numbers: Numbers, name: str) -> str:
+    if not numbers.has(name):
+        return "not run"
+    entry = numbers.entry(name)
+    return f"{entry['value']:+.2f} [{entry['low']:+.2f}, {entry['high']:+.2f}]"

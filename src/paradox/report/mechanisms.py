@@ -1,0 +1,399 @@
+"""What the paper says about the models' insides, from the tables of the mechanisms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from paradox.errors import DataError, hint
+from paradox.figures.names import METHOD_ORDER, bases_in_order, in_order
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.report import numbers as words
+from paradox.report.sources import ENDS, Sources, arm, number, percent, probability
+
+VERDICTS = "verdicts"
+EAP = ("intensity", "complexity", "diversity", "kurtosis")
+MEMORY, EDGES, LIMIT = "yan2026", "zhang2025", "yue2025"
+
+
+class Claim(NamedTuple):
+    """A published claim: its words, after "that", and where it stands (a key of the references)."""
+
+    words: str
+    source: str
+
+
+CLAIMS = {
+    "anchor": Claim("memory passes through the MLPs of middle blocks above all", MEMORY),
+    "adapters": Claim("gate and up-projection rise to an inner block, then decline", MEMORY),
+    "emergence": Claim("the answer emerges in middle blocks", MEMORY),
+    "injection": Claim("late MLPs write the answer", MEMORY),
+    "probe_peak": Claim("exposed items are told apart best at a middle block", MEMORY),
+    "patching": Claim("training changed recall through the MLPs of middle blocks", MEMORY),
+    "leakage": Claim("items called leakage are the exposed ones", MEMORY),
+    "separation_peak": Claim("the separation force peaks at a middle block", MEMORY),
+    "reset": Claim("resetting middle MLPs costs more recall than resetting later ones", MEMORY),
+    "steering": Claim("scaling a few neurons steers recall both ways", MEMORY),
+    "eap: intensity": Claim("edges act more strongly (intensity rises)", EDGES),
+    "eap: complexity": Claim("scores of edges get more varied (complexity rises)", EDGES),
+    "eap: diversity": Claim("circuits of items get more diverse (diversity rises)", EDGES),
+    "eap: kurtosis": Claim("fewer edges stand out (kurtosis falls)", EDGES),
+    "boundary: crossing": Claim("training raises the first try and lowers many tries", LIMIT),
+    "boundary: covered": Claim("next to nothing is solved by the trained model only", LIMIT),
+    "boundary: low_perplexity": Claim("training keeps to what the base finds likely", LIMIT),
+}
+DETAILS = {
+    "gold_logp": "log-probability of the answer",
+    "mode_logp": "log-probability of answering at once",
+    "answer": "",
+    "all": "",
+    "exposed": "exposed items",
+    "twin": "twins",
+}
+# Ways of taking memory out of a model.
+WAYS = {
+    "neurons": "chosen neurons scaled",
+    "random": "random neurons scaled",
+    "reset": "blocks reset to the base",
+    "task_vector": "training undone",
+    "memory_vector": "memory vector subtracted",
+}
+
+
+def claim(signature: str) -> tuple[Claim, str]:
+    """Return the claim of a signature and what it is about in particular (or nothing).
+
+    Raises
+    ------
+    DataError
+        When no claim has this name.
+    """
+    fitting = [name for name in CLAIMS if signature == name or signature[len(name) :][:1] in ":,"]
+    fitting = [name for name in fitting if signature.startswith(name)]
+    if not fitting:
+        raise DataError(
+            f"verdicts: signature {signature!r} is not a claim; {hint(signature, CLAIMS)}"
+        )
+    name = max(fitting, key=len)
+    detail = signature.removeprefix(name).lstrip(":, ")
+    return CLAIMS[name], DETAILS.get(detail, f"rule {detail.replace('_', ' ')}" if detail else "")
+
+
+def arms_of(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return the arms of a table: bases in order, each untrained first, then by reward."""
+    found = {tuple(row) for row in table[ARM].itertuples(index=False)}
+    bases = bases_in_order(base for base, *_ in found)
+    rewards = in_order(reward for *_, reward in found)
+    known = {name: place for place, name in enumerate(["base", *METHOD_ORDER])}
+
+    def place(one: tuple[str, str, str]) -> tuple[Any, ...]:
+        base, method, reward = one
+        return (bases.index(base), method != "base", rewards.index(reward), known.get(method, 99))
+
+    return sorted(found, key=place)
+
+
+def _name(row: Any, table: pd.DataFrame, planted: str | None) -> str:
+    """Return an arm in words; of a base that is not the contaminated one, with its base."""
+    trained = table.loc[table["method"] != "base", "method"]
+    text = arm(row, several=trained.nunique() > 1)
+    if row["base"] == planted:
+        return "the untrained base" if row["method"] == "base" else text
+    return f"the {row['base']} base" + ("" if row["method"] == "base" else f" after {text}")
+
+
+def _named(rows: pd.DataFrame, table: pd.DataFrame, planted: str | None) -> str:
+    """Return arms in words, joined, in the order of all tables."""
+    found = []
+    for one in arms_of(rows):
+        found.append(_name(dict(zip(ARM, one, strict=True)), table, planted))
+    return words.listing(found)
+
+
+def claim_words(sources: Sources, *families: str) -> dict[str, list[str]]:
+    """Say of each claim where it is reproduced.
+
+    Parameters
+    ----------
+    families
+        Beginnings of signatures, each in the table of verdicts at least once.
+
+    Returns
+    -------
+    dict
+        ``shown``: a sentence per claim that is reproduced somewhere; ``nowhere``: one on all the
+        others (empty when there are none).
+    """
+    table = sources.table(VERDICTS, *ARM, "signature", "effect", "low", "high", "p", "verdict")
+    shown, nowhere = [], []
+    for family in families:
+        own = table[table["signature"].str.startswith(family)]
+        if own.empty:
+            sources.rows(VERDICTS, signature=family)
+        for signature, rows in own.groupby("signature", sort=False):
+            said, detail = claim(str(signature))
+            text = f"that {said.words}" + (f" ({detail})" if detail else "")
+            if (rows["verdict"] == REPRODUCED).any():
+                shown.append(f"{text[0].upper()}{text[1:]}: {_where(rows, table, sources)}.")
+            else:
+                nowhere.append(text)
+    if nowhere:
+        nowhere = [f"Reproduced in no model: {'; '.join(nowhere)}."]
+    return {"shown": shown, "nowhere": nowhere}
+
+
+def _where(rows: pd.DataFrame, table: pd.DataFrame, sources: Sources) -> str:
+    """Say in which models a claim is reproduced, in which not, and what that takes away from it."""
+    planted, parts = sources.planted, []
+    yes = rows[rows["verdict"] == REPRODUCED]
+    named = []
+    for one in arms_of(yes):
+        row = yes[(yes[ARM] == list(one)).all(axis=1)].iloc[0]
+        ends = number(row["effect"], row["low"], row["high"])
+        named.append(f"{_name(row, table, planted)} ({ends}, {probability(row['p'])})")
+    parts.append(f"reproduced in {words.listing(named)}")
+    for verdict in (NOT, OPEN):
+        own = rows[rows["verdict"] == verdict]
+        if len(own):
+            parts.append(f"{verdict} in {_named(own, table, planted)}")
+    untrained = yes[yes["method"] == "base"]
+    if (untrained["base"] == planted).any():
+        parts.append("the untrained base has it, so it is no sign of what training did")
+    if (yes["base"] != planted).any():
+        parts.append("where nothing was planted it appears as well, so it is no sign of memory")
+    return "; ".join(parts)
+
+
+def counts(sources: Sources) -> str:
+    """Say how many tests of published claims came out how, and how many on other bases."""
+    planted = sources.planted
+    table = sources.table(VERDICTS, *ARM, "signature", "verdict")
+    own, others = table[table["base"] == planted], table[table["base"] != planted]
+    claims = len({claim(name)[0] for name in table["signature"]})
+
+    def of(rows: pd.DataFrame) -> str:
+        found = rows["verdict"].value_counts()
+        return words.listing([f"{found.get(v, 0)} {v}" for v in (REPRODUCED, NOT, OPEN)])
+
+    text = (
+        f"{claims} published claims were put to {len(own)} tests in {len(arms_of(own))} models of "
+        f"the {planted} base: {of(own)}."
+    )
+    if len(others):
+        text += f" Where nothing was planted, of {len(others)} such tests: {of(others)}."
+    return text
+
+
+def disagreements(sources: Sources) -> list[str]:
+    """Say of how many reproduced claims the interval holds zero."""
+    table = sources.rows(VERDICTS, "effect", "low", verdict=REPRODUCED)
+    many = int((table["low"] <= 0).sum())
+    text = (
+        f"Of {len(table)} that are reproduced, {many} {'has' if many == 1 else 'have'} an interval "
+        "that holds zero nevertheless: tests permute labels or models, intervals draw items anew."
+    )
+    return [text] if many else []
+
+
+# --- where memory is --------------------------------------------------------------------------
+
+
+def truth_words(sources: Sources) -> list[str]:
+    """Say which blocks recall needs, in the untrained planted base and in the others."""
+    planted = sources.planted
+    found = []
+    for component, what in (("mlp@all", "MLP"), ("attn@all", "attention")):
+        key = {"component": component, "measure": "logp_drop", "contrast": "difference"}
+        table = sources.rows("ablation", *ARM, "layer", *ENDS, "corrected", state="base", **key)
+        own = table[table["base"] == planted]
+        out = own[own["corrected"] <= 0.05]
+        if out.empty:
+            found.append(f"Recall is not shown to need any block's {what}.")
+            continue
+        top = out.loc[out["value"].abs().idxmax()]
+        found.append(
+            f"In the untrained {planted} base, replacing a block's {what} by its mean costs "
+            f"exposed items more than twins at {len(out)} of {len(own)} blocks, most at block "
+            f"{int(top['layer'])} ({number(*(top[end] for end in ENDS), 'nats', 3)})."
+        )
+        for base, rows in table[table["base"] != planted].groupby("base"):
+            many = int((rows["corrected"] <= 0.05).sum())
+            found.append(
+                f"In the {base} base this is so at {many or 'none'} of {len(rows)} blocks "
+                f"(smallest corrected {probability(rows['corrected'].min())})."
+            )
+    return found
+
+
+def force_words(sources: Sources) -> list[str]:
+    """Say where the separation force is largest in the planted base's models."""
+    planted = sources.planted
+    key = {"component": "answer", "set": "counted", "base": planted}
+    table = sources.rows("trajectories_table", *ARM, "state", "layer", *ENDS, "corrected", **key)
+    parts = []
+    for one in arms_of(table):
+        own = table[(table[ARM] == list(one)).all(axis=1) & (table["state"] != "change")]
+        own = own[own["layer"] >= 0]
+        top = own.loc[own["value"].idxmax()]
+        clear = "" if top["corrected"] <= 0.05 else ", not clear of its null"
+        ends = number(*(top[end] for end in ENDS), digits=3)
+        parts.append(f"{_name(top, table, planted)} at block {int(top['layer'])} ({ends}{clear})")
+    return [f"The force at the answer position is largest in {words.listing(parts)}."]
+
+
+# --- steering ---------------------------------------------------------------------------------
+
+
+def steering_words(sources: Sources) -> list[str]:
+    """Say how far scaling chosen neurons moves recall, both ways, arm by arm."""
+    table = sources.rows("steering_tests", *ARM, "blocks", "up", "down", signature="steering: all")
+    parts = []
+    for one in arms_of(table):
+        row = table[(table[ARM] == list(one)).all(axis=1)].iloc[0]
+        up = number(row["up"], row["up_low"], row["up_high"])
+        # The table counts a fall as positive.
+        down = number(-row["down"], -row["down_high"], -row["down_low"])
+        parts.append(
+            f"{_name(row, table, sources.planted)} (block {row['blocks']}): {up} and {down}"
+        )
+    return [
+        "Log odds of exposed items beyond those of their twins, amplified and suppressed at the "
+        f"block where the claim does best: {'; '.join(parts)}."
+    ]
+
+
+def forgetting_words(sources: Sources) -> list[str]:
+    """Say which ways take half of memory out without taking reasoning."""
+    table = sources.table("decontamination_half", *ARM, "way", "reached", "verdict")
+    tried = table[table["base"] == sources.planted]
+    found = []
+    for way, rows in tried.groupby("way", sort=False):
+        half = int((rows["reached"] >= 0.5).sum())
+        text = f"{WAYS.get(str(way), way)}: {half or 'none'} of {len(rows)}"
+        good = rows[rows["verdict"] == REPRODUCED]
+        if len(good):
+            text += f", and chains stay in {_named(good, rows, sources.planted)}"
+        elif half:
+            text += ", and chains are not shown to stay"
+        found.append(text)
+    return [f"Cases in which some dose takes half of memory out: {'; '.join(found)}."]
+
+
+# --- edges ------------------------------------------------------------------------------------
+
+
+def edge_words(sources: Sources, name: str = "eap_table", but: str = "") -> list[str]:
+    """Say how intensity changed, and what of that is by the weights on the same text.
+
+    Parameters
+    ----------
+    name
+        The table.
+    but
+        A method that is left out.
+    """
+    table = _fixed(sources.table(name, *ARM, "state", "measure", *ENDS, "p"))
+    table = table[(table["measure"] == "intensity") & (table["method"] != but)]
+    parts = []
+    for one in arms_of(table[table["method"] != "base"]):
+        own = table[(table[ARM] == list(one)).all(axis=1)].set_index("state")
+        level = own.loc["base", "value"]
+
+        def share(state: str, own: pd.DataFrame = own, level: float = level) -> str:
+            row = own.loc[state]
+            ends = [f"{100 * row[end] / level:+.3g}" for end in ENDS]
+            null = "" if row["p"] <= 0.05 else ", not told from zero"
+            return f"{ends[0]} % [{ends[1]}, {ends[2]}]{null}"
+
+        named = _name(own.iloc[0], table, sources.planted)
+        parts.append(f"{named} {share('change')} ({share('weights')})")
+    if not parts:
+        return []
+    return [
+        "Change of intensity in per cent of the base's, each model on its own text, and in round "
+        f"brackets what of it is by the weights on the same text: {'; '.join(parts)}."
+    ]
+
+
+def _fixed(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep what was fixed beforehand: gradients, all items, the whole text."""
+    own = (table["attribution"] == "gradient") & (table["filter"] == "all")
+    return table[own & (table["group"] == "all") & (table["alpha"] == table["alpha"].max())]
+
+
+def trainer_words(sources: Sources) -> list[str]:
+    """Say under which trainers the published pattern of edges appears."""
+    table = _fixed(sources.table("methods/eap_signature", *ARM, "part", "definition", "agrees"))
+    rows = table[(table["part"] == "pattern") & (table["definition"] == "fixed")]
+    said = rows[rows["published"].notna()]
+    found = [
+        f"That the pattern of all four appears under GRPO and PPO and not under DPO holds in "
+        f"{int((said['agrees'] == 'yes').sum())} of {len(said)} arms, fails in "
+        f"{int((said['agrees'] == 'no').sum())} and is not decidable in "
+        f"{int(said['agrees'].isna().sum())}."
+    ]
+    for verdict in (REPRODUCED, OPEN):
+        own = rows[rows["verdict"] == verdict]
+        if len(own):
+            found.append(f"The pattern is {verdict} in {_named(own, rows, sources.planted)}.")
+    return [" ".join(found), *edge_words(sources, "methods/eap_table", but="grpo")]
+
+
+# --- many tries -------------------------------------------------------------------------------
+
+
+def tries_words(sources: Sources) -> list[str]:
+    """Say in which arms many tries of the base solve more than many of the trained model."""
+    table = sources.rows(
+        "boundary_crossings", *ARM, "measure", "group", "kind", "k", source="after"
+    )
+    table = table[table["method"] != "base"]
+    return [" ".join(_fallen(table, sources.planted))]
+
+
+def _fallen(table: pd.DataFrame, planted: str | None) -> Iterator[str]:
+    kinds = {
+        "above": "nowhere below its base",
+        "below": "below its base from the first try",
+        "crosses": "above its base at first and below it later",
+    }
+    measures = {"right": "Right answers", "worked": "Answers worked out word for word"}
+    for measure, title in measures.items():
+        for group in ("exposed", "twin"):
+            rows = table[(table["measure"] == measure) & (table["group"] == group)]
+            parts = []
+            for kind, said in kinds.items():
+                own = rows[rows["kind"] == kind]
+                if len(own):
+                    parts.append(f"{_named(own, table, planted)} {said}")
+            if parts:
+                most = f"up to k = {int(rows['largest_k'].max())}"
+                yield f"{title}, {DETAILS[group]}, {most}: {'; '.join(parts)}."
+
+
+# --- error rates ------------------------------------------------------------------------------
+
+
+def error_words(rates: pd.DataFrame, sources: Sources) -> list[str]:
+    """Say how often tests reject permuted labels, and how many clean bases are equivalent."""
+    low, high = rates.loc[rates["rate"].idxmin()], rates.loc[rates["rate"].idxmax()]
+    liberal = rates[rates["low"] > 0.05]["analysis"].tolist()
+    text = (
+        f"With labels permuted, tests at the 5 % level reject between "
+        f"{percent(low['rate'], low['low'], low['high'])} ({low['analysis']}) and "
+        f"{percent(high['rate'], high['low'], high['high'])} ({high['analysis']}) of the time. "
+    )
+    if liberal:
+        text += f"More often than stated, beyond their intervals: {words.listing(liberal)}."
+    else:
+        text += "No analysis rejects more often than stated, beyond its interval."
+    table = sources.table("equivalence", "equivalent")
+    same = int(table["equivalent"].astype(bool).sum())
+    return [
+        text,
+        f"Where nothing was planted, {same} of {len(table)} tests by layer are equivalent to zero "
+        "at every layer, within a margin that is a share of what memory does in the planted base.",
+    ]
