@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from paradox.study.analyses import FIGURES
 from paradox.study.load import merge
+from paradox.study.mechanisms import FIGURES
 
 # Where `make test` puts the toolkit that some tests compare with (envs/comparison.lock).
 sys.path.append(str(Path(sys.prefix) / "comparison"))

@@ -26,7 +26,7 @@ from paradox.models import load_model
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
 from paradox.restore import configured
-from paradox.study.analyses import ANALYSES
+from paradox.study.mechanisms import ANALYSES
 from paradox.tasks.api import ITEM_COLUMNS
 
 GUIDE = ROOT / "docs/guide"

@@ -12,11 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, copy_repository, snakemake
+from paradox.study.mechanism_config import Steering
 
 from paradox.provenance.chain import Chain, verify
-from paradox.study.analyses import ANALYSES, FIGURES
-from paradox.study.mechanism_config import Steering
-from paradox.study.mechanisms import Mechanisms
+from paradox.study.mechanisms import ANALYSES, FIGURES, Mechanisms
 from paradox.study.plan import Study
 
 GRID = {

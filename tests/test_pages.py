@@ -14,17 +14,17 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import ROOT
+from paradox.figures.captions import MECHANISMS
 from study_fixture import SPEC, table_paths, write_study
 
 from paradox.errors import DataError, ParadoxError
 from paradox.evaluate import tables
 from paradox.figures.behaviour import draw
-from paradox.figures.captions import MECHANISMS
 from paradox.pages import arm_index, arm_tables, described, notebook, page
 from paradox.progress import Progress
 from paradox.report import numbers as words
 from paradox.steps import NOTEBOOKS, code
-from paradox.study.analyses import FIGURES
+from paradox.study.mechanisms import FIGURES
 
 QUIET = Progress("test", streams=(open("/dev/null", "w"),))
 INJECTION = "<script>alert('x')</script>"

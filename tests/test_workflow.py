@@ -17,7 +17,7 @@ import yaml
 from conftest import ARMS, ROOT, SMOKE, snakemake
 
 from paradox.provenance.records import read_record
-from paradox.study.analyses import FIGURES as MECHANISM_FIGURES
+from paradox.study.mechanisms import FIGURES as MECHANISM_FIGURES
 
 
 def planned(run: subprocess.CompletedProcess[str]) -> dict[str, int]:

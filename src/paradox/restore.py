@@ -22,11 +22,10 @@ from paradox.provenance.chain import Chain, verify
 from paradox.provenance.compare import texts
 from paradox.provenance.records import SUFFIX, Record, files_of
 from paradox.steps import NOTEBOOKS
-from paradox.study.analyses import ANALYSES, FIGURES, SUMMARIES
 from paradox.study.clipping import clipping_spec
 from paradox.study.grids import grid_of
 from paradox.study.load import MAIN, merge
-from paradox.study.mechanisms import Mechanisms
+from paradox.study.mechanisms import ANALYSES, FIGURES, SUMMARIES, Mechanisms
 from paradox.study.pages import Pages
 from paradox.study.plan import Study
 

@@ -23,6 +23,7 @@ nlls = [f"{run}/base/none/s0/nll.csv", f"{run}/grpo/format/s0/nll.csv"]
 curves = f"{run}/grpo/format/s0/train.csv"
 samples = f"{run}/grpo/format/s0/samples.parquet"
 analyses = {}
+shown = {}
 tables = []
 records = []
 
@@ -33,7 +34,6 @@ from IPython.display import HTML, display
 
 from paradox.pages import arm_analyses, arm_names, arm_records, arm_tables, page
 from paradox.report import numbers as words
-from paradox.figures.captions import caption
 
 UP = "../../../../"
 trained = arm["method"] != "base"
@@ -114,21 +114,16 @@ if analyses:
             "the intervals over seeds and the corrections for the number of blocks."
         ]
     )
-    given = {arm_analyses.table_name(Path(path)): Path(path) for path in tables}
-    if "labels/labels" in given:
-        show(arm_analyses.labels(given["labels/labels"]), "Items by label (posterior probability).")
-        show(arm_analyses.rules(given["labels/rules"]), "Each rule against what was planted.")
-    for said, rows in arm_analyses.by_block(given.values(), Path(items), counted):
+    for said, rows in arm_analyses.shown(shown, [*map(Path, tables)], Path(items), counted):
         show(rows, said)
-    for name, (read, said) in arm_analyses.OWN.items():
-        if name in given:
-            show(read(given[name]), said)
     rows = [
         f"<li>{analysis}: "
-        + ", ".join(page.link(f"{UP}mechanisms/{f}.html", caption(f).title) for f in shown)
+        + ", ".join(
+            page.link(f"{UP}mechanisms/{name}.html", title) for name, title in drawn.items()
+        )
         + "</li>"
-        for analysis, shown in analyses.items()
-        if shown
+        for analysis, drawn in analyses.items()
+        if drawn
     ]
     display(HTML(f"<p>Pages of these analyses:</p><ul>{''.join(rows)}</ul>"))
 

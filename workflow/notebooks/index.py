@@ -27,7 +27,6 @@ from IPython.display import HTML, display
 
 from paradox.pages import arm_index, page
 from paradox.figures import names
-from paradox.figures.captions import caption
 from paradox.files import read_table
 
 display(HTML(f"<h1>All pages: scale {scale}, grid {grid}</h1>"))
@@ -60,7 +59,7 @@ for base in names.bases_in_order(arm["base"] for arm in arms):
 # %%
 if mechanisms:
     display(HTML("<h2>Mechanisms</h2>"))
-    links = [page.link(f"mechanisms/{name}.html", caption(name).title) for name in mechanisms]
-    texts = [caption(name).text for name in mechanisms]
+    links = [page.link(f"mechanisms/{each['name']}.html", each["title"]) for each in mechanisms]
+    texts = [each["text"] for each in mechanisms]
     items = "".join(f"<li>{link}: {text}</li>" for link, text in zip(links, texts, strict=True))
     display(HTML(f"<ul>{items}</ul>"))

@@ -14,6 +14,8 @@
 # To read along, open this notebook from the repository's root after a run at this scale.
 scale = "tiny"
 name = "ablation"
+title = "Ablation of blocks"
+about = "What recall loses without a block."
 figure = "results/tiny/figures/ablation.svg"
 table = "results/tiny/figures/ablation.csv"
 modules = ["src/paradox/mechanisms/ablation/measure.py", "src/paradox/figures/layers.py"]
@@ -27,13 +29,11 @@ from IPython.display import HTML, display
 
 from paradox.pages import arm_index, arm_names, described, page
 from paradox.figures import names
-from paradox.figures.captions import caption
 from paradox.pages.verdict_table import in_words
 from paradox.files import read_json, read_table
 
 UP = "../"
-words = caption(name)
-display(HTML(f"<h1>{words.title}: scale {scale}</h1>"))
+display(HTML(f"<h1>{title}: scale {scale}</h1>"))
 links = {f"{UP}index.html": "all arms and mechanisms", f"{UP}report.html": "summary"}
 display(HTML(page.links(links)))
 
@@ -48,13 +48,13 @@ display(HTML(described.as_html(texts[0][0])))
 # ## What was found
 
 # %%
-display(HTML(page.image(figure, words.text or words.title, page.origin(figure, UP))))
+display(HTML(page.image(figure, about, page.origin(figure, UP))))
 rows = read_table(Path(table))
 if "base" in rows:
     places = {base: place for place, base in enumerate(names.bases_in_order(rows["base"]))}
     rows = rows.sort_values("base", key=lambda bases: bases.map(places), kind="stable")
 if name == "verdicts":
-    display(HTML(page.table(in_words(rows), code=["signature"], caption=words.text)))
+    display(HTML(page.table(in_words(rows), code=["signature"], caption=about)))
 display(HTML(page.excerpt(rows, table, "What the figure shows.", most=100)))
 
 # %%

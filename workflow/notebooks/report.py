@@ -33,7 +33,6 @@ from IPython.display import HTML, display
 from paradox.figures import names
 from paradox.pages import page
 from paradox.report import numbers as words
-from paradox.figures.captions import caption
 from paradox.pages.verdict_table import in_words
 from paradox.files import read_table
 
@@ -187,12 +186,19 @@ show(
 # %%
 if mechanisms:
     display(HTML("<h2>Where memory is in the models</h2>"))
-    for name in ("memory", "verdicts"):
-        show(name, caption(name).text)
+    for each in mechanisms:
+        # Of the mechanisms, only what is about all is among the figures of this page.
+        show(each["name"], each["text"])
     for verdict in verdicts:
         rows = in_words(read_table(Path(verdict)))
-        display(HTML(page.table(rows, code=["signature"], caption=caption("verdicts").text)))
-    links = [page.link(f"mechanisms/{name}.html", caption(name).title) for name in mechanisms]
+        display(
+            HTML(
+                page.table(
+                    rows, code=["signature"], caption="Every published signature on every arm."
+                )
+            )
+        )
+    links = [page.link(f"mechanisms/{each['name']}.html", each["title"]) for each in mechanisms]
     display(HTML("<p>A page for each analysis: " + ", ".join(links) + ".</p>"))
 
 # %% [markdown]

@@ -1,6 +1,6 @@
 """Where memory is: analyses of single arms (seconds each), their tables over all arms, figures."""
 
-from paradox.study.analyses import ANALYSES, SUMMARIES
+from paradox.study.mechanisms import ANALYSES, SUMMARIES
 
 ARM = "results/{scale}/runs/{base}/{method}/{reward}/s{seed}"
 
@@ -62,7 +62,7 @@ for _summary in MECHANISMS.summaries:
                 f"{STUDY.folder}/data/data.record.json",
                 *MECHANISMS.source_records(_summary),
             ],
-            code=STUDY.code(SUMMARIES[_summary].step),
+            code=MECHANISMS.code(SUMMARIES[_summary]),
             lock=LOCK,
         output:
             tables=report(
@@ -84,7 +84,8 @@ for _summary in MECHANISMS.summaries:
         params:
             step=SUMMARIES[_summary].step,
             name=_summary,
-            spec=MECHANISMS.summary_spec(_summary),
+            # A function: braces in a declaration are no wildcards.
+            spec=lambda w, name=_summary: MECHANISMS.summary_spec(name),
             read=pairs(MECHANISMS.sources(_summary)),
             made=[f"{role}={path}" for role, path in MECHANISMS.outputs(_summary).items()],
             disk=STUDY.need("summary", "disk_mb"),
@@ -104,7 +105,7 @@ for _figure in MECHANISMS.figures:
         input:
             read=list(MECHANISMS.figure_sources(_figure)[0].values()),
             records=MECHANISMS.figure_sources(_figure)[1],
-            code=STUDY.code(MECHANISM_FIGURES[_figure].step),
+            code=MECHANISMS.code(MECHANISM_FIGURES[_figure]),
             lock=LOCK,
         output:
             svg=report(
@@ -129,7 +130,7 @@ for _figure in MECHANISMS.figures:
             step=MECHANISM_FIGURES[_figure].step,
             name=_figure,
             read=[f"{role}={path}" for role, path in MECHANISMS.figure_sources(_figure)[0].items()],
-            spec=MECHANISMS.figure_spec(_figure),
+            spec=lambda w, name=_figure: MECHANISMS.figure_spec(name),
             disk=STUDY.need("summary", "disk_mb"),
         shell:
             "python -m paradox run {params.step} --label 'figure {params.name}'"

@@ -1,7 +1,7 @@
 """Tables over all arms, figures, the paper and the lineage page (seconds to a minute)."""
 
 from paradox.study.clipping import clipping_runs
-from paradox.study.analyses import FIGURES as MECHANISM_FIGURES
+from paradox.study.mechanisms import FIGURES as MECHANISM_FIGURES
 from paradox.study.mechanisms import Mechanisms
 from paradox.study.pages import Pages
 from paradox.study.paper import quoted, recorded, sources

@@ -1,6 +1,6 @@
 """Step ``layer_figure``: curves over the blocks, exposed against twins, beside their null.
 
-Which curves is named by the figure (`FIGURES`); a row of panels per component and measure. Two
+Which curves is said by the analysis' declaration; a row of panels per component and measure. Two
 columns per base: exposed minus twins in every arm (for the untrained arm as it is, for the others
 after training), and how training changed that.
 
@@ -48,15 +48,20 @@ class Row(NamedTuple):
         As in the table.
     label
         Of the y axis.
-    contrasts
-        What the two columns of a base show: ``difference`` and ``change``, or the levels of
-        ``exposed`` items and of the ``twin``.
+    levels
+        Whether the two columns of a base show exposed items and twins; otherwise their difference
+        and how training changed it.
     """
 
     component: str
     measure: str
     label: str
-    contrasts: tuple[str, str] = ("difference", CHANGE)
+    levels: bool = False
+
+    @property
+    def contrasts(self) -> tuple[str, str]:
+        """What the two columns of a base show."""
+        return LEVELS if self.levels else ("difference", CHANGE)
 
 
 LEVELS = ("exposed", "twin")
@@ -65,29 +70,6 @@ TITLES = {
     CHANGE: "change of it",
     "exposed": "exposed items",
     "twin": "never-seen twins",
-}
-FIGURES = {
-    "lens": [
-        Row("resid", "logp", "Gold log-prob.\n(nats)", LEVELS),
-        Row("resid", "logp", "Gold log-prob.\n(nats)"),
-        Row("resid", "rank", "Rank of gold", LEVELS),
-        Row("resid", "rank", "Rank of gold"),
-    ],
-    "attribution": [
-        Row("mlp", "logit", "MLP to gold\n(logit)"),
-        Row("attention", "logit", "Attention to gold\n(logit)"),
-        Row("mlp", "control_logit", "MLP to control\n(logit)"),
-        Row("attention", "control_logit", "Attention to\ncontrol (logit)"),
-    ],
-    "jsd": [
-        Row(f"{part}@all", "excess", f"{name}\n(excess, bits)")
-        for part, name in (("gate", "Gate"), ("up", "Up"), ("down", "Down"), ("mlp", "MLP"))
-    ],
-    "ablation": [
-        Row(f"{part}@all", f"{measure}_drop", f"{name}: drop of\n{what}")
-        for measure, what in (("logp", "log-prob. (nats)"), ("correct", "accuracy"))
-        for part, name in (("mlp", "MLP"), ("attn", "Attention"))
-    ],
 }
 
 
@@ -99,19 +81,17 @@ def main(
     Parameters
     ----------
     spec
-        ``figure``: which (a name of `FIGURES`).
+        ``figure`` (its name) and ``rows``: the fields of each `Row`.
     inputs
         ``table``: what step ``by_layer`` wrote.
     outputs
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
-    name = spec["figure"]
-    if name not in FIGURES:
-        raise DataError(f"no figure {name!r}; {hint(name, list(FIGURES))}")
-    table = data(inputs["table"], FIGURES[name])
+    rows = [Row(**row) for row in spec["rows"]]
+    table = data(inputs["table"], rows)
     with style.style():
-        style.save(draw(table, FIGURES[name]), table, outputs)
-    progress.say(f"drew {name} from {len(table)} rows")
+        style.save(draw(table, rows), table, outputs)
+    progress.say(f"drew {spec['figure']} from {len(table)} rows")
 
 
 def data(path: Path, rows: list[Row]) -> pd.DataFrame:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from paradox.errors import DataError, hint
 from paradox.figures.names import METHOD_ORDER, bases_in_order, in_order
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
@@ -15,44 +14,7 @@ from paradox.report import numbers as words
 from paradox.report.sources import ENDS, Sources, arm, number, percent, probability
 
 VERDICTS = "verdicts"
-EAP = ("intensity", "complexity", "diversity", "kurtosis")
-MEMORY, EDGES, LIMIT = "yan2026", "zhang2025", "yue2025"
-
-
-class Claim(NamedTuple):
-    """A published claim: its words, after "that", and where it stands (a key of the references)."""
-
-    words: str
-    source: str
-
-
-CLAIMS = {
-    "anchor": Claim("memory passes through the MLPs of middle blocks above all", MEMORY),
-    "adapters": Claim("gate and up-projection rise to an inner block, then decline", MEMORY),
-    "emergence": Claim("the answer emerges in middle blocks", MEMORY),
-    "injection": Claim("late MLPs write the answer", MEMORY),
-    "probe_peak": Claim("exposed items are told apart best at a middle block", MEMORY),
-    "patching": Claim("training changed recall through the MLPs of middle blocks", MEMORY),
-    "leakage": Claim("items called leakage are the exposed ones", MEMORY),
-    "separation_peak": Claim("the separation force peaks at a middle block", MEMORY),
-    "reset": Claim("resetting middle MLPs costs more recall than resetting later ones", MEMORY),
-    "steering": Claim("scaling a few neurons steers recall both ways", MEMORY),
-    "eap: intensity": Claim("edges act more strongly (intensity rises)", EDGES),
-    "eap: complexity": Claim("scores of edges get more varied (complexity rises)", EDGES),
-    "eap: diversity": Claim("circuits of items get more diverse (diversity rises)", EDGES),
-    "eap: kurtosis": Claim("fewer edges stand out (kurtosis falls)", EDGES),
-    "boundary: crossing": Claim("training raises the first try and lowers many tries", LIMIT),
-    "boundary: covered": Claim("next to nothing is solved by the trained model only", LIMIT),
-    "boundary: low_perplexity": Claim("training keeps to what the base finds likely", LIMIT),
-}
-DETAILS = {
-    "gold_logp": "log-probability of the answer",
-    "mode_logp": "log-probability of answering at once",
-    "answer": "",
-    "all": "",
-    "exposed": "exposed items",
-    "twin": "twins",
-}
+GROUPS = {"exposed": "exposed items", "twin": "twins"}
 # Ways of taking memory out of a model.
 WAYS = {
     "neurons": "chosen neurons scaled",
@@ -61,25 +23,6 @@ WAYS = {
     "task_vector": "training undone",
     "memory_vector": "memory vector subtracted",
 }
-
-
-def claim(signature: str) -> tuple[Claim, str]:
-    """Return the claim of a signature and what it is about in particular (or nothing).
-
-    Raises
-    ------
-    DataError
-        When no claim has this name.
-    """
-    fitting = [name for name in CLAIMS if signature == name or signature[len(name) :][:1] in ":,"]
-    fitting = [name for name in fitting if signature.startswith(name)]
-    if not fitting:
-        raise DataError(
-            f"verdicts: signature {signature!r} is not a claim; {hint(signature, CLAIMS)}"
-        )
-    name = max(fitting, key=len)
-    detail = signature.removeprefix(name).lstrip(":, ")
-    return CLAIMS[name], DETAILS.get(detail, f"rule {detail.replace('_', ' ')}" if detail else "")
 
 
 def arms_of(table: pd.DataFrame) -> list[tuple[str, str, str]]:
@@ -113,29 +56,29 @@ def _named(rows: pd.DataFrame, table: pd.DataFrame, planted: str | None) -> str:
     return words.listing(found)
 
 
-def claim_words(sources: Sources, *families: str) -> dict[str, list[str]]:
-    """Say of each claim where it is reproduced.
-
-    Parameters
-    ----------
-    families
-        Beginnings of signatures, each in the table of verdicts at least once.
+def claim_words(sources: Sources, section: str) -> dict[str, list[str]]:
+    """Say of each claim that a section judges where it is reproduced.
 
     Returns
     -------
     dict
         ``shown``: a sentence per claim that is reproduced somewhere; ``nowhere``: one on all the
         others (empty when there are none).
+
+    Raises
+    ------
+    DataError
+        When the table of verdicts has no row of a claim.
     """
     table = sources.table(VERDICTS, *ARM, "signature", "effect", "low", "high", "p", "verdict")
     shown, nowhere = [], []
-    for family in families:
-        own = table[table["signature"].str.startswith(family)]
+    for claim in (claim for claim in sources.claims if claim.section == section):
+        own = table[table["signature"].map(claim.covers)]
         if own.empty:
-            sources.rows(VERDICTS, signature=family)
+            sources.rows(VERDICTS, signature=claim.name)
         for signature, rows in own.groupby("signature", sort=False):
-            said, detail = claim(str(signature))
-            text = f"that {said.words}" + (f" ({detail})" if detail else "")
+            detail = claim.detail(str(signature))
+            text = f"that {claim.words}" + (f" ({detail})" if detail else "")
             if (rows["verdict"] == REPRODUCED).any():
                 shown.append(f"{text[0].upper()}{text[1:]}: {_where(rows, table, sources)}.")
             else:
@@ -172,7 +115,7 @@ def counts(sources: Sources) -> str:
     planted = sources.planted
     table = sources.table(VERDICTS, *ARM, "signature", "verdict")
     own, others = table[table["base"] == planted], table[table["base"] != planted]
-    claims = len({claim(name)[0] for name in table["signature"]})
+    claims = len({sources.claim(name).name for name in table["signature"]})
 
     def of(rows: pd.DataFrame) -> str:
         found = rows["verdict"].value_counts()
@@ -371,7 +314,7 @@ def _fallen(table: pd.DataFrame, planted: str | None) -> Iterator[str]:
                     parts.append(f"{_named(own, table, planted)} {said}")
             if parts:
                 most = f"up to k = {int(rows['largest_k'].max())}"
-                yield f"{title}, {DETAILS[group]}, {most}: {'; '.join(parts)}."
+                yield f"{title}, {GROUPS[group]}, {most}: {'; '.join(parts)}."
 
 
 # --- error rates ------------------------------------------------------------------------------

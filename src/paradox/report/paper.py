@@ -24,7 +24,7 @@ from paradox.report import mechanisms as inside
 from paradox.report import tables
 from paradox.report import words as outside
 from paradox.report.numbers import Numbers
-from paradox.report.sources import Sources, printed
+from paradox.report.sources import Claim, Sources, printed
 
 MAIN, TEMPLATE = "paper.typ", "template.typ"
 GATHERED = "gathered.json"
@@ -47,22 +47,6 @@ SECTIONS = {
 }
 # More trainings of the same arms, recorded.
 MORE = ("reading seeds/summary", "figure seeds/accuracy")
-# Section -> the claims it judges, for which it needs the table of verdicts, too.
-JUDGED = {
-    "where": (
-        "anchor",
-        "emergence",
-        "injection",
-        "adapters",
-        "probe_peak",
-        "patching",
-        "leakage",
-    ),
-    "how": ("separation_peak", "reset"),
-    "steering": ("steering",),
-    "edges": ("eap",),
-    "tries": ("boundary",),
-}
 # Section -> what says its sentences, and what makes its table.
 WRITTEN: dict[str, tuple[Callable[[Sources], list[str]], Callable[[Sources], Any] | None]] = {
     "where": (inside.truth_words, tables.where),
@@ -83,8 +67,8 @@ def main(
     Parameters
     ----------
     spec
-        ``scale``, ``planted`` (the contaminated base, or null) and ``settings``: sections of the
-        configuration that the text quotes.
+        ``scale``, ``planted`` (the contaminated base, or null), ``claims`` (the fields of each
+        `Claim`) and ``settings``: sections of the configuration that the text quotes.
     inputs
         ``sources``: the Typst sources, a list; ``summary``; ``figures``: a list of svg files; and
         the lists ``tables`` (of this run) and ``recorded`` (of other grids), which may be left out.
@@ -98,7 +82,7 @@ def main(
         When a number, a table or a figure that the paper quotes is not there.
     """
     files = [*inputs["figures"], *inputs.get("tables", []), *inputs.get("recorded", [])]
-    sources = Sources(files, spec["planted"])
+    sources = Sources(files, spec["planted"], [Claim(**claim) for claim in spec["claims"]])
     numbers = Numbers.read(inputs["summary"])
     gathered = gather(spec, numbers, sources)
     content = compile_pdf(inputs["sources"], gathered, sources)
@@ -118,8 +102,10 @@ def gather(spec: dict[str, Any], numbers: Numbers, sources: Sources) -> dict[str
         or tables where one would be too wide), ``has`` (section -> whether it is there),
         ``scale`` and ``mark`` (the derivation id, or null).
     """
+    # A section that judges claims needs the table of verdicts, too.
+    judging = {claim.section for claim in sources.claims}
     has = {
-        name: sources.has(*needed, *(["verdicts"] if name in JUDGED else []))
+        name: sources.has(*needed, *(["verdicts"] if name in judging else []))
         for name, needed in SECTIONS.items()
     }
     has |= {"planted": numbers.has("design/exposed_from")}
@@ -170,8 +156,8 @@ def _section(name: str, numbers: Numbers, sources: Sources) -> tuple[dict[str, l
         return {"trainers": inside.trainer_words(sources)}, None
     say, show = WRITTEN[name]
     said = {name: say(sources)}
-    if name in JUDGED:
-        claimed = inside.claim_words(sources, *JUDGED[name])
+    if any(claim.section == name for claim in sources.claims):
+        claimed = inside.claim_words(sources, name)
         said |= {f"{name} {kind}": texts for kind, texts in claimed.items()}
     if name == "steering":
         said |= {"forgetting": inside.forgetting_words(sources)}

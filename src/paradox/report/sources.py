@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -15,6 +15,40 @@ from paradox.files import read_json, read_table
 
 ENDS = ("value", "low", "high")
 KINDS = {".svg": "figure ", ".json": "reading "}
+
+
+class Claim(NamedTuple):
+    """A published claim, as its analysis declares it.
+
+    Attributes
+    ----------
+    name
+        The signature's: its rows in the table of verdicts are called so, or begin with it.
+    words
+        After "that".
+    source
+        A key of the references.
+    section
+        Of the paper that judges it, or nothing.
+    details
+        What may follow the name, and how it is put into words.
+    """
+
+    name: str
+    words: str
+    source: str
+    section: str
+    details: dict[str, str]
+
+    def covers(self, signature: str) -> bool:
+        """Whether a row of the table of verdicts is about this claim."""
+        rest = signature.removeprefix(self.name)
+        return signature.startswith(self.name) and rest[:1] in ("", ":", ",")
+
+    def detail(self, signature: str) -> str:
+        """Return what a row is about in particular, in words, or nothing."""
+        rest = signature.removeprefix(self.name).lstrip(":, ")
+        return self.details.get(rest, f"rule {rest.replace('_', ' ')}" if rest else "")
 
 
 class Sources:
@@ -29,10 +63,14 @@ class Sources:
         Tables, readings (JSON) and figures (svg).
     planted
         The contaminated base, where there is one.
+    claims
+        The published claims that the paper judges.
     """
 
-    def __init__(self, files: Iterable[Path], planted: str | None = None) -> None:
-        self.planted = planted
+    def __init__(
+        self, files: Iterable[Path], planted: str | None = None, claims: Sequence[Claim] = ()
+    ) -> None:
+        self.planted, self.claims = planted, list(claims)
         self.files: dict[str, Path] = {}
         self._read: dict[str, pd.DataFrame] = {}
         for path in files:
@@ -41,6 +79,16 @@ class Sources:
     def has(self, *names: str) -> bool:
         """Whether all of these files were given."""
         return all(name in self.files for name in names)
+
+    def claim(self, signature: str) -> Claim:
+        """Return the claim of a row of the table of verdicts; none is a `DataError`."""
+        for claim in self.claims:
+            if claim.covers(signature):
+                return claim
+        known = [claim.name for claim in self.claims]
+        raise DataError(
+            f"verdicts: signature {signature!r} is not a claim; {hint(signature, known)}"
+        )
 
     def path(self, name: str) -> Path:
         """Return a file; one that was not given is a `DataError`."""

@@ -16,7 +16,7 @@ from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.report import numbers as words
 from paradox.report.blocks import false_positives
-from paradox.report.mechanisms import WAYS, arms_of, claim
+from paradox.report.mechanisms import WAYS, arms_of
 from paradox.report.numbers import Numbers
 from paradox.report.sources import ENDS, Sources, arm, percent
 
@@ -92,8 +92,9 @@ def verdicts(sources: Sources) -> list[Table]:
     arms = arms_of(table)
     rows = []
     for signature, own in table.groupby("signature", sort=False):
-        said, detail = claim(str(signature))
-        cells: list[Any] = [{"claim": said.words, "detail": detail, "source": said.source}]
+        claim = sources.claim(str(signature))
+        detail = claim.detail(str(signature))
+        cells: list[Any] = [{"claim": claim.words, "detail": detail, "source": claim.source}]
         cells.append(f"{int(own['n'].max())}")
         for one in arms:
             row = own[(own[ARM] == list(one)).all(axis=1)]

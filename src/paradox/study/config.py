@@ -16,7 +16,7 @@ from pydantic import Field, create_model
 
 from paradox.declare import Bases, Dtype, Name, PlainName, Positive, Rate, Section, Share
 from paradox.files import write_text
-from paradox.study.mechanism_config import Mechanisms
+from paradox.study.registry import REGISTRY
 
 
 class Exclusion(Section):
@@ -371,7 +371,7 @@ class Config(Section):
     votes: Votes
     evaluation: Evaluation
     perplexity: Perplexity
-    mechanisms: Mechanisms
+    mechanisms: REGISTRY.section
     resources: RuleResources
 
 

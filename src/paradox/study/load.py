@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from paradox.errors import ConfigError, hint, problems
 from paradox.rewards import available_rewards
 from paradox.study.config import TRAINER_SECTIONS, Config
+from paradox.study.registry import REGISTRY
 from paradox.tasks import KINDS
 
 MAIN = "config/config.yaml"
@@ -61,6 +62,8 @@ def load_config(given: dict[str, Any], root: Path) -> Config:
     ConfigError
         Listing every wrong key with its file, what was found and what is allowed.
     """
+    if REGISTRY.problems:
+        raise ConfigError(problems("Analyses are not declared right:", REGISTRY.problems))
     scale, grid = (
         _one_of(root, given.get(kind), MAIN, kind, f"config/{kind}s") for kind in ("scale", "grid")
     )

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from paradox.declare import Figure, Gap, Summary, Tested
 from paradox.files import canonical_json
-from paradox.study.analyses import ANALYSES, FIGURES, SUMMARIES
 from paradox.study.config import BenchmarksTask
 from paradox.study.grids import Arm
 from paradox.study.plan import Study, untrained
+from paradox.study.registry import REGISTRY
+
+ANALYSES, SUMMARIES, FIGURES = REGISTRY.analyses, REGISTRY.summaries, REGISTRY.figures
 
 
 class Mechanisms:
@@ -23,7 +26,7 @@ class Mechanisms:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.how = study.config.mechanisms
+        self.section = study.config.mechanisms
         config = study.config
         self.paired = not isinstance(config.task, BenchmarksTask)
         of = {
@@ -43,14 +46,14 @@ class Mechanisms:
         own = ANALYSES[analysis]
         if own.paired and not self.paired:
             return []
-        if "reference" in own.needs and self.how.partial_prompts.reference not in self.study.bases:
+        if "reference" in own.needs and self.section.reference not in self.study.bases:
             return []
-        bases = self.study.bases if self.how.bases == "all" else self.how.bases
-        methods = getattr(self.how.methods_of, analysis, self.how.methods)
+        bases = self.study.bases if self.section.bases == "all" else self.section.bases
+        methods = getattr(self.section.methods_of, analysis, self.section.methods)
         trained = [
             arm
             for arm in self.study.arms
-            if arm.base in bases and arm.method in methods and arm.reward in self.how.rewards
+            if arm.base in bases and arm.method in methods and arm.reward in self.section.rewards
         ]
         return ([] if own.trained else [untrained(base) for base in self.study.bases]) + trained
 
@@ -137,11 +140,6 @@ class Mechanisms:
         """The table of verdicts, when it is made."""
         return [self.table("verdicts")] if "verdicts" in self.targets else []
 
-    def figure_spec(self, figure: str) -> str:
-        """Return the parameters of a figure as canonical JSON."""
-        told = {"planted": self.planted} if FIGURES[figure].planted else {}
-        return canonical_json({"figure": figure} | told)
-
     def figure_sources(self, figure: str) -> tuple[dict[str, str], list[str]]:
         """Return the tables that a figure shows, by role, and their records."""
         tables = FIGURES[figure].tables
@@ -167,7 +165,7 @@ class Mechanisms:
 
     def _others(self, analysis: str, arm: Arm) -> dict[str, Arm]:
         """Return the untrained bases that an analysis of an arm reads, by role."""
-        needs, reference = ANALYSES[analysis].needs, str(self.how.partial_prompts.reference)
+        needs, reference = ANALYSES[analysis].needs, str(self.section.reference)
         found = {"base": untrained(arm.base)} if "base" in needs else {}
         optional = reference in self.study.bases and reference != arm.base
         if "reference" in needs or ("reference?" in needs and optional):
@@ -181,73 +179,129 @@ class Mechanisms:
 
     def spec(self, analysis: str, wildcards: Any) -> str:
         """Return an analysis' parameters for one arm as canonical JSON."""
-        how = self.how.model_dump(mode="json")
-        own = dict(how.get(analysis, {}))
-        if "samples" not in ANALYSES[analysis].needs:
-            own |= {key: how[key] for key in ("batch_size", "dtype")}
-        if analysis in ("probes", "trajectories"):
-            own |= {key: how["error_rates"][key] for key in ("relabellings", "exposures")}
-        if analysis == "boundary":
-            sampled = self.study.config.evaluation.model_dump(mode="json")
-            own |= {key: sampled[key] for key in ("temperature", "max_tokens")}
-        task = self.study.config.task.model_dump(mode="json")
-        given = {"arm": asdict(_arm(wildcards)), "task": task, analysis: own}
-        statistics = self._statistics()
-        return canonical_json(given | statistics.pop("bootstrap") | statistics)
+        config, declared = self.study.config, ANALYSES[analysis]
+        section = getattr(self.section, analysis) if declared.config else None
+        own = section.model_dump(mode="json") if section else {}
+        if "samples" not in declared.needs:
+            own |= {"batch_size": self.section.batch_size, "dtype": self.section.dtype}
+        own |= {name: self._setting(name) for name in declared.takes}
+        given = {"arm": asdict(_arm(wildcards)), "task": config.task.model_dump(mode="json")}
+        given |= {analysis: own, "exposed_from": config.contrast.exposed_from}
+        return canonical_json(given | self._setting("bootstrap"))
 
     def summary_spec(self, summary: str) -> str:
         """Return the parameters of a summary as canonical JSON."""
-        how = SUMMARIES[summary]
-        bases = {"planted": self.planted, "clean": self.clean}
-        rates = self.how.error_rates.model_dump(mode="json")
-        measured = {"measures": how.measures, "permutations": self.how.permutations}
-        given: dict[str, Any] = {
-            "collected": {"table": summary},
-            "by_layer": measured | self._statistics(),
-            "recovery": measured | self._statistics(),
-            "error_rates": {"measures": how.measures, "bases": bases, "error_rates": rates}
-            | self._statistics(),
-            "signatures": {
-                "permutations": self.how.permutations,
-                "margin_share": rates["margin_share"],
-                "planted": self.planted,
-            }
-            | self._statistics(),
-            "layer_reading": {"planted": self.planted},
-            **self._of_later_steps(how.measures, rates),
-        }
-        return canonical_json(given[how.step])
+        declared, folder = SUMMARIES[summary], REGISTRY.home("summaries", summary)
+        own = {"measures": declared.measures, "table": summary}
+        own["claims"] = _all_claims() if declared.gathers else _claims(folder)
+        for name in REGISTRY.declarations[folder].analyses:
+            if ANALYSES[name].config:
+                own = getattr(self.section, name).model_dump(mode="json") | own
+        given = {name: own[name] if name in own else self._setting(name) for name in declared.takes}
+        return canonical_json(given | self._gathered(declared.gathers))
 
-    def _of_later_steps(self, measures: Any, rates: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters of the steps on how memory works and can be steered."""
-        how, given = self.how, self._statistics()
-        tested = {"permutations": how.permutations, "margin_share": rates["margin_share"]}
-        planted, bootstrap = {"planted": self.planted}, {"bootstrap": given["bootstrap"]}
-        bases = {"bases": planted | {"clean": self.clean}}
-        again = {key: rates[key] for key in ("relabellings", "permutations")}
-        share = {"margin_share": rates["margin_share"]}
-        norms = {"norm_tolerance": how.reset_keep.norm_tolerance}
-        doses = {"null_doses": how.steering.null_doses, "error_rates": rates}
-        limits = {"margin": how.boundary.margin, "chance": self.study.config.contrast.chance or 0.0}
-        return {
-            "separation": bootstrap | planted | share,
-            "reset_keep_tests": given | tested | norms | {"measures": measures},
-            "reset_keep_reading": {},
-            "dose_response": given | tested | bases | doses,
-            "tradeoff": bootstrap | tested,
-            "steering_reading": planted,
-            "eap_summary": bootstrap | tested | {"rates": again},
-            "eap_reading": {},
-            "eap_map": bootstrap | {"permutations": how.permutations},
-            "boundary_summary": bootstrap | {"permutations": how.permutations} | limits,
-            "boundary_reading": planted,
-            "verdicts": {"exposed_from": given["exposed_from"]},
-        }
+    def figure_spec(self, figure: str) -> str:
+        """Return the parameters of a figure as canonical JSON."""
+        declared = FIGURES[figure]
+        given: dict[str, Any] = {"figure": figure}
+        given |= {name: self._setting(name) for name in declared.takes}
+        given |= {"rows": [asdict(row) for row in declared.rows]} if declared.rows else {}
+        return canonical_json(given | self._gathered(declared.gathers))
 
-    def _statistics(self) -> dict[str, Any]:
-        config = self.study.config
+    def _setting(self, name: str) -> Any:
+        """Return a setting of `paradox.declare.SETTINGS`."""
+        config, section = self.study.config, self.section
+        rates = section.error_rates.model_dump(mode="json")
         bootstrap = {"seed": config.seed, "resamples": config.statistics.resamples}
-        return {"exposed_from": config.contrast.exposed_from, "bootstrap": bootstrap}
+        settings = {
+            "bootstrap": bootstrap,
+            "exposed_from": config.contrast.exposed_from,
+            "chance": config.contrast.chance or 0.0,
+            "planted": self.planted,
+            "bases": {"planted": self.planted, "clean": self.clean},
+            "reference": section.reference,
+            "permutations": section.permutations,
+            "margin_share": rates["margin_share"],
+            "error_rates": rates,
+            "rates": {key: rates[key] for key in ("relabellings", "permutations")},
+            "relabellings": rates["relabellings"],
+            "exposures": rates["exposures"],
+            "temperature": config.evaluation.temperature,
+            "max_tokens": config.evaluation.max_tokens,
+        }
+        return settings[name]
+
+    def _gathered(self, what: str) -> dict[str, Any]:
+        """Return what a summary or figure is told of all analyses."""
+        if what == "tested":
+            return {"tested": [_tested(name, own) for name, own in REGISTRY.tested.items()]}
+        if what == "signatures":
+            computed = [
+                {"name": own.name, "module": module(folder, "signature")}
+                for folder, own in REGISTRY.signatures
+                if own.reads
+            ]
+            return {"signatures": computed}
+        if what == "gaps":
+            return {"gaps": [_gap(folder, gap) for folder, gap in REGISTRY.gaps]}
+        if what == "verdicts":
+            nulls = {own.name: own.null for _, own in REGISTRY.signatures}
+            rows = [asdict(own) | {"analysis": name} for name, own in REGISTRY.verdicts.items()]
+            return {"verdicts": rows, "nulls": nulls}
+        return {}
+
+    def code(self, made: Summary | Figure) -> list[str]:
+        """Return the source files behind a summary or figure, with what it loads by name."""
+        modules = {
+            "tested": [module(folder, "rates") for folder in _own_rates()],
+            "signatures": [
+                module(folder, "signature") for folder, own in REGISTRY.signatures if own.reads
+            ],
+            "gaps": [
+                module(folder, "contrast") for folder, gap in REGISTRY.gaps if gap.as_contrast
+            ],
+        }
+        return self.study.code(made.step, *modules.get(made.gathers, ()))
+
+
+def module(folder: str, name: str) -> str:
+    """Return the dotted name of a module in an analysis' folder."""
+    return f"{REGISTRY.package}.{folder}.{name}"
+
+
+def _claims(folder: str) -> dict[str, str]:
+    """Return the claims of a folder's signatures."""
+    return {own.name: own.claim for own in REGISTRY.declarations[folder].signatures}
+
+
+def _all_claims() -> dict[str, dict[str, str]]:
+    """Return the claims that step ``signatures`` tests, by the figure that shows what they read."""
+    claims: dict[str, dict[str, str]] = {}
+    for folder, own in REGISTRY.signatures:
+        if own.reads:
+            output = own.reads[1] if isinstance(own.reads, tuple) else own.reads
+            shown = output if output in REGISTRY.figures else folder
+            claims.setdefault(shown, {})[own.name] = own.claim
+    return claims
+
+
+def _own_rates() -> list[str]:
+    return [
+        REGISTRY.home("tested", name) for name, own in REGISTRY.tested.items() if own.how == "own"
+    ]
+
+
+def _tested(name: str, own: Tested) -> dict[str, Any]:
+    loaded = module(REGISTRY.home("tested", name), "rates") if own.how == "own" else None
+    return {"name": name, "how": own.how, "measures": own.measures, "module": loaded}
+
+
+def _gap(folder: str, gap: Gap) -> dict[str, Any]:
+    """Return a curve as steps are told of it: ``role`` is that of its table."""
+    loaded = module(folder, "contrast") if gap.as_contrast else None
+    told = asdict(gap) | {"role": gap.table.replace(":", "_"), "module": loaded}
+    told["analysis"] = _name(gap.table)
+    return {key: value for key, value in told.items() if key not in ("table", "place")}
 
 
 def _arm(wildcards: Any) -> Arm:

@@ -11,29 +11,14 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
+from paradox.declare import Read, Shown
 from paradox.files import canonical_json
 from paradox.steps import source
-from paradox.study.analyses import ANALYSES, FIGURES, SUMMARIES
 from paradox.study.grids import Arm, exclusions
-from paradox.study.mechanisms import Mechanisms
+from paradox.study.mechanisms import ANALYSES, FIGURES, SUMMARIES, Mechanisms, module
 from paradox.study.plan import Study, untrained
+from paradox.study.registry import REGISTRY
 
-# Tables of an analysis that the page of an arm shows; of the others it names the folder.
-OF_ARM = {
-    "labels": ("labels", "rules"),
-    "partial_prompts": ("contrast",),
-    "lens": ("lens", "attribution"),
-    "jsd": ("table",),
-    "ablation": ("table",),
-    "probes": ("table",),
-    "cross_model": ("table",),
-    "reset_keep": ("table",),
-    "steering": ("table",),
-    "decontamination": ("table",),
-    "boundary": ("table",),
-}
-# Figures of mechanisms that the summary shows; the others have a page only.
-OVERVIEW = ("memory", "verdicts")
 Inputs = dict[str, list[str]]
 
 
@@ -86,7 +71,7 @@ class Pages:
         found["tables+"] = [
             self._run(arm, f"{name}/{ANALYSES[name].file(output)}")
             for name in analysed
-            for output in OF_ARM.get(name, ())
+            for output in ANALYSES[name].on_arm_page
         ]
         steps = ["train", "evaluate", "perplexity", *(f"{name}/{name}" for name in analysed)]
         found["records+"] = [self._run(arm, f"{step}.record.json") for step in steps]
@@ -105,8 +90,22 @@ class Pages:
         # A difference to the clean base needs that base's arms; the summary has it.
         summed = json.loads(self.study.spec("tables")) | {"clean_base": None}
         analysed = self._analyses_of(arm)
-        shown = {name: self._figures_of(name) for name in analysed}
-        own = {"arm": asdict(arm), "summed": summed, "analyses": shown, "tables": []}
+        drawn = {
+            name: {figure: FIGURES[figure].caption.title for figure in self._figures_of(name)}
+            for name in analysed
+        }
+        shown = {
+            f"{name}/{output}": _shown(name, how)
+            for name in analysed
+            for output, how in ANALYSES[name].on_arm_page.items()
+        }
+        own = {
+            "arm": asdict(arm),
+            "summed": summed,
+            "analyses": drawn,
+            "shown": shown,
+            "tables": [],
+        }
         title = f"Arm {arm.key}: scale {self.study.scale}"
         return self._spec(title, f"arms/{arm.key}", own)
 
@@ -140,7 +139,9 @@ class Pages:
             arm for name in self._behind(figure) for arm in self.mechanisms.arms(name)
         )
         shown = [asdict(arm) for arm in sorted(arms, key=astuple)]
-        own = {"name": figure, "arms": shown, "readings": []}
+        words = FIGURES[figure].caption
+        own = {"name": figure, "title": words.title, "about": words.text}
+        own |= {"arms": shown, "readings": []}
         title = f"Mechanism {figure}: scale {self.study.scale}"
         return self._spec(title, f"mechanisms/{figure}", own)
 
@@ -169,12 +170,12 @@ class Pages:
 
     def shown(self, figures: list[str]) -> list[str]:
         """Return the figures that the summary shows: of the mechanisms only what is about all."""
-        return [name for name in figures if name not in FIGURES or name in OVERVIEW]
+        return [name for name in figures if name not in FIGURES or FIGURES[name].overview]
 
     def report_spec(self) -> str:
         """Return the parameters of the summary as canonical JSON."""
         excluded = [e.model_dump(exclude_none=True) for _, e in exclusions(self.study.config)]
-        own = {"excluded": excluded, "mechanisms": self.mechanisms.figures, "readings": []}
+        own = {"excluded": excluded, "mechanisms": self._captions(), "readings": []}
         own |= {"figures": [], "verdicts": []}
         title = f"Spurious rewards and remembered answers: scale {self.study.scale}"
         return self._spec(title, "report", own)
@@ -182,14 +183,32 @@ class Pages:
     def index_spec(self) -> str:
         """Return the parameters of the index as canonical JSON."""
         arms = [asdict(arm) for arm in sorted(self.study.all_arms, key=astuple)]
-        own = {"arms": arms, "mechanisms": self.mechanisms.figures}
+        own = {"arms": arms, "mechanisms": self._captions()}
         own |= {"folder": self.folder, "grid": self.study.config.grid}
         return self._spec(f"All pages: scale {self.study.scale}", "index", own)
+
+    def _captions(self) -> list[dict[str, str]]:
+        return [{"name": name, **asdict(FIGURES[name].caption)} for name in self.mechanisms.figures]
+
+    def arm_code(self) -> list[str]:
+        """Return the source files behind the page of an arm, with the modules that read tables."""
+        readers = [
+            module(REGISTRY.home("analyses", name), "arm")
+            for name in self.analyses
+            if any(isinstance(how, Read) for how in ANALYSES[name].on_arm_page.values())
+        ]
+        return self.study.code("arm_page", *dict.fromkeys(readers))
 
     def _spec(self, title: str, name: str, own: dict[str, Any]) -> str:
         kept = Path(self.logs) / f"{name}.ipynb"
         parameters = {"scale": self.study.scale, **own}
         return canonical_json({"title": title, "kept": kept.as_posix(), "parameters": parameters})
+
+
+def _shown(analysis: str, how: Shown | Read) -> dict[str, str]:
+    """Return how the page of an arm shows a table, as its notebook is told."""
+    loaded = module(REGISTRY.home("analyses", analysis), "arm")
+    return asdict(how) | ({"module": loaded} if isinstance(how, Read) else {})
 
 
 def pairs(named: Inputs) -> list[str]:

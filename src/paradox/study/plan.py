@@ -18,6 +18,7 @@ from paradox.study.config import BenchmarksTask, Config
 from paradox.study.grids import DEFAULT, Arm, arms_of, exclusions, named
 from paradox.study.load import MAIN, grid_file, load_config, scale_file, unknown_names
 from paradox.study.methods import method_problems, resolved
+from paradox.study.registry import REGISTRY
 from paradox.study.rewards import (
     cancelled,
     missing_facts,
@@ -172,6 +173,7 @@ class Study:
             planted = [name for name in self.bases if self.config.bases[name].planted]
             settings = {key: config[key] for key in ("task", "grpo")}
             told = {"planted": planted[0] if planted else None, "settings": settings}
+            told |= {"claims": _claims()}
             return canonical_json({"scale": self.scale} | told)
         clean = [name for name in self.bases if self.config.bases[name].planted is False]
         summary = {"seed": self.config.seed, "clean_base": clean[0] if clean else None}
@@ -197,10 +199,13 @@ class Study:
         files = [file for name in names for file in loaded(self.definition(name))]
         return any("votes" in file.condition.needs for file in files)
 
-    def code(self, step: str) -> list[str]:
-        """Return the source files whose content a step's result depends on."""
+    def code(self, step: str, *loaded: str) -> list[str]:
+        """Return the source files whose content a step's result depends on.
+
+        `loaded` names modules that it loads by name, beside the task's.
+        """
         task = module_of(self.config.task.kind)
-        return code(step, *([task] if loads_task(step) else []))
+        return code(step, *([task] if loads_task(step) else []), *loaded)
 
     def need(self, rule: str, resource: str) -> int:
         """Return what one job of a kind of rule needs of a resource.
@@ -239,6 +244,21 @@ def environment_of_jobs() -> None:
     first = {"PATH": Path(sys.executable).parent, "PYTHONPATH": PACKAGE.parent}
     for name, folder in first.items():
         os.environ[name] = os.pathsep.join(filter(None, [str(folder), os.environ.get(name)]))
+
+
+def _claims() -> list[dict[str, Any]]:
+    """Return the claims that the paper judges, as it is told of them."""
+    return [
+        {
+            "name": own.name,
+            "words": own.claim,
+            "source": own.source,
+            "section": own.section,
+            "details": own.details,
+        }
+        for _, own in REGISTRY.signatures
+        if own.section
+    ]
 
 
 def _arms(config: Config) -> list[Arm]:

@@ -23,13 +23,6 @@ from paradox.progress import Progress
 KEY = [*ARM, "group", "measure"]
 GROUPS = {"exposed": "exposed items", "twin": "twins"}
 MEASURES = {"right": "right answers", "worked": "answers worked out word for word"}
-CLAIMS = {
-    "crossing": "training raises the first try and lowers many tries",
-    "matched_below": "many tries of the base solve more even at equal entropy",
-    "covered": "next to nothing is solved by the trained model only",
-    "low_perplexity": "training keeps to what the base finds likely, beyond sharpening it",
-    "above_all": "training raises every number of tries, as published of distillation",
-}
 
 
 def main(
@@ -40,7 +33,7 @@ def main(
     Parameters
     ----------
     spec
-        ``planted``: name of the contaminated base.
+        ``planted`` (name of the contaminated base) and ``claims``: signature -> words.
     inputs
         ``crossings`` and ``verdicts``, tables of step ``boundary_summary``.
     outputs
@@ -48,11 +41,13 @@ def main(
     """
     crossings = read_table(Path(inputs["crossings"]), [*KEY, "source", "kind", "k", "gap"])
     verdicts = read_table(Path(inputs["verdicts"]), [*KEY, "signature", "effect", "verdict"])
-    write_json(outputs["reading"], reading(crossings, verdicts, spec["planted"]))
+    write_json(outputs["reading"], reading(crossings, verdicts, spec["claims"], spec["planted"]))
     progress.say(f"read {len(verdicts)} verdicts")
 
 
-def reading(crossings: pd.DataFrame, verdicts: pd.DataFrame, planted: str) -> dict[str, Any]:
+def reading(
+    crossings: pd.DataFrame, verdicts: pd.DataFrame, claims: dict[str, str], planted: str
+) -> dict[str, Any]:
     """Return the paragraph and the verdicts.
 
     Raises
@@ -65,8 +60,8 @@ def reading(crossings: pd.DataFrame, verdicts: pd.DataFrame, planted: str) -> di
         raise DataError(f"key planted: no base {planted!r}; {hint(planted, bases)}")
     own = verdicts[(verdicts["base"] == planted) & (verdicts["method"] != "base")]
     text = list(_crossings(crossings[crossings["base"] == planted]))
-    for signature, claim in CLAIMS.items():
-        rows = own[own["signature"] == signature]
+    for signature, claim in claims.items():
+        rows = own[own["signature"] == signature.partition(": ")[2]]
         if len(rows):
             text.append(f"The published signature, that {claim}: {_verdicts(rows)}.")
     # A base covers itself, so that one is no false alarm.

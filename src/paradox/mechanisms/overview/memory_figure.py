@@ -18,8 +18,9 @@ truth is, and inside where the truth is inside.
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from matplotlib.artist import Artist
@@ -32,37 +33,8 @@ from matplotlib.ticker import MaxNLocator
 from paradox.figures import style
 from paradox.figures.kit import ALPHA, BAND, CHANGE, COLUMNS, depth_axis, legend, with_depth
 from paradox.files import read_table
-from paradox.mechanisms.probes.figure import area_rows
 from paradox.progress import Progress
 
-
-class Curve(NamedTuple):
-    """A component and measure of an analysis' table, and what it is called."""
-
-    component: str
-    measure: str
-    label: str
-
-
-TRUTH = "ablation"
-CURVES = {
-    TRUTH: [
-        Curve("mlp@all", "logp_drop", "MLP ablated"),
-        Curve("attn@all", "logp_drop", "Attention ablated"),
-    ],
-    "lens": [Curve("resid", "logp", "Lens")],
-    "attribution": [
-        Curve("mlp", "logit", "Attribution, MLP"),
-        Curve("attention", "logit", "Attribution, attention"),
-    ],
-    "jsd": [
-        Curve("gate@all", "excess", "Divergence, gate"),
-        Curve("up@all", "excess", "Divergence, up"),
-    ],
-    "probes": [Curve("answer", "ridge_auc", "Probe")],
-    "trajectories": [Curve("answer", "force", "Separation force")],
-    "steering": [Curve("all", "odds_change", "Neurons suppressed")],
-}
 PANELS = [("after", True), ("after", False), (CHANGE, True), (CHANGE, False)]
 UNITS = {
     ("after", True): "Truth",
@@ -80,38 +52,38 @@ def main(
     Parameters
     ----------
     spec
-        Empty: the tables say all.
+        ``gaps``: a list of curves, each with ``analysis``, ``role`` (of its table),
+        ``component``, ``measure``, ``label``, ``truth`` (whether it is causal) and, where its table
+        has another form than that of step ``by_layer``, ``module`` and ``as_contrast``, the
+        function that gives it that.
     inputs
-        ``ablation``, ``lens``, ``attribution`` and ``jsd``: contrast tables of step
-        ``by_layer``; ``probes``: the tables of step ``probes`` of all arms (a list);
-        ``trajectories``: forces of step ``separation``; ``steering``: doses of step
-        ``dose_response``.
+        The tables by role.
     outputs
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
-    table = data(inputs)
+    table = data(spec["gaps"], inputs)
+    truth = [gap["label"] for gap in spec["gaps"] if gap["truth"]]
     with style.style():
-        style.save(draw(table), table, outputs)
+        style.save(draw(table, truth), table, outputs)
     progress.say(f"drew memory from {len(table)} rows")
 
 
-def data(inputs: dict[str, Any]) -> pd.DataFrame:
+def data(gaps: list[dict[str, Any]], inputs: dict[str, Any]) -> pd.DataFrame:
     """Return the drawn numbers: ``units`` is the value in units of its null."""
     parts = []
-    for analysis, curves in CURVES.items():
-        if analysis == "probes":
-            table = probe_rows([Path(path) for path in inputs["probes"]])
-        elif analysis in OTHERS:
-            table = OTHERS[analysis](read_table(Path(inputs[analysis])))
+    for gap in gaps:
+        given = inputs[gap["role"]]
+        paths = [Path(path) for path in (given if isinstance(given, list) else [given])]
+        if gap["module"]:
+            table = getattr(importlib.import_module(gap["module"]), gap["as_contrast"])(paths)
         else:
-            table = read_table(Path(inputs[analysis]), COLUMNS)
-        for curve in curves:
-            chosen = table[
-                (table["component"] == curve.component)
-                & (table["measure"] == curve.measure)
-                & (table["contrast"] == "difference")
-            ]
-            parts.append(chosen.assign(analysis=analysis, label=curve.label))
+            table = read_table(paths[0], COLUMNS)
+        chosen = table[
+            (table["component"] == gap["component"])
+            & (table["measure"] == gap["measure"])
+            & (table["contrast"] == "difference")
+        ]
+        parts.append(chosen.assign(analysis=gap["analysis"], label=gap["label"]))
     whole = with_depth(pd.concat(parts, ignore_index=True))
     first = style.bases_in_order(whole["base"])[0]
     whole = whole[(whole["base"] == first) | (whole["method"] == "base")]
@@ -123,43 +95,19 @@ def data(inputs: dict[str, Any]) -> pd.DataFrame:
     return whole[columns].reset_index(drop=True)
 
 
-def probe_rows(paths: list[Path]) -> pd.DataFrame:
-    """Return the probes' tables in the form of a contrast table."""
-    table = area_rows(paths)
-    state = table["method"].map(lambda method: "base" if method == "base" else "after")
-    new = {"component": table["position"], "measure": "ridge_auc", "state": state}
-    return table.assign(**new, contrast="difference")
-
-
-def force_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return forces between exposed items and twins in the form of a contrast table."""
-    own = table[table["set"] == "counted"]
-    return own.assign(measure="force", contrast="difference")
-
-
-def suppressed_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return what recall loses when the chosen neurons are set to zero."""
-    own = table[(table["dose"] == 0) & (table["exposure"] == "counted")]
-    ends = {"low": "high", "high": "low", "null_low": "null_high", "null_high": "null_low"}
-    return own.assign(value=-own["value"], **{end: -own[other] for end, other in ends.items()})
-
-
-OTHERS = {"trajectories": force_rows, "steering": suppressed_rows}
-
-
-def draw(table: pd.DataFrame) -> Figure:
-    """Draw the figure: a column per arm, truth and analyses below each other."""
+def draw(table: pd.DataFrame, truth: list[str]) -> Figure:
+    """Draw the figure: a column per arm, truth (labels of its curves) above the analyses."""
     table = table.assign(name=style.arm_names(table))
     arms = style.panels(table)
-    looks = curve_looks(table)
+    looks = curve_looks(table, truth)
     figure, axes = style.grid(len(PANELS), len(arms), 9.2, sharey="row")
-    for row, (state, truth) in zip(axes, PANELS, strict=True):
-        of_row = table[(table["analysis"] == TRUTH) == truth]
+    for row, (state, causal) in zip(axes, PANELS, strict=True):
+        of_row = table[table["label"].isin(truth) == causal]
         of_row = of_row[(of_row["state"] == CHANGE) == (state == CHANGE)]
         for (base, name), axis in zip(arms, row, strict=True):
             _panel(axis, of_row[(of_row["base"] == base) & (of_row["name"] == name)], looks)
         left = next((axis for axis in row if axis.get_visible()), row[0])
-        left.set_ylabel(UNITS[state, truth])
+        left.set_ylabel(UNITS[state, causal])
         left.tick_params(labelleft=True)
     for (base, name), axis in zip(arms, axes[0], strict=True):
         axis.set_title(style.title(base, name))
@@ -175,9 +123,8 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def curve_looks(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def curve_looks(table: pd.DataFrame, truth: list[str]) -> dict[str, dict[str, Any]]:
     """Return how each curve is drawn; the truth is black and grey."""
-    truth = [curve.label for curve in CURVES[TRUTH]]
     others = [name for name in dict.fromkeys(table["label"]) if name not in truth]
     looks: dict[str, dict[str, Any]] = {
         name: {"color": colour, "marker": marker, "linestyle": line}

@@ -8,10 +8,6 @@ A row per signature and arm: ``effect`` with its 95 % interval, one-sided ``p`` 
 ``detectable`` is the smallest effect that a one-sided test at 5 % finds with 80 %, from the
 interval's width: (1.645 + .842) standard errors. How to read it: *not reproduced* beside a small
 detectable effect is a finding; *not decidable* beside a large one says that more pairs are needed.
-
-Published are 2601.11061 (``anchor``, ``adapters``, ``emergence``, ``injection``, ``leakage``,
-``probe_peak``, ``patching``, ``separation_peak``, ``reset``, ``steering``), 2509.21044 (``eap``)
-and 2504.13837 (``boundary``).
 """
 
 from __future__ import annotations
@@ -30,26 +26,6 @@ COLUMNS = ["analysis", "signature", *ARM, "effect", "low", "high", "p", "margin"
 COLUMNS += ["null", "verdict"]
 # Standard errors in a 95 % interval, and in an effect that is found with 80 %.
 WIDTH, FOUND = 2 * 1.959964, 1.644854 + 0.841621
-RESET = "anchor_over_adapters"
-PAIRS = "exposed item and twin swapped within pairs"
-LARGEST = f"{PAIRS}; the largest of all blocks"
-STATES = "base and trained model swapped within items"
-# By the first words of a signature; the longest that fits counts.
-NULLS = {
-    "anchor": PAIRS,
-    "adapters": PAIRS,
-    "emergence": PAIRS,
-    "injection": PAIRS,
-    "leakage": PAIRS,
-    "probe_peak": LARGEST,
-    "patching": f"{LARGEST}; noise of the same size",
-    "separation_peak": f"{LARGEST}; bootstrap between blocks",
-    "reset": "earlier and later window swapped within pairs",
-    "steering": f"{LARGEST}; random sets of matched neurons",
-    "eap": STATES,
-    "boundary": STATES,
-    "boundary: covered": "bootstrap of items",
-}
 
 
 def main(
@@ -60,75 +36,47 @@ def main(
     Parameters
     ----------
     spec
-        ``exposed_from``: exposures from which an item counts as exposed.
+        ``exposed_from``: exposures from which an item counts as exposed; ``verdicts``: a list of
+        folders' rows, each with their name (``analysis``), and how they are chosen and called
+        (`paradox.declare.Verdicts`); ``nulls``: signature -> its null.
     inputs
-        ``items``; as far as there are: ``layers`` (step ``signatures``), ``trajectories``
-        (``separation``), ``reset_keep`` (``reset_keep_tests``), ``steering``
-        (``dose_response``), ``eap`` (``eap_summary``) and ``boundary`` (``boundary_summary``).
+        ``items``, and the tables with the verdicts by those names.
     outputs
         ``table``.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = len(Groups(items, spec["exposed_from"]).exposed)
-    parts = []
-    for analysis, read in READERS.items():
-        if analysis in inputs:
-            made = read(read_table(Path(inputs[analysis])))
-            parts.append(made.assign(analysis=analysis))
+    parts = [
+        rows_of(read_table(Path(inputs[own["analysis"]])), own).assign(analysis=own["analysis"])
+        for own in spec["verdicts"]
+    ]
     table = pd.concat(parts, ignore_index=True)
     table["n"] = table["n"].fillna(pairs).astype(int)
-    table["null"] = table["signature"].map(_null)
+    table["null"] = [_null(signature, spec["nulls"]) for signature in table["signature"]]
     table["detectable"] = FOUND * (table["high"] - table["low"]) / WIDTH
     write_table(outputs["table"], table[COLUMNS])
     progress.say(f"{len(table)} verdicts")
 
 
-def _null(signature: str) -> str:
-    return NULLS[max(filter(signature.startswith, NULLS), key=len)]
+def rows_of(table: pd.DataFrame, own: dict[str, Any]) -> pd.DataFrame:
+    """Return the rows of a table that are verdicts, under the names of the table of verdicts.
+
+    Parameters
+    ----------
+    own
+        The fields of `paradox.declare.Verdicts`.
+    """
+    for column in own["largest"]:
+        table = table[table[column] == table[column].max()]
+    for column, values in own["only"].items():
+        table = table[table[column].isin(values)]
+    for column, values in own["without"].items():
+        table = table[~table[column].isin(values)]
+    named = [own["name"].format(**row) for row in table.to_dict("records")]
+    renamed = {column: table[name] for column, name in own["columns"].items()}
+    table = table.assign(signature=named, **renamed)
+    return table if "n" in table else table.assign(n=float("nan"))
 
 
-def _layers(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["state"] != "change"].assign(n=float("nan"))
-
-
-def _trajectories(table: pd.DataFrame) -> pd.DataFrame:
-    own = table["signature"].isin(["separation_peak: answer"]) & (table["state"] != "change")
-    return table[own]
-
-
-def _reset_keep(table: pd.DataFrame) -> pd.DataFrame:
-    own = table[(table["claim"] == RESET) & (table["part"] == "mlp")]
-    own = own[own["measure"] != "correct"]
-    return own.assign(signature="reset: " + own["measure"], n=own["items"])
-
-
-def _steering(table: pd.DataFrame) -> pd.DataFrame:
-    own = table[(table["signature"] == "steering: all") & (table["state"] != "change")]
-    return own.assign(n=own["pairs"])
-
-
-def _eap(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep what was fixed beforehand: gradients, all items, the whole text."""
-    own = (table["attribution"] == "gradient") & (table["alpha"] == table["alpha"].max())
-    own &= (table["filter"] == "all") & (table["group"] == "all")
-    own &= (table["definition"] == "fixed") & (table["part"] != "pattern")
-    rows = table[own]
-    return rows.assign(signature="eap: " + rows["part"], effect=rows["value"], n=rows["items"])
-
-
-def _boundary(table: pd.DataFrame) -> pd.DataFrame:
-    # An untrained base covers itself: no claim about training.
-    chosen = table["signature"].isin(["crossing", "covered", "low_perplexity"])
-    own = table[chosen & table["measure"].isin(["right", "all"]) & (table["method"] != "base")]
-    named = "boundary: " + own["signature"] + ", " + own["group"]
-    return own.assign(signature=named, n=own["items"])
-
-
-READERS = {
-    "layers": _layers,
-    "trajectories": _trajectories,
-    "reset_keep": _reset_keep,
-    "steering": _steering,
-    "eap": _eap,
-    "boundary": _boundary,
-}
+def _null(signature: str, nulls: dict[str, str]) -> str:
+    return nulls[max(filter(signature.startswith, nulls), key=len)]

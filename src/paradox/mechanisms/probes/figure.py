@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 
 from paradox.figures import style
 from paradox.figures.kit import (
-    CHANGE,
     arm_handles,
     arm_looks,
     depth_axis,
@@ -28,14 +27,11 @@ from paradox.figures.kit import (
     panel,
     with_depth,
 )
-from paradox.files import read_table
-from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.probes.contrast import AREA, CHANGE, area_rows, change_rows
 from paradox.progress import Progress
 
-AREA = "area"
 PLACES = {"answer": "Where the answer\nis predicted", "question": "Mean over the\nquestion"}
 TITLES = {AREA: "area under curve", CHANGE: "change of pairs"}
-MEANS = ["value", "low", "high", "null_low", "null_high"]
 
 
 def main(
@@ -58,35 +54,6 @@ def main(
     with style.style():
         style.save(draw(table), table, outputs)
     progress.say(f"drew probes from {len(table)} rows")
-
-
-def area_rows(paths: list[Path]) -> pd.DataFrame:
-    """Return areas per arm, position and layer (-1 is the embedding), over seeds."""
-    names = {"ridge_auc": "value"}
-    columns = ["ridge_auc", "null_low", "null_high", "p", "corrected"]
-    table = _read(paths, columns).rename(columns=names)
-    return _over_seeds(table.assign(low=float("nan"), high=float("nan")), AREA)
-
-
-def change_rows(paths: list[Path]) -> pd.DataFrame:
-    """Return changes of trained arms, as `area_rows`."""
-    table = _read(paths, ["change", "low", "high", "p", "corrected"])
-    table = table[table["method"] != "base"].rename(columns={"change": "value"})
-    return _over_seeds(table.assign(null_low=float("nan"), null_high=float("nan")), CHANGE)
-
-
-def _read(paths: list[Path], columns: list[str]) -> pd.DataFrame:
-    key = [*ARM, "seed", "position", "layer"]
-    table = pd.concat([read_table(path, [*key, *columns]) for path in paths])
-    layer = table["layer"].astype(str).replace("emb", "-1").astype(int)
-    return table[[*key, *columns]].assign(layer=layer)
-
-
-def _over_seeds(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    # A mean of p-values is none; the largest says that every seed shows it.
-    how = {**dict.fromkeys(MEANS, "mean"), "p": "max", "corrected": "max"}
-    found = table.groupby([*ARM, "position", "layer"], sort=True).agg(how).reset_index()
-    return found.assign(quantity=quantity)
 
 
 def draw(table: pd.DataFrame) -> Figure:

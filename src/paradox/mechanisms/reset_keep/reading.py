@@ -14,12 +14,8 @@ from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 
 MEASURES = {"gold_logp": "the gold answer's log-probability", "mode_logp": "answering at once"}
-CLAIMS = {
-    ANCHOR: "resetting the MLPs before depth 3/4 (the published anchor) hurts more than resetting "
-    "those after it (the adapters)",
-    ANCHOR_SETS: "resetting or keeping the anchor's MLPs does more than the mean set of as many",
-    WINDOW: "some window of MLPs does more than random sets of as many blocks",
-}
+# Signature -> what the table of verdicts calls it.
+TESTED = {"reset": ANCHOR, ANCHOR_SETS: ANCHOR_SETS, WINDOW: WINDOW}
 
 
 def main(
@@ -30,19 +26,19 @@ def main(
     Parameters
     ----------
     spec
-        Empty: the tables say all.
+        ``claims``: signature -> words.
     inputs
         ``windows`` and ``verdicts`` of step ``reset_keep_tests``.
     outputs
         ``reading``: JSON of ``paragraphs``.
     """
     tables = {name: read_table(Path(inputs[name])) for name in ("windows", "verdicts")}
-    said = paragraph(tables["verdicts"], tables["windows"])
+    said = paragraph(tables["verdicts"], tables["windows"], spec["claims"])
     write_json(outputs["reading"], {"paragraphs": {"reset_keep": said}})
     progress.say(f"read {len(tables['verdicts'])} verdicts")
 
 
-def paragraph(verdicts: pd.DataFrame, windows: pd.DataFrame) -> str:
+def paragraph(verdicts: pd.DataFrame, windows: pd.DataFrame, claims: dict[str, str]) -> str:
     """Return the paragraph on MLPs, from both tables of the step."""
     sentences: list[str] = []
     for measure, words in MEASURES.items():
@@ -55,8 +51,8 @@ def paragraph(verdicts: pd.DataFrame, windows: pd.DataFrame) -> str:
             f"For {words}, base and trained model differ clearly on exposed items in "
             f"{len(known)} of {len(gaps)} arms ({', '.join(known) or 'none'})."
         )
-        for claim, said in CLAIMS.items():
-            sentences += _claim(own[own["claim"] == claim], said)
+        for signature, claim in TESTED.items():
+            sentences += _claim(own[own["claim"] == claim], claims[signature])
         sentences += _norms(windows, measure)
     return " ".join(sentences)
 

@@ -31,7 +31,8 @@ def main(
     Parameters
     ----------
     spec
-        ``planted``: name of the contaminated base; all other bases are controls.
+        ``planted`` (name of the contaminated base; all other bases are controls) and ``claims``:
+        signature -> words.
     inputs
         ``doses``, ``tests`` and ``side`` of step ``dose_response``; ``points`` and ``half`` of
         step ``tradeoff``.
@@ -40,7 +41,9 @@ def main(
     """
     tables = {name: read_table(Path(path)) for name, path in inputs.items()}
     paragraphs = {
-        "steering": steering(tables["doses"], tables["tests"], tables["side"], spec["planted"]),
+        "steering": steering(
+            tables["doses"], tables["tests"], tables["side"], spec["claims"], spec["planted"]
+        ),
         "decontamination": decontamination(tables["points"], tables["half"]),
     }
     verdicts = {
@@ -51,13 +54,18 @@ def main(
     progress.say(f"read {len(tables)} tables")
 
 
-def steering(doses: pd.DataFrame, tests: pd.DataFrame, side: pd.DataFrame, planted: str) -> str:
+def steering(
+    doses: pd.DataFrame,
+    tests: pd.DataFrame,
+    side: pd.DataFrame,
+    claims: dict[str, str],
+    planted: str,
+) -> str:
     """Return the paragraph on steering."""
     tests = tests[tests["signature"] == "steering: all"]
     own, others = tests[tests["base"] == planted], tests[tests["base"] != planted]
     sentences = [
-        "The published signature, that recall rises when its neurons are amplified and falls "
-        f"when they are suppressed: {'; '.join(_verdicts(own))}."
+        f"The published signature, that {claims['steering']}: {'; '.join(_verdicts(own))}."
     ]
     if len(others):
         sentences.append(f"Where nothing was planted: {'; '.join(_verdicts(others))}.")

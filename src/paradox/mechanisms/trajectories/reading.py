@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from paradox.mechanisms.overview.reading import _and, _arm, _blocks, _p, verdict_words
+from paradox.mechanisms.tables.sentences import arm_words, blocks, listing, p_value, verdict_words
 from paradox.mechanisms.tables.verdict import ALPHA
 from paradox.mechanisms.tables.words import AS_IS, SHUFFLED
 
@@ -20,19 +20,18 @@ PLACES = {
 
 
 def paragraph(
-    table: pd.DataFrame, flows: pd.DataFrame, signatures: pd.DataFrame, planted: str
+    table: pd.DataFrame, flows: pd.DataFrame, signatures: pd.DataFrame, claim: str, planted: str
 ) -> str:
-    """Return the paragraph."""
+    """Return the paragraph; `claim` is that of the signature ``separation_peak``."""
     counted = table[(table["set"] == "counted") & (table["state"] != "change")]
     own = counted[counted["base"] == planted]
     sentences = list(_forces(own[own["method"] == "base"], planted))
     sentences += _others(counted[counted["base"] != planted])
     for arm, rows in own[own["method"] != "base"].groupby(["method", "reward"], sort=True):
         top = _top(rows[rows["component"] == "answer"])
-        sentences.append(f"After {_arm(arm)} it is largest {top}.")
+        sentences.append(f"After {arm_words(arm)} it is largest {top}.")
     chosen = signatures[signatures["signature"] == "separation_peak: answer"]
     chosen = chosen.assign(signature="separation_peak")
-    claim = "the separation force peaks at a middle block"
     sentences += verdict_words(chosen, claim, planted)
     sentences += _flow(flows, planted)
     sentences += _published(flows, signatures, planted)
@@ -45,7 +44,7 @@ def _forces(rows: pd.DataFrame, planted: str) -> Iterator[str]:
         of = rows[rows["component"] == component]
         if len(of):
             out = of[of["corrected"] <= ALPHA]
-            where = f"at {_blocks(out['layer'])}" if len(out) else "at no block"
+            where = f"at {blocks(out['layer'])}" if len(out) else "at no block"
             parts.append(f"{words} {where}" + (f" (largest {_top(of)})" if len(out) else ""))
     yield f"In the untrained {planted} base the separation force is clear of its null " + (
         f"{'; '.join(parts)}."
@@ -57,15 +56,15 @@ def _others(rows: pd.DataFrame) -> Iterator[str]:
         out = int((of["corrected"] <= ALPHA).sum())
         yield (
             f"In the {base} base {out} of {len(of)} forces leave their null "
-            f"(smallest corrected p = {_p(of['corrected'].min())})."
+            f"(smallest corrected p = {p_value(of['corrected'].min())})."
         )
 
 
 def _top(rows: pd.DataFrame) -> str:
     top = rows.loc[rows["value"].idxmax()]
     return (
-        f"at {_blocks([top['layer']])}, {top['value']:.3g} [{top['low']:.3g}, {top['high']:.3g}], "
-        f"p = {_p(top['corrected'])}, in {top['peak_share']:.0%} of resamples"
+        f"at {blocks([top['layer']])}, {top['value']:.3g} [{top['low']:.3g}, {top['high']:.3g}], "
+        f"p = {p_value(top['corrected'])}, in {top['peak_share']:.0%} of resamples"
     )
 
 
@@ -98,9 +97,9 @@ def _published(flows: pd.DataFrame, signatures: pd.DataFrame, planted: str) -> I
     yield (
         "The published construction, which sees no block after the second, has its peak at "
         f"{len(seen)} different times in {int(area['fits'])} fits "
-        f"({_and([_time(layer) for layer in seen['layer']])}), its classifier an area of "
+        f"({listing([_time(layer) for layer in seen['layer']])}), its classifier an area of "
         f"{area['auc']:.2f} [{area['auc_low']:.2f}, {area['auc_high']:.2f}]; with layers shuffled "
-        f"it has peaks at {_and([_time(layer) for layer in shuffled['layer']])}. "
+        f"it has peaks at {listing([_time(layer) for layer in shuffled['layer']])}. "
         f"That it peaks at a middle time more often than its nulls is {found['verdict'].iloc[0]}."
     )
 

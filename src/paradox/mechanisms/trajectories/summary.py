@@ -99,8 +99,8 @@ def main(
     Parameters
     ----------
     spec
-        ``bootstrap`` (seed and resamples), ``planted`` (name of the base whose largest force gives
-        the margins) and ``margin_share``.
+        ``bootstrap`` (seed and resamples), ``claims`` (signature -> words), ``planted`` (name of
+        the base whose largest force gives the margins) and ``margin_share``.
     inputs
         Lists of files, a file per arm: ``pairs``, ``null`` and ``fits`` of step ``trajectories``.
     outputs
@@ -130,7 +130,8 @@ def main(
     signatures = pd.DataFrame(verdicts)
     for name, of in {"table": table, "flows": flows, "signatures": signatures}.items():
         write_table(outputs[name], of)
-    text = paragraph(table, flows, signatures, spec["planted"])
+    claim = spec["claims"]["separation_peak"]
+    text = paragraph(table, flows, signatures, claim, spec["planted"])
     write_json(outputs["reading"], {"paragraphs": {"trajectories": text}})
     progress("arms", len(inputs["pairs"]), len(inputs["pairs"]))
 

@@ -1,0 +1,127 @@
+"""What the boundary of what is solved declares."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from paradox.declare import (
+    Analysis,
+    Caption,
+    Declaration,
+    Figure,
+    Positive,
+    Rate,
+    Read,
+    Section,
+    Share,
+    Signature,
+    Summary,
+    Verdicts,
+    named,
+)
+
+STATES = "base and trained model swapped within items"
+
+
+class Boundary(Section):
+    """What base and trained model solve in many tries, and how likely their texts are."""
+
+    pairs: Positive = Field(description="pairs of each exposure that counts")
+    samples: Positive = Field(description="samples per item, the largest k")
+    pilot: Positive = Field(description="samples behind matched temperatures and cold samples")
+    cold: Rate = Field(description="low temperature of the base, for comparison")
+    tolerance: Share = Field(description="relative, of matched entropies")
+    rows: Positive = Field(description="samples at a time")
+    margin: Share = Field(description="difference of pass@k, or of a quantile, that counts as none")
+
+
+def _signature(name: str, claim: str, null: str = STATES, section: str = "tries") -> Signature:
+    return Signature(
+        f"boundary: {name}",
+        claim,
+        source="yue2025",
+        null=null,
+        margin="a difference of pass@k, or of a quantile, that counts as none (key margin)",
+        section=section,
+        details={"exposed": "exposed items", "twin": "twins"},
+    )
+
+
+DECLARATION = Declaration(
+    question="What do base and trained model solve in many tries?",
+    place=110,
+    analyses={
+        "boundary": Analysis(
+            needs=("base",),
+            paired=True,
+            suffix="parquet",
+            takes=("temperature", "max_tokens"),
+            config=Boundary,
+            methods="whose pass@k is compared with the base's",
+            on_arm_page={
+                "table": Read("boundary", "Right answers in one try and in many; base: untrained.")
+            },
+        )
+    },
+    summaries={
+        "boundary": Summary(
+            "boundary_summary",
+            {"tables": ("boundary", "table")},
+            outputs=named("boundary", "curves", "coverage", "crossings", "perplexity", "verdicts"),
+            takes=("bootstrap", "permutations", "margin", "chance"),
+        ),
+        "boundary_reading": Summary(
+            "boundary_reading",
+            tables={role: f"boundary:{role}" for role in ("crossings", "verdicts")},
+            outputs=named("boundary", "reading"),
+            takes=("planted", "claims"),
+            planted=True,
+        ),
+    },
+    figures={
+        "boundary": Figure(
+            "boundary_figure",
+            {role: f"boundary:{role}" for role in ("curves", "crossings", "perplexity")},
+            Caption(
+                "Boundary of what is solved",
+                "Share of items solved in k samples, base and trained.",
+            ),
+            beside=("boundary_reading",),
+        )
+    },
+    signatures=(
+        _signature("crossing", "training raises the first try and lowers many tries"),
+        _signature(
+            "matched_below",
+            "many tries of the base solve more even at equal entropy",
+            section="",
+        ),
+        _signature(
+            "covered",
+            "next to nothing is solved by the trained model only",
+            null="bootstrap of items",
+        ),
+        _signature(
+            "low_perplexity",
+            "training keeps to what the base finds likely, beyond sharpening it",
+        ),
+        _signature(
+            "above_all",
+            "training raises every number of tries, as published of distillation",
+            section="",
+        ),
+    ),
+    verdicts={
+        # An untrained base covers itself: no claim about training.
+        "boundary": Verdicts(
+            "boundary:verdicts",
+            "boundary: {signature}, {group}",
+            only={
+                "signature": ("crossing", "covered", "low_perplexity"),
+                "measure": ("right", "all"),
+            },
+            without={"method": ("base",)},
+            columns={"n": "items"},
+        )
+    },
+)

@@ -1,0 +1,88 @@
+"""What the divergence of the MLPs' parts declares."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from paradox.declare import (
+    Analysis,
+    Caption,
+    Declaration,
+    Gap,
+    Positive,
+    Row,
+    Section,
+    Shown,
+    Signature,
+    Tested,
+    by_layer,
+    over_layers,
+)
+
+
+class Jsd(Section):
+    """Divergence of the output when a part of an MLP is replaced."""
+
+    draws: Positive = Field(description="random directions of the same length, the baseline")
+
+
+DECLARATION = Declaration(
+    question="Does what each part of an MLP holds reach the output?",
+    place=20,
+    analyses={
+        "jsd": Analysis(
+            suffix="parquet",
+            config=Jsd,
+            on_arm_page={
+                "table": Shown("excess", "bits of divergence without the content of an MLP's part")
+            },
+        )
+    },
+    summaries={"jsd": by_layer("jsd", "table", "jsd", "excess", "local_jsd")},
+    figures={
+        "jsd": over_layers(
+            "jsd",
+            Caption(
+                "Parts of the MLPs",
+                "Divergence of the output, in bits, when a part of an MLP is replaced by its mean, "
+                "beyond a random change of the same length.",
+            ),
+            *(
+                Row(f"{part}@all", "excess", f"{name}\n(excess, bits)")
+                for part, name in (("gate", "Gate"), ("up", "Up"), ("down", "Down"), ("mlp", "MLP"))
+            ),
+        )
+    },
+    signatures=(
+        Signature(
+            "adapters",
+            "gate and up-projection rise to an inner block, then decline",
+            source="yan2026",
+            null="exposed item and twin swapped within pairs",
+            margin="a share of the untrained planted base's largest gap at any block",
+            section="where",
+            reads=("jsd", "table"),
+        ),
+    ),
+    gaps=(
+        Gap(
+            "jsd",
+            "gate@all",
+            "excess",
+            "the excess divergence without the gate's content",
+            "bits",
+            "Divergence, gate",
+            place=3,
+        ),
+        Gap(
+            "jsd",
+            "up@all",
+            "excess",
+            "that without the up-projection's content",
+            "bits",
+            "Divergence, up",
+            place=3,
+        ),
+    ),
+    tested={"jsd": Tested(("jsd", "table"), ("excess",))},
+)

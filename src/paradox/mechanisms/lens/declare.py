@@ -1,0 +1,117 @@
+"""What the logit lens and the attribution of the answer's logit declare."""
+
+from __future__ import annotations
+
+from paradox.declare import (
+    Analysis,
+    Caption,
+    Declaration,
+    Gap,
+    Row,
+    Shown,
+    Signature,
+    Tested,
+    by_layer,
+    over_layers,
+)
+
+PAIRS = "exposed item and twin swapped within pairs"
+MARGIN = "a share of the untrained planted base's largest gap at any block"
+
+DECLARATION = Declaration(
+    question="Where does the answer appear, and who writes it?",
+    place=30,
+    analyses={
+        "lens": Analysis(
+            outputs=("lens", "attribution", "emergence"),
+            suffix="parquet",
+            unread=("emergence",),
+            on_arm_page={
+                "lens": Shown("logp", "log-probability of the right answer after a block, nats"),
+                "attribution": Shown("logit", "what a part adds to the right answer's logit"),
+            },
+        )
+    },
+    summaries={
+        "lens": by_layer("lens", "lens", "logp", "rank", "control_logp", "emerged"),
+        "attribution": by_layer("lens", "attribution", "logit", "control_logit"),
+    },
+    figures={
+        "lens": over_layers(
+            "lens",
+            Caption(
+                "Logit lens",
+                "Log-probability and rank of the right answer, read off the residual by block.",
+            ),
+            Row("resid", "logp", "Gold log-prob.\n(nats)", levels=True),
+            Row("resid", "logp", "Gold log-prob.\n(nats)"),
+            Row("resid", "rank", "Rank of gold", levels=True),
+            Row("resid", "rank", "Rank of gold"),
+        ),
+        "attribution": over_layers(
+            "attribution",
+            Caption(
+                "Attribution of the answer's logit",
+                "What each attention and MLP adds to the right answer's logit, and to that of a "
+                "wrong answer of the same form.",
+            ),
+            Row("mlp", "logit", "MLP to gold\n(logit)"),
+            Row("attention", "logit", "Attention to gold\n(logit)"),
+            Row("mlp", "control_logit", "MLP to control\n(logit)"),
+            Row("attention", "control_logit", "Attention to\ncontrol (logit)"),
+        ),
+    },
+    signatures=(
+        Signature(
+            "emergence",
+            "the answer emerges in middle blocks",
+            source="yan2026",
+            null=PAIRS,
+            margin=MARGIN,
+            section="where",
+            reads=("lens", "lens"),
+        ),
+        Signature(
+            "injection",
+            "late MLPs write the answer",
+            source="yan2026",
+            null=PAIRS,
+            margin=MARGIN,
+            section="where",
+            reads=("lens", "attribution"),
+        ),
+    ),
+    gaps=(
+        Gap(
+            "lens",
+            "resid",
+            "logp",
+            "the gold answer's log-probability in the lens",
+            "nats",
+            "Lens",
+            place=1,
+        ),
+        Gap(
+            "attribution",
+            "mlp",
+            "logit",
+            "what an MLP adds to the gold answer's logit",
+            "logits",
+            "Attribution, MLP",
+            place=2,
+        ),
+        Gap(
+            "attribution",
+            "attention",
+            "logit",
+            "what an attention adds to it",
+            "logits",
+            "Attribution, attention",
+            place=2,
+        ),
+    ),
+    tested={
+        "lens": Tested(("lens", "lens"), ("logp",)),
+        "attribution": Tested(("lens", "attribution"), ("logit",)),
+    },
+)

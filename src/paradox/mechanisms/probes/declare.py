@@ -1,0 +1,77 @@
+"""What the probes declare."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from paradox.declare import (
+    Analysis,
+    Caption,
+    Declaration,
+    Figure,
+    Gap,
+    Positive,
+    Read,
+    Section,
+    Signature,
+    Tested,
+    collected,
+)
+
+
+class Probes(Section):
+    """Linear probes of exposed items against twins."""
+
+    folds: Annotated[int, Field(ge=3)]
+    repeats: Positive = Field(description="splits into folds")
+    permutations: Positive = Field(description="relabellings, each with probes fitted anew")
+    sizes: list[Positive] = Field(description="numbers of pairs at which power is measured")
+    draws: Positive = Field(description="sets of pairs behind a power")
+
+
+DECLARATION = Declaration(
+    question="At which layers can exposed items be told from their twins?",
+    place=50,
+    analyses={
+        "probes": Analysis(
+            outputs=("table", "change", "rates"),
+            needs=("base",),
+            paired=True,
+            takes=("relabellings", "exposures"),
+            config=Probes,
+            on_arm_page={
+                "table": Read(
+                    "probes", "Where a linear probe tells an exposed item from its twin best."
+                )
+            },
+        )
+    },
+    summaries={
+        "probes": collected("probes", "table"),
+        "probes_change": collected("probes", "change"),
+    },
+    figures={
+        "probes": Figure(
+            "probes_figure",
+            {"tables+": "probes", "changes+": "probes_change"},
+            Caption("Probes", "How well a linear probe tells exposed items from their twins."),
+        )
+    },
+    signatures=(
+        Signature(
+            "probe_peak",
+            "exposed items are told apart best at a middle block",
+            source="yan2026",
+            null="exposed item and twin swapped within pairs; the largest of all blocks",
+            margin="a share of what the untrained planted base's best probe has above 1/2",
+            section="where",
+            reads=("probes", "table"),
+        ),
+    ),
+    gaps=(
+        Gap("probes", "answer", "ridge_auc", "", "", "Probe", place=4, as_contrast="area_contrast"),
+    ),
+    tested={"probes": Tested(("probes", "rates"), how="counted")},
+)

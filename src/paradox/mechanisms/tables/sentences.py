@@ -1,0 +1,78 @@
+"""Sentences that the readings of all analyses share: arms, blocks, p-values, verdicts in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import pandas as pd
+
+from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+
+
+def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]:
+    """Yield the sentences on a published signature, arms grouped by verdict."""
+    rows = rows[rows["state"] != "change"]
+    own, others = rows[rows["base"] == planted], rows[rows["base"] != planted]
+    if own.empty:
+        return
+    parts = []
+    for verdict in (REPRODUCED, NOT, OPEN):
+        arms = [_verdict_arm(row) for _, row in own[own["verdict"] == verdict].iterrows()]
+        if arms:
+            parts.append(f"{verdict} for {', '.join(arms)}")
+    yield f"The published signature, that {claim}: {'; '.join(parts)}."
+    if len(others):
+        shown = int((others["verdict"] == REPRODUCED).sum())
+        yield f"In other bases it is reproduced in {shown} of {len(others)}."
+
+
+def _verdict_arm(row: pd.Series) -> str:
+    part = row["signature"].partition(": ")[2]
+    who = arm_words((row["method"], row["reward"])) + (f" by {part}" if part else "")
+    if pd.isna(row["effect"]):
+        return f"{who} (nothing to measure)"
+    ends = f"[{row['low']:+.3g}, {row['high']:+.3g}]"
+    return f"{who} ({row['effect']:+.3g} {ends}, p = {p_value(row['p'])})"
+
+
+def arm_words(arm: tuple[str, ...]) -> str:
+    """Return a method and a reward in words.
+
+    >>> arm_words(("grpo", "format")), arm_words(("base", "none"))
+    ('format (grpo)', 'untrained')
+    """
+    method, reward = arm
+    return "untrained" if method == "base" else f"{reward} ({method})"
+
+
+def blocks(layers: Iterable[int]) -> str:
+    """Return layers in words.
+
+    >>> blocks([-1, 0, 1, 2, 5]), blocks([3])
+    ('the embedding and blocks 0-2 and 5', 'block 3')
+    """
+    numbers = sorted(int(layer) for layer in layers)
+    runs: list[list[int]] = []
+    for number in (n for n in numbers if n >= 0):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    parts = [f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    many = sum(map(len, runs)) > 1
+    text = f"block{'s' if many else ''} {listing(parts)}" if parts else ""
+    return listing([name for name in ("the embedding" if -1 in numbers else "", text) if name])
+
+
+def listing(parts: Sequence[str]) -> str:
+    """Join words: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+
+
+def p_value(value: float) -> str:
+    """Return a p-value with two significant digits.
+
+    >>> p_value(0.0004998), p_value(1.0)
+    ('.0005', '1')
+    """
+    return f"{value:.2g}".removeprefix("0")
