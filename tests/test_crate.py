@@ -24,11 +24,12 @@ from rocrate_validator import services
 from paradox.errors import ProvenanceError
 from paradox.files import read_json, sha256, write_json, write_text
 from paradox.provenance import records
-from paradox.provenance.crate import CONTEXT, write_crate
+from paradox.provenance.crate import write_crate
 from paradox.provenance.identity import PREFIX
 from paradox.provenance.manifest import write_manifest
 from paradox.provenance.records import check_inputs, draft, host_file, read_record, write_record
 
+CONTEXT = [f"https://w3id.org/ro/{x}/context" for x in ("crate/1.1", "terms/workflow-run")]
 # Terms that RO-Crate 1.1 takes from schema.org under their own names.
 SCHEMA = """ComputerLanguage ControlAction CreateAction CreativeWork Dataset HowTo HowToStep
 OrganizeAction PropertyValue SoftwareApplication SoftwareSourceCode about actionStatus
@@ -191,8 +192,8 @@ def test_the_validator_sees_what_is_wrong(
     (chain / "results/smoke/tables/did.csv").unlink()
     del entities["Snakefile"]["programmingLanguage"]
     entities["#engine"]["colour"] = "red"
-    graph = {"@context": CONTEXT, "@graph": list(entities.values())}
-    write_json(chain / "ro-crate-metadata.json", graph)
+    path = chain / "ro-crate-metadata.json"
+    write_json(path, read_json(path) | {"@graph": list(entities.values())})
     found = " ".join(x.message for x in validate(chain) if x.severity.name == "REQUIRED")
     assert "does not include the Data Entity 'results/smoke/tables/did.csv'" in found
     assert "must refer to its language" in found

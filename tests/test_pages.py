@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -134,6 +135,26 @@ def test_the_page_of_an_arm_says_what_the_tables_say(study: Made, tmp_path: Path
     assert 'href="../../../../arms/contaminated/base/none/s0.html"' in text
 
 
+def test_the_page_of_an_arm_shows_its_curves(study: Made, tmp_path: Path) -> None:
+    found = re.findall(r"svg\+xml;base64,([^\"]+)", arm_page(study, tmp_path))
+    logged, course = (base64.b64decode(svg).decode() for svg in found)
+    assert re.findall(r"<text[^>]*>([a-z, ]+)</text>", logged) == [
+        *("step of training", "mean", "reward")
+    ]
+    assert re.findall(r"<text[^>]*>([a-z, ]+)</text>", course) == [
+        *("step of training", "share of samples"),
+        *(f"{items}, {text}" for text in ("right", "at once") for items in ("exposed", "twins")),
+    ]
+
+
+def test_a_chart_leaves_out_points_that_are_not_finite(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"step": [1, 2, 3, 4], "reward": [0.1, float("nan"), 0.3, 0.4]})
+    rows.to_csv(tmp_path / "all.csv")
+    rows.drop(index=1).to_csv(tmp_path / "finite.csv")
+    drawn = [arm_tables.training(tmp_path / f"{name}.csv")[0] for name in ("all", "finite")]
+    assert drawn[0] == drawn[1]
+
+
 def test_an_untrained_base_has_a_page_that_agrees_with_its_table(
     study: Made, tmp_path: Path
 ) -> None:
@@ -261,7 +282,10 @@ def test_what_a_notebook_imports_is_part_of_its_code(step: str) -> None:
         for name in line.split(", ")
     }
     assert found and found <= set(code(step))
-    assert not [path for path in code(step) if path.endswith(("figures/style.py", "models.py"))]
+    # Only the page of an arm draws something itself; no page loads a model.
+    drawing = [path for path in code(step) if path.endswith("figures/style.py")]
+    assert bool(drawing) == (step == "arm_page")
+    assert not [path for path in code(step) if path.endswith("models.py")]
 
 
 # --- the pages of a whole run ----------------------------------------------------------------

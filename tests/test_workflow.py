@@ -17,6 +17,7 @@ import yaml
 from conftest import ARMS, ROOT, SMOKE, snakemake
 
 from paradox.provenance.records import read_record
+from paradox.study import captions
 from paradox.study.mechanisms import FIGURES as MECHANISM_FIGURES
 
 
@@ -140,6 +141,12 @@ def test_snakemakes_report_holds_figures_pages_and_tables(finished: Path) -> Non
     assert {"accuracy.svg", "recall.svg", "lineage.html", "paper.pdf", "did.csv"} <= names
     assert {"index.html", "s0.html"} <= names
     assert page.count("paradox trace results/smoke/figures/") == 3
+    for name, text in captions.TABLES.items():
+        assert (text[:40] in page) == (name in names), name
+    for name, text in captions.FIGURES.items():
+        assert (text[:40] in page) == (f"{name}.svg" in names), name
+    for rule, text in captions.PAGES.items():
+        assert (text[:40] in page) == (rule != "mechanism_page"), rule
 
 
 def test_progress_is_shown(finished: Path) -> None:

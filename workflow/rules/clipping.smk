@@ -20,7 +20,7 @@ rule clipping:
     output:
         table=report(
             f"{SUMMARY}/tables/clipping.csv",
-            caption="../report/table_clipping.rst",
+            caption="../report/table.rst",
             category="Tables",
             labels={"table": "clipping", "scale": STUDY.scale},
         ),
@@ -59,7 +59,7 @@ rule clipping_figure:
     output:
         svg=report(
             f"{SUMMARY}/figures/clipping.svg",
-            caption="../report/figure_clipping.rst",
+            caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "clipping", "scale": STUDY.scale},
         ),

@@ -67,7 +67,7 @@ for _summary in MECHANISMS.summaries:
         output:
             tables=report(
                 list(MECHANISMS.outputs(_summary).values()),
-                caption="../report/table_mechanism.rst",
+                caption="../report/table.rst",
                 category="Tables",
                 labels={"table": _summary, "scale": STUDY.scale},
             ),
@@ -110,7 +110,7 @@ for _figure in MECHANISMS.figures:
         output:
             svg=report(
                 f"{SUMMARY}/figures/{_figure}.svg",
-                caption="../report/figure_mechanism.rst",
+                caption="../report/figure.rst",
                 category="Figures",
                 labels={"figure": _figure, "scale": STUDY.scale},
             ),

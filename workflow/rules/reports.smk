@@ -24,7 +24,7 @@ rule report:
     output:
         html=report(
             f"{PAGES.folder}/report.html",
-            caption="../report/report.rst",
+            caption="../report/page.rst",
             category="Pages",
             labels={"page": "report", "scale": STUDY.scale},
         ),
@@ -62,7 +62,7 @@ rule mechanism_page:
     output:
         html=report(
             f"{PAGES.folder}/mechanisms/{{figure}}.html",
-            caption="../report/page_mechanism.rst",
+            caption="../report/page.rst",
             category="Mechanisms",
             labels={"mechanism": "{figure}", "scale": STUDY.scale},
         ),
@@ -100,7 +100,7 @@ rule arm_page:
     output:
         html=report(
             f"{ARM_PAGE}.html",
-            caption="../report/page_arm.rst",
+            caption="../report/page.rst",
             category="Arms",
             labels={
                 "base": "{base}",
@@ -147,7 +147,7 @@ rule index_page:
     output:
         html=report(
             f"{PAGES.folder}/index.html",
-            caption="../report/index.rst",
+            caption="../report/page.rst",
             category="Pages",
             labels={"page": "index", "scale": STUDY.scale},
         ),

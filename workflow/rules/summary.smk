@@ -37,31 +37,31 @@ rule tables:
     output:
         accuracy=report(
             f"{SUMMARY}/tables/accuracy.csv",
-            caption="../report/table_accuracy.rst",
+            caption="../report/table.rst",
             category="Tables",
             labels={"table": "accuracy", "scale": STUDY.scale},
         ),
         did=report(
             f"{SUMMARY}/tables/did.csv",
-            caption="../report/table_did.rst",
+            caption="../report/table.rst",
             category="Tables",
             labels={"table": "did", "scale": STUDY.scale},
         ),
         perplexity=report(
             f"{SUMMARY}/tables/perplexity.csv",
-            caption="../report/table_perplexity.rst",
+            caption="../report/table.rst",
             category="Tables",
             labels={"table": "perplexity", "scale": STUDY.scale},
         ),
         base=report(
             f"{SUMMARY}/tables/base.csv",
-            caption="../report/table_base.rst",
+            caption="../report/table.rst",
             category="Tables",
             labels={"table": "base", "scale": STUDY.scale},
         ),
         trajectory=report(
             f"{SUMMARY}/tables/trajectory.csv",
-            caption="../report/table_trajectory.rst",
+            caption="../report/table.rst",
             category="Tables",
             labels={"table": "trajectory", "scale": STUDY.scale},
         ),
@@ -152,7 +152,7 @@ rule paper:
     output:
         pdf=report(
             f"{SUMMARY}/paper/paper.pdf",
-            caption="../report/paper.rst",
+            caption="../report/page.rst",
             category="Pages",
             labels={"page": "paper", "scale": STUDY.scale},
         ),
@@ -200,7 +200,7 @@ rule lineage:
     output:
         html=report(
             f"{SUMMARY}/reports/lineage.html",
-            caption="../report/lineage.rst",
+            caption="../report/page.rst",
             category="Pages",
             labels={"page": "lineage", "scale": STUDY.scale},
         ),

@@ -12,14 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 
 from paradox.evaluate import tables
 from paradox.evaluate.arms import ALL_SEEDS, levels, read_items
+from paradox.figures import style
 from paradox.figures.names import label
 from paradox.files import read_table
 from paradox.pages.arm_names import level_name
-from paradox.pages.curves import Curve, chart
 from paradox.pages.page import estimates
 from paradox.progress import Progress
 from paradox.report.numbers import Numbers
@@ -31,6 +33,7 @@ RATES = {
 }
 SHARES = {"reward": "reward", "share/correct": "right", "share/recall": "answered at once"}
 LOGGED = ["reward", "share/correct", "share/recall", "share/reason", "entropy", "loss"]
+TEXT = {"svg.fonttype": "none", "font.family": ["DejaVu Sans", "sans-serif"]}
 SAMPLE = ["item", "sample", "response", "answer", "correct", "mode"]
 
 
@@ -145,13 +148,13 @@ def texts(found: Summed) -> pd.DataFrame:
 def course(found: Summed) -> str:
     """Return a chart (svg) of accuracy and of answering at once over the steps of training."""
     rows = found.tables["trajectory"].sort_values("step")
-    curves = []
+    curves = {}
     for measure, text in (("accuracy", "right"), ("recall_share", "at once")):
         for group, items in (("exposed", "exposed"), ("twin", "twins")):
             of = rows[rows["group"] == group]
             if len(of):
-                curves.append(Curve(f"{items}, {text}", [*of["step"]], [*of[measure]]))
-    return chart(curves, "step of training", "share of samples")
+                curves[f"{items}, {text}"] = of.set_index("step")[measure]
+    return _chart(curves, "share of samples")
 
 
 def training(path: Path) -> tuple[str, pd.DataFrame]:
@@ -162,8 +165,29 @@ def training(path: Path) -> tuple[str, pd.DataFrame]:
     kept = [name for name in LOGGED if name in rows and rows[name].notna().any()]
     shares = [name for name in SHARES if name in kept]
     drawn = shares or kept[-1:]
-    curves = [Curve(SHARES.get(name, name), [*rows["step"]], [*rows[name]]) for name in drawn]
-    return chart(curves, "step of training", "mean" if shares else "loss"), rows[["step", *kept]]
+    curves = {SHARES.get(name, name): rows.set_index("step")[name] for name in drawn}
+    return _chart(curves, "mean" if shares else "loss"), rows[["step", *kept]]
+
+
+def _chart(curves: dict[str, pd.Series], up: str) -> str:
+    """Return a chart (svg) of curves over their index, the step. Equal numbers give equal text.
+
+    Text stays text: as outlines it would double the size. Points that are not finite are left
+    out.
+    """
+    looks = zip(style.colours(len(curves)), style.MARKERS, style.LINES, strict=False)
+    drawn = io.StringIO()
+    with style.style(), mpl.rc_context(TEXT):
+        figure, ((axis,),) = style.grid(1, 1, 3.2)
+        for (name, curve), (colour, marker, line) in zip(curves.items(), looks, strict=True):
+            kept = curve[np.isfinite(curve)]
+            how = {"color": colour, "linestyle": line, "marker": marker, "label": name}
+            axis.plot(kept.index, kept, markevery=1 + len(kept) // 40, **how)
+        style.step_axis(axis)
+        axis.set(xlabel="step of training", ylabel=up)
+        figure.legend(loc="outside upper left", ncols=len(curves))
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    return drawn.getvalue()
 
 
 def responses(samples: Path, items: Path, each: int = 2, characters: int = 400) -> pd.DataFrame:
