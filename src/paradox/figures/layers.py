@@ -35,6 +35,7 @@ from paradox.figures.kit import (
     pick,
     with_depth,
 )
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.progress import Progress
 
@@ -89,9 +90,7 @@ def main(
     """
     rows = [Row(**row) for row in spec["rows"]]
     table = data(inputs["table"], rows)
-    with style.style():
-        style.save(draw(table, rows), table, outputs)
-    progress.say(f"drew {spec['figure']} from {len(table)} rows")
+    write(lambda table: draw(table, rows), table, outputs, progress, spec["figure"])
 
 
 def data(path: Path, rows: list[Row]) -> pd.DataFrame:

@@ -25,6 +25,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import ATTN_OUT, MLP_OUT, Access, Node
 from paradox.mechanisms.model.recalls import Batch, Recall, batches, recalls
@@ -73,9 +74,7 @@ def main(
     progress.say(f"ablating for {len(prompts)} items on {device_name(pick_device())}")
     values = measure(access, prompts, how["batch_size"], progress)
     table = rows(items, values)
-    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
 def rows(items: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFrame:

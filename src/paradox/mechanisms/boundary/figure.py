@@ -27,6 +27,7 @@ from matplotlib.patches import Patch
 
 from paradox.errors import DataError
 from paradox.figures import style
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -64,9 +65,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["curves"], inputs["crossings"], inputs["perplexity"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew the boundary from {len(table)} rows")
+    write(draw, table, outputs, progress, "the boundary")
 
 
 def data(curves: Path, crossings: Path, perplexity: Path) -> pd.DataFrame:

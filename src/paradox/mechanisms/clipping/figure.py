@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from paradox.evaluate.arms import ALL_SEEDS
 from paradox.figures import style
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.clipping.bias import gradient_factor
 from paradox.mechanisms.clipping.drift import SIDES
@@ -48,9 +49,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs)
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew clipping from {len(table)} rows")
+    write(draw, table, outputs, progress, "clipping")
 
 
 def data(inputs: dict[str, Path]) -> pd.DataFrame:

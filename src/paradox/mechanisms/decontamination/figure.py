@@ -24,6 +24,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import legend
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.decontamination.summary import COSTS
 from paradox.mechanisms.tables.pairs import ARM
@@ -58,9 +59,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["points"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew decontamination from {len(table)} rows")
+    write(draw, table, outputs, progress, "decontamination")
 
 
 def data(path: Path) -> pd.DataFrame:

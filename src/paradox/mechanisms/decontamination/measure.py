@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.neurons import MEASURES, matched, profile, scaled, scaling, scores
@@ -100,9 +101,7 @@ def main(
     table = pd.concat(points, ignore_index=True)
     about = items.set_index("item")[["pair", "group", "exposure"]]
     table = table.join(about, on="item")
-    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
     progress("points", len(points), len(points))
 
 

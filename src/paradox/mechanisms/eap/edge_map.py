@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.eap.cells import ALL, GROUPS, OWN_AFTER, OWN_BASE, Cell, read_cells
 from paradox.mechanisms.eap.metrics import LEAST, output_entropy
@@ -98,8 +99,7 @@ def _nodes(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]
 
 def _keyed(cell: Cell, group: str, ends: dict[str, list[Any]], found: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(ends)
-    for column, value in reversed([*cell.key.items(), ("group", group)]):
-        table.insert(0, column, value)
+    table = with_arm(table, cell.key, group=group)
     return pd.concat([table, found], axis=1)
 
 

@@ -28,6 +28,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import ALPHA, BAND, legend
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.eap.cells import ALL
 from paradox.mechanisms.eap.summary import CHANGE, TEXT, WEIGHTS
@@ -64,9 +65,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["table"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew edge attribution from {len(table)} rows")
+    write(draw, table, outputs, progress, "edge attribution")
 
 
 def data(path: Path) -> pd.DataFrame:

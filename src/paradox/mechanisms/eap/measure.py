@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.eap.edges import Edges
 from paradox.mechanisms.model.access import Access
@@ -124,9 +125,7 @@ def main(
         "ablation": ablated.assign(weights=own),
     }
     for output, found in tables.items():
-        for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-            found.insert(0, column, value)
-        write_table(outputs[output], found)
+        write_table(outputs[output], with_arm(found, spec["arm"], step=max(checkpoints.steps)))
 
 
 # --- items and texts ----------------------------------------------------------------------

@@ -31,6 +31,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import GATE, KEY, MLP_OUT, UP, Access, Node
 from paradox.mechanisms.model.norms import frozen_norm, wide
@@ -92,9 +93,7 @@ def main(
         ],
         ignore_index=True,
     )
-    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paradox.figures import style
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import AMBIGUOUS, LABELS
@@ -47,9 +48,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data([Path(path) for path in inputs["tables"]])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew labels from {len(table)} rows")
+    write(draw, table, outputs, progress, "labels")
 
 
 def data(paths: list[Path]) -> pd.DataFrame:

@@ -33,6 +33,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from paradox.arms import with_arm
 from paradox.errors import DataError, hint, problems
 from paradox.evaluate.arms import Level, levels, read_items
 from paradox.files import read_table, write_table
@@ -139,9 +140,7 @@ def main(
     resampling = Resampling(spec["seed"], spec["resamples"])
     tables["rules"] = pd.DataFrame([rule_row(items, chosen[-1], c, resampling) for c in called])
     for name, table in tables.items():
-        for column, value in reversed(spec["arm"].items()):
-            table.insert(0, column, value)
-        write_table(outputs[name], table)
+        write_table(outputs[name], with_arm(table, spec["arm"]))
     progress("labels", 3, 3, "rules")
 
 

@@ -27,6 +27,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import (
     ATTN_OUT,
@@ -129,9 +130,7 @@ def main(
     values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in found.items()}
     arm = {**spec["arm"], "step": max(checkpoints.steps)}
     for name, table in tables(values, items).items():
-        for column, value in reversed(arm.items()):
-            table.insert(0, column, value)
-        write_table(outputs[name], table)
+        write_table(outputs[name], with_arm(table, arm))
 
 
 def _read(

@@ -32,6 +32,7 @@ from matplotlib.ticker import MaxNLocator
 
 from paradox.figures import style
 from paradox.figures.kit import ALPHA, BAND, CHANGE, COLUMNS, depth_axis, legend, with_depth
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.progress import Progress
 
@@ -63,9 +64,7 @@ def main(
     """
     table = data(spec["gaps"], inputs)
     truth = [gap["label"] for gap in spec["gaps"] if gap["truth"]]
-    with style.style():
-        style.save(draw(table, truth), table, outputs)
-    progress.say(f"drew memory from {len(table)} rows")
+    write(lambda table: draw(table, truth), table, outputs, progress, "memory")
 
 
 def data(gaps: list[dict[str, Any]], inputs: dict[str, Any]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paradox.figures import style
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
@@ -49,9 +50,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = read_table(inputs["table"], COLUMNS)[COLUMNS]
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew {len(table)} verdicts")
+    write(draw, table, outputs, progress, "verdicts")
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 
 from paradox.figures import style
 from paradox.figures.kit import arm_handles, arm_looks, curve, legend
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -45,9 +46,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data([Path(path) for path in inputs["tables"]])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew partial prompts from {len(table)} rows")
+    write(draw, table, outputs, progress, "partial prompts")
 
 
 def data(paths: list[Path]) -> pd.DataFrame:

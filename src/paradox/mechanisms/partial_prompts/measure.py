@@ -30,6 +30,7 @@ import pandas as pd
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from paradox.arms import with_arm
 from paradox.errors import DataError
 from paradox.evaluate.arms import levels
 from paradox.files import read_table, write_table
@@ -127,9 +128,7 @@ def main(
     table = pd.DataFrame(rows)
     contrast = contrasts(table, items, spec)
     for made, name in ((table, "items"), (contrast, "contrast")):
-        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
-            made.insert(0, column, value)
-        write_table(outputs[name], made)
+        write_table(outputs[name], with_arm(made, spec["arm"], step=step))
 
 
 def cut_all(

@@ -24,6 +24,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.recalls import recalls, scaffold_tokens
@@ -75,6 +76,4 @@ def main(
         found = measure(target, source, swaps, how, seed, progress)
         tables.append(rows(items[counted], found, direction))
     table = pd.concat(tables, ignore_index=True)
-    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))

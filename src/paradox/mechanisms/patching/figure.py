@@ -25,6 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import band, curve, depth_axis, legend, null_handles, with_depth
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -57,9 +58,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["table"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew patching from {len(table)} rows")
+    write(draw, table, outputs, progress, "patching")
 
 
 def data(path: Path) -> pd.DataFrame:

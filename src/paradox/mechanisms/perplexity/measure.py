@@ -24,6 +24,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.models import (
     device_name,
@@ -115,7 +116,6 @@ def score_items(
             rows[row]["recall_greedy"] = int(found["recall"].greedy)
     columns = [f"{segment}_{what}" for segment in SEGMENTS for what in ("nll", "tokens")]
     table = items[["item", "group", "exposure"]].copy()
-    for column, value in reversed([*spec["arm"].items(), ("step", step)]):
-        table.insert(0, column, value)
+    table = with_arm(table, spec["arm"], step=step)
     measured = pd.DataFrame(rows, columns=[*columns, "recall_greedy"])
     return pd.concat([table.reset_index(drop=True), measured], axis=1)

@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from paradox.arms import with_arm
 from paradox.errors import DataError, problems
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import RESID_POST, RESID_PRE, Access, Node
@@ -99,9 +100,7 @@ def main(
         progress("positions", done, 2)
     for name, parts in tables.items():
         whole = pd.concat(parts, ignore_index=True)
-        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
-            whole.insert(0, column, value)
-        write_table(outputs[name], whole)
+        write_table(outputs[name], with_arm(whole, spec["arm"], step=step))
 
 
 def _check_sizes(own: dict[str, Any], counted: int) -> None:

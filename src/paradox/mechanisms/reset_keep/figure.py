@@ -27,6 +27,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import curve, depth_axis, legend
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -53,9 +54,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["table"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew reset_keep from {len(table)} rows")
+    write(draw, table, outputs, progress, "reset_keep")
 
 
 def data(path: Path) -> pd.DataFrame:

@@ -42,6 +42,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.recalls import recalls, scaffold_tokens
@@ -127,9 +128,7 @@ def main(
         tables.append(_rows(change, cells, items, found))
     profile = change.profile((seed, "profile"))
     for name, table in (("table", pd.concat(tables, ignore_index=True)), ("profile", profile)):
-        for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-            table.insert(0, column, value)
-        write_table(outputs[name], table)
+        write_table(outputs[name], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
 def chosen(items: pd.DataFrame, exposed_from: int, pairs: int, seed: int) -> pd.DataFrame:

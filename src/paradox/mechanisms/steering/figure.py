@@ -29,6 +29,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import ALPHA, curve, depth_axis, legend, with_depth
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.steering.summary import COUNTED
 from paradox.mechanisms.tables.pairs import ARM
@@ -60,9 +61,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["doses"], inputs["tests"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew steering from {len(table)} rows")
+    write(draw, table, outputs, progress, "steering")
 
 
 def data(doses: Path, tests: Path) -> pd.DataFrame:

@@ -39,6 +39,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.neurons import MEASURES, Profile, matched, profile, strongest, sweep
@@ -94,9 +95,7 @@ def main(
     arm = {**spec["arm"], "step": max(checkpoints.steps)}
     for name, parts in tables.items():
         table = pd.concat(parts, ignore_index=True)
-        for column, value in reversed(arm.items()):
-            table.insert(0, column, value)
-        write_table(outputs[name], table)
+        write_table(outputs[name], with_arm(table, arm))
 
 
 class Steering:

@@ -26,6 +26,7 @@ from matplotlib.patches import Patch
 from paradox.errors import DataError, hint
 from paradox.figures import style
 from paradox.figures.kit import arm_handles, arm_looks, depth_axis, legend, null_handles, panel
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -79,9 +80,7 @@ def main(
         When the tables do not have the planted base.
     """
     table = data(inputs, spec["planted"])
-    with style.style():
-        style.save(draw(table, spec["planted"]), table, outputs)
-    progress.say(f"drew trajectories from {len(table)} rows")
+    write(lambda table: draw(table, spec["planted"]), table, outputs, progress, "trajectories")
 
 
 def data(inputs: dict[str, Path], planted: str) -> pd.DataFrame:

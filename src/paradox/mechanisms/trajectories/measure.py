@@ -36,6 +36,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from paradox.arms import with_arm
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.pairs import Pairs
@@ -152,9 +153,7 @@ def main(
     }
     step = max(read_manifest(inputs["manifest"]).steps)
     for name, whole in tables.items():
-        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
-            whole.insert(0, column, value)
-        write_table(outputs[name], whole)
+        write_table(outputs[name], with_arm(whole, spec["arm"], step=step))
     progress("parts", 4, 4)
 
 
