@@ -199,8 +199,11 @@ class Study:
 
     def code(self, step: str) -> list[str]:
         """Return the source files whose content a step's result depends on."""
-        task = module_of(self.config.task.kind)
-        return code(step, *([task] if step in WITH_TASK else []))
+        return code(step, *self.loaded(step))
+
+    def loaded(self, step: str) -> list[str]:
+        """Return the modules that a step loads by name: that of the scale's task."""
+        return [module_of(self.config.task.kind)] if step in WITH_TASK else []
 
     def need(self, rule: str, resource: str) -> int:
         """Return what one job of a kind of rule needs of a resource.
