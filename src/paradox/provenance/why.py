@@ -259,17 +259,17 @@ def _made_again(
             if again.intersection(producers(record)):
                 again.add(record["path"])
         needed = [
-            (entry["record"]["path"], path)
+            (entry["record"]["path"], entry["path"])
             for record in records
             if record["path"] in again
             for entry in files_of(record["inputs"])
             if entry["record"]
-            for path in (entry["path"], entry["record"]["path"])
         ]
         new = False
         for maker, path in dict.fromkeys(needed):
-            cause = Cause(f"{path} is gone")
-            if _gone(chain, path) and cause not in causes.setdefault(maker, []):
+            gone = next((file for file in (maker, path) if _gone(chain, file)), None)
+            cause = Cause(f"{gone} is gone")
+            if gone and cause not in causes.setdefault(maker, []):
                 causes[maker].append(cause)
                 new = True
         if not new:
@@ -292,6 +292,9 @@ def _by_cause(records: Sequence[Record], causes: dict[str, list[Cause]]) -> Iter
         for cause in causes[path]:
             groups.setdefault((cause.what, cause.hashes), {})[path] = cause.link
     for (what, hashes), links in groups.items():
+        if not links.keys() & titles.keys():
+            yield what
+            continue
         where = f"{next(iter(links))}{_more(links)}"
         written = f"{where} {'were' if len(links) > 1 else 'was'} written"
         yield f"{what} since {written}: {hashes}" if hashes else f"{what} ({where})"
@@ -327,12 +330,6 @@ def _by_snakemake_alone(shown: str, jobs: Sequence[Job]) -> Iterator[str]:
 
 def _more(names: Collection[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
-
-
-def _by_snakemake_alone(shown: str, jobs: Sequence[Job]) -> Iterator[str]:
-    yield f"{shown}: no record differs from what is there, but Snakemake would run {_counted(jobs)}:"
-    for job in jobs[:NAMED]:
-        yield f"  {job.rule} ({job.record}): {textwrap.shorten(job.reason, 160, placeholder=' ...')}"
 
 
 def _counted(jobs: Sequence[Job]) -> str:
