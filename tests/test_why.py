@@ -204,10 +204,9 @@ def test_imports_that_come_and_go(said: Said) -> None:
     place = lines.index(f"  tables: {chain}")
     assert re.match(r"src/paradox/added.py newly imported since .*: nothing -> ", lines[place - 1])
     tables = Path("src/paradox/evaluate/tables.py")
-    lines_of = tables.read_text().splitlines()
-    kept = [line for line in lines_of if not line.startswith("from paradox.stats.bootstrap")]
-    assert len(kept) == len(lines_of) - 1
-    tables.write_text("\n".join(kept))
+    imported = "from paradox.stats.bootstrap import"
+    assert tables.read_text().count(imported) == 1
+    tables.write_text(tables.read_text().replace(imported, "from elsewhere import"))
     text = "\n".join(said())
     assert re.search(rf"^{BOOTSTRAP} no longer imported since .*-> nothing$", text, re.M)
     Path(BOOTSTRAP).unlink()
@@ -285,7 +284,9 @@ def test_what_was_never_made(run: Path, said: Said, monkeypatch: pytest.MonkeyPa
     for target, targets in ((FIGURE, [FIGURE]), (RESULTS, [])):
         line = f"{target} was never made; Snakemake would run 1 job to make it"
         assert said(target) == [line]
-        assert asked.pop() == (targets, "scale=smoke")
+        assert asked.pop() == (targets, "grid=default" if targets else "scale=smoke")
+    other = FIGURE.replace("smoke/", "smoke/grids/seeds/")
+    assert said(other) and asked.pop() == ([other], "grid=seeds")
     assert "is up to date" in said(FIGURE.replace("results", "reference"), code=0)[0]
     edit(BOOTSTRAP)
     assert (
@@ -308,11 +309,16 @@ def test_a_typo_is_told_what_is_close(said: Said, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_only_snakemake_sees_is_said(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job("t.record.json", "tables", Work("tables", {}), 1, 0, 0, frozenset(), "Params " * 50)
-    monkeypatch.setattr(why, "planned", lambda *_: ([job], 0.0))
-    lines = said()
-    assert lines[0].endswith("has changed, but Snakemake would run 1 job:")
-    assert lines[1].startswith("  tables (t.record.json): Params Params") and len(lines[1]) < 200
+    reasons = {"tables": "Params " * 50, "figure": f"{why.FOLLOWS}: did.csv"}
+    jobs = [
+        Job(f"{rule}.record.json", rule, Work(rule, {}), 1, 0, 0, frozenset(), reason)
+        for rule, reason in reasons.items()
+    ]
+    monkeypatch.setattr(why, "planned", lambda *_: (jobs, 0.0))
+    first, cause, more = said()
+    assert first.endswith("has changed, but Snakemake would run 2 jobs:")
+    assert cause.startswith("  tables (tables.record.json): Params Params") and len(cause) < 200
+    assert more == "  and 1 more"
     # Of what is recorded elsewhere it knows nothing.
     Path("reference").mkdir()
     os.rename("results/smoke", "reference/smoke")

@@ -28,6 +28,8 @@ from paradox.study.plan import environment_lock
 LOCKS = ("envs/cpu.lock", "envs/gpu.lock")
 # So many of what follows are named.
 NAMED = 6
+# Snakemake's reason to run what is only made from something that runs.
+FOLLOWS = "Input files updated by another job"
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,9 @@ def _asked(target: str) -> tuple[Chain, list[Record], str] | None:
 def _never_made(target: str, overrides: Sequence[str]) -> str:
     path = relative(Path(target))
     scale = Path(path).parts[1]
-    settings = [*overrides, f"scale={scale}"]
-    configured(Path(), settings)
     targets = [] if path == f"results/{scale}" else [path]
+    (settings,) = settings_of(targets, [*overrides, f"scale={scale}"]).values()
+    configured(Path(), settings)
     try:
         jobs, _ = planned(Path(), targets, settings, "1")
     except ConfigError:
@@ -319,13 +321,15 @@ def _following(after: Sequence[Record]) -> Iterator[str]:
 
 
 def _by_snakemake_alone(shown: str, jobs: Sequence[Job]) -> Iterator[str]:
+    """Yield what Snakemake would run, with its reasons; of what only follows, the count."""
     count = _counted(jobs)
     yield f"{shown}: nothing that its records name has changed, but Snakemake would run {count}:"
-    for job in jobs[:NAMED]:
+    first = [job for job in jobs if not job.reason.startswith(FOLLOWS)][:NAMED]
+    for job in first:
         reason = textwrap.shorten(job.reason, 160, placeholder=" ...")
         yield f"  {job.rule} ({job.record}): {reason}"
-    if len(jobs) > NAMED:
-        yield f"  and {len(jobs) - NAMED} more"
+    if len(jobs) > len(first):
+        yield f"  and {len(jobs) - len(first)} more"
 
 
 def _more(names: Collection[str]) -> str:
