@@ -199,13 +199,16 @@ class Study:
         files = [file for name in names for file in loaded(self.definition(name))]
         return any("votes" in file.condition.needs for file in files)
 
-    def code(self, step: str, *loaded: str) -> list[str]:
+    def code(self, step: str, *modules: str) -> list[str]:
         """Return the source files whose content a step's result depends on.
 
-        `loaded` names modules that it loads by name, beside the task's.
+        `modules` are loaded by name, beside the task's.
         """
-        task = module_of(self.config.task.kind)
-        return code(step, *([task] if loads_task(step) else []), *loaded)
+        return code(step, *self.loaded(step), *modules)
+
+    def loaded(self, step: str) -> list[str]:
+        """Return the modules that a step loads by name: that of the scale's task."""
+        return [module_of(self.config.task.kind)] if loads_task(step) else []
 
     def need(self, rule: str, resource: str) -> int:
         """Return what one job of a kind of rule needs of a resource.
