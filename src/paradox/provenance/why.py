@@ -205,8 +205,11 @@ class Present:
                 yield Cause(f"{path} {what}", _digits(then[path], None))
                 continue
             now, chain = self._sha256(Path(files[path])), chain_of_imports(files[path], importers)
-            task = f"loaded for task {plan.study.config.task.kind}: " if chain[0] in loaded else ""
-            link = task + " -> ".join(chain)
+            link = " -> ".join(chain)
+            if chain[0] in plan.study.loaded(step):
+                link = f"loaded for task {plan.study.config.task.kind}: {link}"
+            elif chain[0] in loaded:
+                link = f"loaded by name: {link}"
             if path not in then:
                 yield Cause(f"{path} newly imported", _digits(None, now), link)
             elif now != then[path]:
