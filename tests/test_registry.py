@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,7 @@ FOLDERS = {
 # Package, what is otherwise in its declare.py (or a file, left out or other), and what is told.
 BROKEN: dict[str, tuple[str, Any, str]] = {
     "no_declare": ("tasks", ("declare.py", None), "no_declare/declare.py is missing"),
+    "no-name": ("tasks", {}, "a name has small letters, digits and _ only, a letter first"),
     "no_init": ("tasks", ("__init__.py", None), "no_init/__init__.py is missing"),
     "no_task": ("tasks", ("task.py", None), "no_task/task.py is missing"),
     "no_class": ("tasks", ("task.py", "Task = 1\n"), "no_class/task.py: TASK is missing"),
@@ -141,9 +143,7 @@ def test_all_that_is_broken_is_told_at_once(repository: Path) -> None:
     assert "Tasks or trainers are not declared as they must be:" in said
     lines = [line for line in said.splitlines() if line.startswith("  - src/paradox/")]
     for name, (kind, _, expected) in BROKEN.items():
-        told = [
-            line for line in lines if f"src/paradox/{kind}/{name}/" in line.partition(" is that")[0]
-        ]
+        told = [line for line in lines if re.match(rf"  - src/paradox/{kind}/{name}[:/]", line)]
         assert any(expected in line for line in told), (name, told)
         # One that has another's name has two things wrong.
         assert len(told) == (2 if name == "twice" else 1), told
