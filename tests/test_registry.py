@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +152,16 @@ def test_all_that_is_broken_is_told_at_once(repository: Path) -> None:
     assert not lines
 
 
-def test_what_is_there_can_break_too(repository: Path) -> None:
-    """Also when what is left is too little to make a configuration from."""
-    for path in ("tasks/organism", "tasks/word_problems", "train/grpo"):
+@pytest.mark.parametrize(("tasks", "trainers"), [(TASKS, TRAINERS), (["organism"], ["grpo"])])
+def test_what_is_there_can_break_too(
+    tasks: Iterable[str], trainers: Iterable[str], repository: Path
+) -> None:
+    """Also when nothing is left to make a configuration from."""
+    broken = [f"tasks/{name}" for name in tasks] + [f"train/{name}" for name in trainers]
+    for path in broken:
         (repository / "src/paradox" / path / "declare.py").write_text("")
     said = plan(repository)
-    for path in ("tasks/organism", "tasks/word_problems", "train/grpo"):
+    for path in broken:
         assert f"  - src/paradox/{path}/declare.py: DECLARATION is missing; needed: a T" in said
 
 

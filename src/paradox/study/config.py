@@ -166,9 +166,9 @@ def _method(trainer: str, section: type[Section]) -> type[Section]:
 
 def _one_of(sections: list[type[Section]], chooser: str) -> Any:
     """Return the type of a section that is one of several, which its key `chooser` says."""
-    if len(sections) < 2:
-        # Others are not declared as they must be; that is told when a configuration is loaded.
-        return sections[0] if sections else Section
+    if not sections:
+        # None is declared as it must be; that is told when a configuration is loaded.
+        return Section
     return Annotated[Union[tuple(sections)], Field(discriminator=chooser)]  # noqa: UP007
 
 
