@@ -11,16 +11,15 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
+
+def folders(package: str) -> list[str]:
+    """Return the names of the folders of modules inside a package of this one, sorted."""
+    paths = [path for path in (PACKAGE / package).iterdir() if path.name[0] not in "._"]
+    return sorted(path.name for path in paths if any(path.glob("*.py")))
+
+
 # A trainer is a step of its own, so that editing one leaves the others' arms alone.
-TRAINERS = {
-    "grpo": "paradox.train.grpo",
-    "rloo": "paradox.train.rloo",
-    "ppo": "paradox.train.ppo",
-    "dpo": "paradox.train.dpo",
-    "sft": "paradox.train.sft",
-}
-# These learn from samples of the base, which are made beforehand.
-FROM_SAMPLES = ("dpo", "sft")
+TRAINERS = {name: f"paradox.train.{name}.trainer" for name in folders("train")}
 # Pages that are notebooks; what a notebook imports belongs to its page's code.
 NOTEBOOKS = {
     "report": "workflow/notebooks/report.py",

@@ -13,7 +13,6 @@ from typing import Any
 
 from paradox.declare import Figure, Gap, Summary, Tested
 from paradox.files import canonical_json
-from paradox.study.config import BenchmarksTask
 from paradox.study.grids import Arm
 from paradox.study.plan import Study, untrained
 from paradox.study.registry import REGISTRY
@@ -28,7 +27,7 @@ class Mechanisms:
         self.study = study
         self.section = study.config.mechanisms
         config = study.config
-        self.paired = not isinstance(config.task, BenchmarksTask)
+        self.paired = study.task.pairs
         of = {
             planted: [b for b in study.bases if config.bases[b].planted is planted]
             for planted in (True, False)
