@@ -68,7 +68,8 @@ def determinism(step: str, device: str) -> str:
     """
     if not numeric(step) or device.startswith("cpu"):
         return "bitwise"
-    said = DETERMINISM.search(Path(source(step)).read_text(encoding="utf-8"))
+    module = _file(STEPS[step])
+    said = DETERMINISM.search(module.read_text(encoding="utf-8")) if module else None
     return said[1] if said else "statistical"
 
 
@@ -92,17 +93,11 @@ def code(step: str, *loaded: str) -> list[str]:
         # The __init__ of every package above a module runs before the module does.
         waiting += [p / "__init__.py" for p in file.parents if p.is_relative_to(PACKAGE)]
         waiting += map(_file, _imports(file))
-    return sorted(map(_relative, found))
+    return sorted(map(relative, found))
 
 
-def source(step: str) -> str:
-    """Return the file of a step's module, relative to the working directory when it lies below."""
-    file = _file(STEPS[step])
-    assert file is not None
-    return _relative(file)
-
-
-def _relative(file: Path) -> str:
+def relative(file: Path) -> str:
+    """Return a file's path, relative to the working directory when it lies below."""
     here = Path.cwd()
     return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
