@@ -20,18 +20,19 @@ import yaml
 from conftest import ROOT
 from test_docs import TEXTS, _agrees
 
+from paradox.__main__ import main
 from paradox.errors import DataError, ParadoxError
 from paradox.files import atomic_path, read_table, require_disk_space, write_table
 from paradox.models import load_model
+from paradox.pages.guide import PARTS
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
-from paradox.report.guide import BEGIN, END, index
+from paradox.report.guide import BEGIN, END, FILE, index
 from paradox.restore import configured
 from paradox.study.registry import FOLDER, REGISTRY
 from paradox.tasks.api import ITEM_COLUMNS
 
 GUIDE = ROOT / "docs/guide"
-PARTS = ["What it measures", "Formula", "How to read", "What misleads", "Cost", "Known failure"]
 FOLDERS = {folder: FOLDER / folder / "README.md" for folder in REGISTRY.declarations}
 PAGES = list(FOLDERS.values())
 TABLES = [ROOT / "reference/tiny/tables", ROOT / "reference/tiny/grids/clipping/tables"]
@@ -65,6 +66,17 @@ def test_the_index_is_what_the_declarations_say() -> None:
     assert text.partition(f"{BEGIN}\n")[2].partition(END)[0] == index(), "run `make schema`"
     listed = re.findall(r"^\| \[[^\]]+\]\(\.\./\.\./(\S+)\) \| \S", text, re.M)
     assert [ROOT / address for address in listed] == PAGES
+
+
+def test_the_command_writes_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / FILE).read_text()
+    copy = tmp_path / FILE
+    copy.parent.mkdir(parents=True)
+    copy.write_text(text.replace(index(), "| nothing |\n"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["guide"]) == 0 and copy.read_text() == text
+    copy.write_text("no marks")
+    assert main(["guide"]) == 1
 
 
 def test_a_folder_without_a_page_is_refused(tmp_path: Path) -> None:
