@@ -21,12 +21,12 @@ from test_workflow import changed, planned
 
 from paradox import rewards
 from paradox.__main__ import _parser, main
-from paradox.errors import ConfigError, ParadoxError
+from paradox.errors import ConfigError, DataError, ParadoxError
 from paradox.files import read_json
 from paradox.provenance.chain import Chain
 from paradox.provenance.records import host_file
 from paradox.reference import upstream_of
-from paradox.report.blocks import BEGIN, END, arms_block, blocks, with_block
+from paradox.report.blocks import BEGIN, END, arms_block, blocks, claims_block, with_block
 from paradox.report.numbers import Numbers
 from paradox.rewards import available_rewards
 from paradox.study.grids import DEFAULT, grid_of
@@ -158,6 +158,12 @@ def test_a_changed_verdict_names_its_claim(reference: Path) -> None:
     (row,) = found
     claim = "[`anchor`](../src/paradox/mechanisms/ablation/README.md) | memory passes through the"
     assert claim in row and "arxiv.org/abs/2601.11061) | - | - | + | - | - |" in row
+
+
+def test_a_verdict_that_no_folder_claims_is_refused() -> None:
+    table = pd.read_csv(ROOT / "reference/tiny/tables/verdicts.csv")
+    with pytest.raises(DataError, match=r"'anchr' is of no folder; .* Did you mean 'anchor'"):
+        claims_block(table.assign(signature="anchr"))
 
 
 @pytest.mark.parametrize("place", ["tables", "grids/seeds/tables"])
