@@ -21,12 +21,12 @@ from test_workflow import changed, planned
 
 from paradox import rewards
 from paradox.__main__ import _parser, main
-from paradox.errors import ConfigError, ParadoxError
+from paradox.errors import ConfigError, DataError, ParadoxError
 from paradox.files import read_json
 from paradox.provenance.chain import Chain
 from paradox.provenance.records import host_file
 from paradox.reference import upstream_of
-from paradox.report.blocks import BEGIN, END, arms_block, blocks, with_block
+from paradox.report.blocks import BEGIN, END, arms_block, blocks, claims_block, with_block
 from paradox.report.numbers import Numbers
 from paradox.rewards import available_rewards
 from paradox.study.grids import DEFAULT, grid_of
@@ -35,6 +35,7 @@ from paradox.study.plan import Study
 from paradox.train.base import organism
 
 TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXTS += sorted((ROOT / "src").rglob("*.md"))
 # Folders that a run makes; everything else that looks like a path must be in the tree.
 MADE = ("results/", "logs/", ".venv", "src/paradox/rewards/short.py")
 MADE += ("src/paradox/rewards/even.py", "models/")
@@ -129,8 +130,8 @@ def test_a_changed_number_names_its_sentence(name: str, reference: Path) -> None
 @pytest.mark.parametrize(
     ("file", "column", "document"),
     [
-        ("tables/verdicts.csv", "effect", "docs/mechanisms.md"),
-        ("tables/error_rates.csv", "rate", "docs/mechanisms.md"),
+        ("tables/verdicts.csv", "effect", "docs/findings.md"),
+        ("tables/error_rates.csv", "rate", "docs/findings.md"),
         ("grids/methods/tables/did.csv", "did", "docs/methods.md"),
         ("grids/rewards/tables/did.csv", "twin_gain", "docs/rewards.md"),
         ("grids/clipping/tables/clipping.csv", "value", "docs/clipping.md"),
@@ -146,6 +147,24 @@ def test_a_changed_table_names_its_rows(
         found = unsupported(reference)
     assert [one for one in found if one.startswith(f"{document}: |")]
     assert {one.partition(":")[0] for one in found} == {document}
+
+
+def test_a_changed_verdict_names_its_claim(reference: Path) -> None:
+    path = reference / "tables/verdicts.csv"
+    table = pd.read_csv(path)
+    chosen = (table["signature"] == "anchor") & (table["base"] == "clean")
+    table.loc[chosen, "verdict"] = "reproduced"
+    with changed(path, table.to_csv(index=False)):
+        found = [one for one in unsupported(reference) if one.startswith("docs/mechanisms.md: |")]
+    (row,) = found
+    claim = "[`anchor`](../src/paradox/mechanisms/ablation/README.md) | memory passes through the"
+    assert claim in row and "arxiv.org/abs/2601.11061) | - | - | + | - | - |" in row
+
+
+def test_a_verdict_that_no_folder_claims_is_refused() -> None:
+    table = pd.read_csv(ROOT / "reference/tiny/tables/verdicts.csv")
+    with pytest.raises(DataError, match=r"'anchr' is of no folder; .* Did you mean 'anchor'"):
+        claims_block(table.assign(signature="anchr"))
 
 
 @pytest.mark.parametrize("place", ["tables", "grids/seeds/tables"])
