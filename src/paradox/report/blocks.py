@@ -19,7 +19,7 @@ from paradox.figures.names import label
 from paradox.files import read_json
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.pages.verdict_table import in_words
-from paradox.report.numbers import Numbers
+from paradox.report.numbers import Numbers, listing
 from paradox.report.sources import Claim
 from paradox.stats.bootstrap import binomial_interval
 from paradox.steps import PACKAGE
@@ -229,7 +229,7 @@ def with_block(text: str, block: str, file: str, marks: tuple[str, str] = (BEGIN
 
 
 def readme_block(numbers: Numbers, source: str) -> str:
-    """Return the README's table of results, from the headline numbers in `source`."""
+    """Return the README's table of results and its finding, from the numbers in `source`."""
     rewards = [name.split("/")[2] for name in numbers.entries if name.startswith("did/contam")]
     order = ["ground_truth", "format", "incorrect", "random", "constant"]
     rewards.sort(key=lambda name: order.index(name) if name in order else len(order))
@@ -252,12 +252,27 @@ def readme_block(numbers: Numbers, source: str) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     text = (
         f"Sampled accuracy ({numbers.count('design/samples')} samples per item, "
-        f"{numbers.count('design/seeds')} trainings of each arm) on items seen at least "
+        f"{numbers.count('design/seeds')} trainings under each reward) on items seen at least "
         f"{numbers.count('design/exposed_from')} times and on their twins. The "
         "difference-in-differences is (after - before) on exposed items minus the same on twins. "
         f"From `{source}`."
     )
-    return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
+    return "\n".join([*lines, "", finding(numbers), "", *textwrap.wrap(text, 98)]) + "\n"
+
+
+def finding(numbers: Numbers) -> str:
+    """Return the line under the README's table: which spurious rewards show the paradox, and where.
+
+    It needs the bases `contaminated` and, for its second half, `clean`.
+    """
+    shown = [*map(label, numbers.paradox("contaminated"))]
+    subject = listing(shown or ["No spurious reward"])
+    text = f"{subject} lift{'s' * (len(shown) < 2)} exposed items and not their twins"
+    if trained := numbers.spurious("clean"):
+        shown = [*map(label, numbers.paradox("clean"))]
+        subject = listing(shown or [f"none of {len(trained)} spurious rewards"])
+        text += f"; on the clean base {subject} {'does' if len(shown) < 2 else 'do'}"
+    return f"**{text}.**"
 
 
 def _number(numbers: Numbers, name: str) -> str:
