@@ -167,7 +167,9 @@ def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{file}: unknown key {key!r}; {hint(parts[-1], _fields(parts[:-1], loc))}"
     if error["type"] == "missing":
-        return f"{file}: key {key!r} is missing"
+        needs = _fields(parts, loc)
+        holds = f"; it holds: {', '.join(needs)}" if needs else ""
+        return f"{own or _holder(parts[:-1], files) or file}: key {key!r} is missing{holds}"
     found, context = error["input"], error.get("ctx") or {}
     # A section's kind is chosen by one of its keys.
     chooser = str(context.get("discriminator")).strip("'")
@@ -221,6 +223,18 @@ def _model_of(annotation: Any, tags: list[str]) -> Any:
         if kind is None or kind.annotation.__args__[0] in tags:
             return found
     return None
+
+
+def _holder(parts: list[Any], files: dict[str, dict[str, Any]]) -> str:
+    """Return the file that has most keys of a section: where one that is missing belongs."""
+
+    def keys(data: Any) -> int:
+        for part in parts:
+            data = data.get(part) if isinstance(data, dict) else None
+        return len(data) if isinstance(data, dict) else 0
+
+    best = max(files, key=lambda name: keys(files[name]))
+    return best if keys(files[best]) else ""
 
 
 def origin(parts: list[Any], files: dict[str, dict[str, Any]], found: Any = None) -> str:

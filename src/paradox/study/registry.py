@@ -43,6 +43,8 @@ FOLDER = PACKAGE / "mechanisms"
 SHARED = ("model", "tables")
 NEEDS = ("base", "reference", "samples", "reference?", "corpus?")
 SUFFIXES = ("csv", "parquet")
+# The source of what nobody has published.
+UNPUBLISHED = "this study"
 
 
 class Registry:
@@ -356,6 +358,8 @@ class Checks:
         yield from self._one_of(f"{where}.source", own.source, references(), "a reference")
         if own.section:
             yield from self._one_of(f"{where}.section", own.section, sections(), "a section")
+            if own.source == UNPUBLISHED:
+                yield f"{where}.section = {own.section!r}: the paper judges published claims only"
         if own.reads:
             if isinstance(own.reads, tuple):
                 yield from self._file(f"{where}.reads", own.reads)
@@ -385,7 +389,7 @@ def references() -> list[str]:
 
     path = PACKAGE.parents[1] / "paper/references.yml"
     return [
-        "this study",
+        UNPUBLISHED,
         *(yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else ()),
     ]
 
