@@ -38,6 +38,7 @@ TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").
 # Folders that a run makes; everything else that looks like a path must be in the tree.
 MADE = ("results/", "logs/", ".venv", "src/paradox/rewards/short.py")
 MADE += ("src/paradox/rewards/even.py", "models/")
+MADE += ("src/paradox/tasks/products/", "config/scales/products.yaml", "tests/test_products.py")
 # Columns of a table are named like paths.
 MADE += ("share/", "logged/")
 
@@ -239,6 +240,8 @@ GUIDE = (ROOT / "docs/extending.md").read_text()
 # Sections, with what each does in order: edits (path, block) and what is shown (command, output).
 EDIT = r"`([\w./]+)`[^`]*:\n\n```(?:python|yaml|markdown)\n(.*?)```"
 SHOWN = r"```console\n(?:\$ (.*?)\n)?(.*?)```"
+# A copy that is edited afterwards.
+COPY = r"\n    cp (config/\S+) (config/\S+)\n"
 Edits = list[tuple[str, str]]
 
 
@@ -247,9 +250,11 @@ def _shown() -> list[tuple[Edits, str, str]]:
     found = []
     for section in GUIDE.split("\n## "):
         edits: Edits = []
-        for match in re.finditer(f"{EDIT}|{SHOWN}", section, re.DOTALL):
-            path, block, command, output = match.groups()
-            if path:
+        for match in re.finditer(f"{EDIT}|{SHOWN}|{COPY}", section, re.DOTALL):
+            path, block, command, output, source, copy = match.groups()
+            if source:
+                edits = [*edits, (copy, (ROOT / source).read_text())]
+            elif path:
                 edits = [*edits, (path, block)]
             else:
                 found.append((edits, command or "", output))
@@ -261,10 +266,22 @@ REFUSALS = [each for each in _shown() if "-n" in each[1] and "  - " in each[2]]
 
 
 def _edited(root: Path, path: str, block: str) -> str:
-    """Return a file's text with a block in its place: new, or below the lines it begins with."""
+    """Return a file's text with a block in its place.
+
+    The block is the file when that is new, sections in the places of those with their names, or
+    what stands below the lines that it begins with.
+    """
     if not (root / path).exists():
         return block
     text, lines = (root / path).read_text(), block.splitlines(keepends=True)
+    if path.endswith(".yaml") and re.match(r"\w", block):
+        for section in re.split(r"^(?=\w)", block, flags=re.M)[1:]:
+            old = rf"^{section.partition(':')[0]}:.*?\n(?=\n\w|\Z)"
+            text, places = re.subn(
+                old, lambda _, new=section: new.rstrip("\n") + "\n", text, flags=re.M | re.S
+            )
+            assert places == 1
+        return text
     known = next(n for n in range(len(lines), 0, -1) if "".join(lines[:n]) in text)
     return text.replace("".join(lines[:known]), block, 1)
 
@@ -274,8 +291,11 @@ def edited(root: Path, edits: Edits) -> Iterator[None]:
     """Do what the guide says while the block runs."""
     with ExitStack() as stack:
         # A copy of the repository that lacks tests and pages is not told of them.
-        for path, block in (each for each in edits if (root / each[0]).parent.exists()):
-            text = _edited(root, path, block)
+        for path, block in (each for each in edits if (root / Path(each[0]).parts[0]).exists()):
+            text, folder = _edited(root, path, block), (root / path).parent
+            if not folder.exists():
+                stack.callback(shutil.rmtree, folder)
+                folder.mkdir()
             if not (root / path).exists():
                 stack.callback((root / path).unlink)
                 (root / path).touch()
@@ -324,9 +344,20 @@ def test_the_readmes_reward_is_the_guides() -> None:
     assert [line for line in lines if line not in GUIDE.splitlines()] == []
 
 
-def test_the_guides_reward_keeps_the_contract(repository: Path) -> None:
-    (edits, command, output), *more = [each for each in _shown() if each[1].startswith("pytest")]
-    assert not more and next(path for path, _ in edits) == "src/paradox/rewards/even.py"
+CONTRACTS = [each for each in _shown() if each[1].startswith("pytest")]
+
+
+def test_the_guide_has_a_contract_for_files_that_are_found() -> None:
+    assert [edits[0][0] for edits, *_ in CONTRACTS] == [
+        "src/paradox/rewards/even.py",
+        "src/paradox/tasks/products/__init__.py",
+    ]
+
+
+@pytest.mark.parametrize(("edits", "command", "output"), CONTRACTS, ids=[c[1] for c in CONTRACTS])
+def test_what_the_guide_adds_keeps_the_contract(
+    edits: Edits, command: str, output: str, repository: Path
+) -> None:
     for name in ("tests", "docs"):
         shutil.copytree(
             ROOT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__")
@@ -341,6 +372,50 @@ def test_the_guides_reward_keeps_the_contract(repository: Path) -> None:
             text=True,
         )
     assert run.returncode == 0 and _agrees(output, run.stdout), run.stdout
+
+
+# Of the task's files: what is written otherwise, for each of the mistakes in their order.
+MISTAKES = [
+    [("declare.py", '"products",', '"organism",'), ("declare.py", '("modulus",)', '("modolus",)')],
+    [("task.py", "\nTASK =", "\nTask =")],
+    [("declare.py", '    vocabulary=("modulus",),\n', "")],
+]
+
+
+def test_mistakes_in_the_guides_task(repository: Path) -> None:
+    told = [each for each in _shown() if "products" in each[2] and not each[1]]
+    for (edits, _, output), mistakes in zip(told, MISTAKES, strict=True):
+        with edited(repository, edits):
+            for file, old, new in mistakes:
+                path = repository / "src/paradox/tasks/products" / file
+                assert old in path.read_text()
+                path.write_text(path.read_text().replace(old, new))
+            run = subprocess.run(
+                [sys.executable, "-B", "-m", "paradox", "plan", "--config", "scale=products"],
+                cwd=repository,
+                env=os.environ | {"PYTHONPATH": str(repository / "src")},
+                capture_output=True,
+                text=True,
+            )
+        assert run.returncode == 1
+        lines = run.stderr.splitlines()
+        for quoted in output.splitlines():
+            assert any(_agrees(quoted, line) for line in lines), run.stderr
+
+
+def test_the_guides_task_is_written_as_the_code_here(repository: Path) -> None:
+    edits = next(edits for edits, *_ in CONTRACTS[1:])
+    shutil.copy(ROOT / "pyproject.toml", repository)
+    (repository / "tests").mkdir()
+    with edited(repository, edits):
+        for command in ("check", "format --check"):
+            run = subprocess.run(
+                [sys.executable, "-m", "ruff", *command.split(), "src/paradox/tasks", "tests"],
+                cwd=repository,
+                capture_output=True,
+                text=True,
+            )
+            assert run.returncode == 0, run.stdout
 
 
 @pytest.mark.parametrize(

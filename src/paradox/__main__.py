@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("b", type=Path)
     diff.set_defaults(call=_diff)
 
+    _takes_why(commands)
+
     restore = commands.add_parser("restore", help="after dvc pull: verify, then mark as up to date")
     restore.add_argument("scale")
     _takes_config(restore)
@@ -91,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--log", type=Path, required=True)
     run.set_defaults(call=_run)
     return parser
+
+
+def _takes_why(commands: Any) -> None:
+    why = commands.add_parser("why", help="say which change makes a result be made again")
+    why.add_argument("target", help="as of trace, a path to be made, or a folder results/SCALE")
+    _takes_config(why)
+    why.set_defaults(call=_why)
 
 
 def _takes_plan(commands: Any) -> None:
@@ -172,6 +181,14 @@ def _diff(chosen: argparse.Namespace) -> int:
         text = summary(a, b, (first, second))
     print(text or "no difference in data, code, parameters, environment or numbers")
     return int(bool(text))
+
+
+def _why(chosen: argparse.Namespace) -> int:
+    from paradox.provenance.why import why
+
+    text, again = why(chosen.target, chosen.config)
+    print(text)
+    return int(again)
 
 
 def _restore(chosen: argparse.Namespace) -> int:

@@ -190,14 +190,14 @@ class Pages:
     def _captions(self) -> list[dict[str, str]]:
         return [{"name": name, **asdict(FIGURES[name].caption)} for name in self.mechanisms.figures]
 
-    def arm_code(self) -> list[str]:
-        """Return the source files behind the page of an arm, with the modules that read tables."""
+    def arm_modules(self) -> list[str]:
+        """Return the modules that the page of an arm loads by name: they read analyses' tables."""
         readers = [
             module(REGISTRY.home("analyses", name), "arm")
             for name in self.analyses
             if any(isinstance(how, Read) for how in ANALYSES[name].on_arm_page.values())
         ]
-        return self.study.code("arm_page", *dict.fromkeys(readers))
+        return list(dict.fromkeys(readers))
 
     def _spec(self, title: str, name: str, own: dict[str, Any]) -> str:
         kept = Path(self.logs) / f"{name}.ipynb"

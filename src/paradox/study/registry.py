@@ -35,8 +35,9 @@ from paradox.declare import (
     Tested,
     Verdicts,
 )
-from paradox.errors import hint
+from paradox.errors import ConfigError, hint, problems
 from paradox.steps import PACKAGE, declared
+from paradox.study import kinds
 
 FOLDER = PACKAGE / "mechanisms"
 # What all analyses share is no analysis.
@@ -400,3 +401,15 @@ def sections() -> list[str]:
 
 
 REGISTRY = Registry()
+
+
+def check() -> None:
+    """Refuse declarations that cannot be used.
+
+    Raises
+    ------
+    ConfigError
+        Listing everything that is wrong with the folders of tasks, trainers and analyses.
+    """
+    if wrong := [*kinds.PROBLEMS, *REGISTRY.problems]:
+        raise ConfigError(problems("What is declared cannot be used:", wrong))

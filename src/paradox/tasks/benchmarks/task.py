@@ -13,8 +13,8 @@ import pandas as pd
 
 from paradox.errors import ConfigError, DataError, hint, problems
 from paradox.tasks.api import ITEM_COLUMNS, PROMPT_COLUMNS, Mode, Task
+from paradox.tasks.benchmarks.questions import Rows, label, read_source
 from paradox.tasks.math_answers import equal_answers, response_mode, stated_answer
-from paradox.tasks.questions import Rows, label, read_source
 
 GROUPS = ("exposed", "twin")
 
@@ -134,6 +134,9 @@ class Benchmarks(Task):
         if not rows:
             raise DataError(f"{label(source)}: every training prompt is an item; none is left.")
         return pd.DataFrame(rows, columns=PROMPT_COLUMNS)
+
+
+TASK = Benchmarks
 
 
 def _key(question: str) -> str:

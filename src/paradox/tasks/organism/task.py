@@ -64,11 +64,6 @@ class Chain:
         return f" think {chain} answer {steps[-1][3]}"
 
 
-def vocabulary(modulus: int) -> list[str]:
-    """Return the organism's tokens; a token's place is its id (``<pad>`` is 0)."""
-    return WORDS + [str(number) for number in range(modulus)]
-
-
 class Organism(Planted):
     """The organism task; `spec` holds the sizes (section ``task`` of a scale's configuration)."""
 
@@ -77,6 +72,11 @@ class Organism(Planted):
         self.modulus: int = spec["modulus"]
         self.operands: int = spec["operands"]
         self._numbers = {str(number) for number in range(self.modulus)}
+
+    @classmethod
+    def vocabulary(cls, spec: dict[str, Any]) -> list[str]:
+        """See `Task.vocabulary`; ``<pad>`` is 0."""
+        return WORDS + [str(number) for number in range(spec["modulus"])]
 
     # --- texts and responses -------------------------------------------------------------
 
@@ -122,3 +122,6 @@ class Organism(Planted):
     def _slips(self, noisy: np.ndarray, rng: np.random.Generator) -> dict[int, int]:
         values = rng.integers(self.modulus, size=len(noisy))
         return {i: int(values[i]) for i in range(len(noisy)) if noisy[i]}
+
+
+TASK = Organism

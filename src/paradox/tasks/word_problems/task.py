@@ -173,6 +173,9 @@ class WordProblems(Planted):
         return {i: int(sizes[i] * signs[i]) for i in range(len(noisy)) if noisy[i]}
 
 
+TASK = WordProblems
+
+
 def _template(question: str) -> tuple[tuple[str, ...], str]:
     """Return the template that `question` was made from."""
     for ops, text in TEMPLATES:
