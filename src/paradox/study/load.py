@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from paradox.errors import ConfigError, hint, problems
 from paradox.rewards import available_rewards
+from paradox.study import captions
 from paradox.study.config import Config
 from paradox.study.registry import check
 
@@ -107,7 +108,7 @@ def _grids(root: Path, name: str) -> dict[str, Any]:
 
 
 def unknown_names(config: dict[str, Any]) -> list[str]:
-    """Return the problems with the names of bases, methods and rewards of the arms.
+    """Return the problems with the names of bases, methods and rewards of the arms, and figures.
 
     `config` is the configuration as plain data, which need not be valid.
     """
@@ -117,6 +118,7 @@ def unknown_names(config: dict[str, Any]) -> list[str]:
         "methods": ("method", list(config["methods"])),
         "rewards": ("reward", rewards),
         "logged": ("reward", rewards),
+        "figures": ("figure", list(captions.FIGURES)),
     }
     lines = []
     for where, key, given in _lists(config):
@@ -140,6 +142,7 @@ def _lists(config: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         if key not in own:
             yield f"{MAIN}: arms.{key}", key, arms.get(key)
     for name, grid in config["grids"].items():
+        yield f"{grid_file(name)}: figures", "figures", grid.get("figures")
         products = grid.get("products")
         for place, product in enumerate(products if isinstance(products, list) else []):
             if isinstance(product, dict):
