@@ -386,13 +386,14 @@ class Signature:
     claim
         In words, after "that".
     source
-        Who published it: a key of ``paper/references.yml``.
+        Who published it: a key of ``paper/references.yml``, or "this study".
     null
         What its p is drawn from.
     margin
         Up to which effect counts as none, in words.
     section
-        Of the paper that judges it; empty where only the analysis' own reading does.
+        Of the paper that judges it; empty: the paper does not name it, which it only does of
+        published claims.
     reads
         Of a signature that step ``signatures`` computes, by the function of this name in the
         folder's module ``signature``: analysis and output (a file of every arm), or a summary.

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from paradox.errors import ConfigError, hint, problems
 from paradox.rewards import available_rewards
+from paradox.study import captions
 from paradox.study.config import Config
 from paradox.study.registry import check
 
@@ -107,7 +108,7 @@ def _grids(root: Path, name: str) -> dict[str, Any]:
 
 
 def unknown_names(config: dict[str, Any]) -> list[str]:
-    """Return the problems with the names of bases, methods and rewards of the arms.
+    """Return the problems with the names of bases, methods and rewards of the arms, and figures.
 
     `config` is the configuration as plain data, which need not be valid.
     """
@@ -117,6 +118,7 @@ def unknown_names(config: dict[str, Any]) -> list[str]:
         "methods": ("method", list(config["methods"])),
         "rewards": ("reward", rewards),
         "logged": ("reward", rewards),
+        "figures": ("figure", list(captions.FIGURES)),
     }
     lines = []
     for where, key, given in _lists(config):
@@ -140,6 +142,7 @@ def _lists(config: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         if key not in own:
             yield f"{MAIN}: arms.{key}", key, arms.get(key)
     for name, grid in config["grids"].items():
+        yield f"{grid_file(name)}: figures", "figures", grid.get("figures")
         products = grid.get("products")
         for place, product in enumerate(products if isinstance(products, list) else []):
             if isinstance(product, dict):
@@ -167,7 +170,9 @@ def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{file}: unknown key {key!r}; {hint(parts[-1], allowed)}"
     if error["type"] == "missing":
-        return f"{file}: key {key!r} is missing"
+        needs = _fields(parts, loc)
+        holds = f"; it holds: {', '.join(needs)}" if needs else ""
+        return f"{own or _holder(parts[:-1], files) or file}: key {key!r} is missing{holds}"
     found, context = error["input"], error.get("ctx") or {}
     # A section's kind is chosen by one of its keys.
     chooser = str(context.get("discriminator")).strip("'")
@@ -229,6 +234,18 @@ def _is_chosen(member: Any, chooser: str | None, part: Any) -> bool:
 
 def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _holder(parts: list[Any], files: dict[str, dict[str, Any]]) -> str:
+    """Return the file that has most keys of a section: where one that is missing belongs."""
+
+    def keys(data: Any) -> int:
+        for part in parts:
+            data = data.get(part) if isinstance(data, dict) else None
+        return len(data) if isinstance(data, dict) else 0
+
+    best = max(files, key=lambda name: keys(files[name]))
+    return best if keys(files[best]) else ""
 
 
 def origin(parts: list[Any], files: dict[str, dict[str, Any]], found: Any = None) -> str:

@@ -44,6 +44,8 @@ FOLDER = PACKAGE / "mechanisms"
 SHARED = ("model", "tables")
 NEEDS = ("base", "reference", "samples", "reference?", "corpus?")
 SUFFIXES = ("csv", "parquet")
+# The source of what nobody has published.
+UNPUBLISHED = "this study"
 
 
 class Registry:
@@ -301,7 +303,8 @@ class Checks:
 
     def _analysis(self, folder: str, name: str, own: Analysis) -> Iterator[str]:
         where = f"analyses.{name}"
-        yield from self._one_of(where, name, self.steps, "a step (first line of a module)")
+        if name not in self.steps:
+            yield f'{where}: no module of src/paradox begins with """Step ``{name}``: ...'
         for need in own.needs:
             yield from self._one_of(f"{where}.needs", need, NEEDS, "something that is there")
         yield from self._one_of(f"{where}.suffix", own.suffix, SUFFIXES, "a kind of table")
@@ -357,6 +360,8 @@ class Checks:
         yield from self._one_of(f"{where}.source", own.source, references(), "a reference")
         if own.section:
             yield from self._one_of(f"{where}.section", own.section, sections(), "a section")
+            if own.source == UNPUBLISHED:
+                yield f"{where}.section = {own.section!r}: the paper judges published claims only"
         if own.reads:
             if isinstance(own.reads, tuple):
                 yield from self._file(f"{where}.reads", own.reads)
@@ -386,7 +391,7 @@ def references() -> list[str]:
 
     path = PACKAGE.parents[1] / "paper/references.yml"
     return [
-        "this study",
+        UNPUBLISHED,
         *(yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else ()),
     ]
 
