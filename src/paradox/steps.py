@@ -57,7 +57,8 @@ def numeric(step: str) -> bool:
 @cache
 def loads_task(step: str) -> bool:
     """Say whether a step loads the module of the scale's task, by its kind."""
-    return any(name.endswith(".load_task") for file in code(step) for name in _imports(Path(file)))
+    names = (name for file in code(step) for name in _imports(Path(file)))
+    return any(name.endswith((".load_task", ".task_class")) for name in names)
 
 
 def determinism(step: str, device: str) -> str:

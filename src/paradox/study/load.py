@@ -170,7 +170,8 @@ def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{file}: unknown key {key!r}; {hint(parts[-1], allowed)}"
     if error["type"] == "missing":
-        needs = _fields(parts, loc)
+        # What stands inside of it, if it is a section.
+        _, needs = _place((*error["loc"], ""))
         holds = f"; it holds: {', '.join(needs)}" if needs else ""
         return f"{own or _holder(parts[:-1], files) or file}: key {key!r} is missing{holds}"
     found, context = error["input"], error.get("ctx") or {}
