@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from conftest import ROOT
-from paradox.figures.captions import MECHANISMS
 from study_fixture import SPEC, table_paths, write_study
 
 from paradox.errors import DataError, ParadoxError
@@ -73,9 +73,14 @@ def check(text: str) -> None:
 # --- each notebook ------------------------------------------------------------------------
 
 
+def words_of(figure: str) -> dict[str, str]:
+    """Return how a figure of a mechanism is called, as the pages are told."""
+    return {"name": figure, **asdict(FIGURES[figure].caption)}
+
+
 def report(study: Made, folder: Path) -> str:
     own: Made = {"scale": "tiny", "excluded": [{"base": "clean", "why": INJECTION}]}
-    own |= {"verdicts": [], "mechanisms": ["memory", "lens"]}
+    own |= {"verdicts": [], "mechanisms": [words_of("memory"), words_of("lens")]}
     return run("report", own, {k: study[k] for k in ("summary", "did", "base", "figures")}, folder)
 
 
@@ -173,7 +178,12 @@ def test_an_untrained_base_has_a_page_that_agrees_with_its_table(
 def test_the_index_leads_to_every_page(study: Made, tmp_path: Path) -> None:
     base = {"base": "clean", "method": "base", "reward": "none", "seed": 0}
     more = {"base": "clean", "method": "grpo", "reward": "format", "seed": 0}
-    own = {"scale": "tiny", "grid": "default", "arms": [base, ARM, more], "mechanisms": ["lens"]}
+    own = {
+        "scale": "tiny",
+        "grid": "default",
+        "arms": [base, ARM, more],
+        "mechanisms": [words_of("lens")],
+    }
     text = run("index_page", own | {"folder": "x"}, {"did": study["did"], "pages": []}, tmp_path)
     check(text)
     for arm in (base, ARM, more):
@@ -191,9 +201,11 @@ def mechanism(study: Made, folder: Path, name: str = "ablation") -> str:
     reading.write_text(json.dumps({"paragraphs": {"ablation": f"It says {INJECTION}."}}))
     inputs = {"figure": study["figures"][0], "table": table, "readings": [reading]}
     inputs["modules"] = [
-        ROOT / f"src/paradox/{n}.py" for n in ("mechanisms/lens", "figures/layers")
+        ROOT / f"src/paradox/{n}.py" for n in ("mechanisms/lens/measure", "figures/layers")
     ]
-    return run("mechanism_page", {"scale": "tiny", "name": name, "arms": [ARM]}, inputs, folder)
+    about = FIGURES[name].caption
+    own = {"scale": "tiny", "name": name, "title": about.title, "about": about.text}
+    return run("mechanism_page", own | {"arms": [ARM]}, inputs, folder)
 
 
 def test_the_page_of_a_mechanism_has_figure_table_words_and_warnings(
@@ -211,11 +223,18 @@ def test_the_page_of_a_mechanism_has_figure_table_words_and_warnings(
 
 
 def test_every_mechanism_has_words_and_a_text_to_quote() -> None:
-    assert set(MECHANISMS) == set(FIGURES)
-    for path in (ROOT / "src/paradox/mechanisms").glob("*.py"):
-        if path.stem != "__init__" and "Step ``" in path.read_text():
-            measured, _, whole = described.parts(path)
-            assert measured and whole and described.as_html(measured).startswith("<p>")
+    assert len(FIGURES) > 10
+    for own in FIGURES.values():
+        assert own.caption.title.strip() and own.caption.text.endswith(".")
+    steps = [
+        path
+        for path in (ROOT / "src/paradox/mechanisms").rglob("*.py")
+        if path.read_text().startswith('"""Step')
+    ]
+    assert len(steps) > 20
+    for path in steps:
+        measured, _, whole = described.parts(path)
+        assert measured and whole and described.as_html(measured).startswith("<p>")
 
 
 def test_a_module_without_a_text_is_refused(tmp_path: Path) -> None:
@@ -277,8 +296,10 @@ def test_a_notebook_without_parameters_is_refused(tmp_path: Path) -> None:
 def test_what_a_notebook_imports_is_part_of_its_code(step: str) -> None:
     text = (ROOT / NOTEBOOKS[step]).read_text()
     found = {
-        f"src/paradox/figures/{name}.py"
-        for line in re.findall(r"^from paradox\.figures import (.+)$", text, re.MULTILINE)
+        f"src/paradox/{package}/{name.split(' as ')[0]}.py"
+        for package, line in re.findall(
+            r"^from paradox\.(figures|pages|report) import (.+)$", text, re.MULTILINE
+        )
         for name in line.split(", ")
     }
     assert found and found <= set(code(step))
