@@ -230,10 +230,10 @@ def test_every_page_of_the_guide_stands_alone(path: Path) -> None:
 
 
 def test_markdown_is_shown_without_links_images_or_scripts() -> None:
-    text = f"{INJECTION} [page](a.md) ![figure](b.png) $x_1$\n\n![figure](b.png)\n"
+    text = f"See {INJECTION} [page](a.md) ![figure](b.png) $x_1$\n\n![figure](b.png)\n"
     text += "\n```math\n\\frac{a}{b} < c\n```\n"
     assert guide.as_html(text, "") == (
-        "<p>&lt;script&gt;alert('x')&lt;/script&gt; page  <code>x_1</code></p>\n"
+        "<p>See &lt;script&gt;alert('x')&lt;/script&gt; page  <code>x_1</code></p>\n"
         "<pre><code>\\frac{a}{b} &lt; c\n</code></pre>\n"
     )
 

@@ -19,9 +19,9 @@ from paradox.figures.names import label
 from paradox.files import read_json
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.pages.verdict_table import in_words
+from paradox.report.error_rates import false_positives
 from paradox.report.numbers import Numbers, listing
 from paradox.report.sources import Claim
-from paradox.stats.bootstrap import binomial_interval
 from paradox.steps import PACKAGE
 from paradox.study.registry import REGISTRY
 
@@ -71,9 +71,9 @@ def blocks(reference: Path) -> dict[str, str]:
 
 
 def _said(tables: Path) -> dict[str, str]:
-    """Return what each analysis of a grid found, in words."""
-    named = [own.outputs.get("reading") for own in REGISTRY.summaries.values()]
-    files = [tables / name for name in named if name]
+    """Return what each analysis of a grid found, in words, in the order of their declarations."""
+    outputs = [summary.outputs for summary in REGISTRY.summaries.values()]
+    files = [tables / files["reading"] for files in outputs if "reading" in files]
     every = [read_json(file)["paragraphs"] for file in files if file.exists()]
     return {name: text for of in every for name, text in of.items()}
 
@@ -188,28 +188,6 @@ def findings_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame
         share = f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
         lines.append(f"| `{row['analysis']}` | {int(row['runs'])} | {share} |")
     return "\n".join(lines) + "\n"
-
-
-def false_positives(tables: Path) -> pd.DataFrame:
-    """Return how often each test of a grid rejects at 5 % where labels are permuted.
-
-    Columns: analysis (and test), runs, rate with its exact 95 % interval. Of tests that are kept
-    arm by arm, rejections are counted together.
-    """
-    rates = pd.read_csv(tables / "error_rates.csv")
-    found = [rates[(rates["kind"] == "false_positive") & (rates["base"] == "all")]]
-    steering = pd.read_csv(tables / "steering_rates.csv")
-    steering = steering[(steering["kind"] == "false_positive") & (steering["base"] != "all")]
-    eap = pd.read_csv(tables / "eap_rates.csv").assign(analysis="eap")
-    for named, rows in (("{analysis}: {measure}", steering), ("{analysis}", eap)):
-        names = [named.format(**row) for row in rows.to_dict("records")]
-        counted = rows.groupby(names, sort=False)[["rejected", "runs"]].sum()
-        shares = [binomial_interval(int(k), int(n)) for k, n in counted.itertuples(index=False)]
-        counted["rate"] = [share.value for share in shares]
-        counted["low"], counted["high"] = zip(*((s.low, s.high) for s in shares), strict=True)
-        found.append(counted.rename_axis("analysis").reset_index())
-    columns = ["analysis", "runs", "rate", "low", "high"]
-    return pd.concat([rows[columns] for rows in found], ignore_index=True)
 
 
 def _change(row: dict[str, Any], name: str) -> str:

@@ -83,10 +83,8 @@ def _files(path: Path, where: str, module: str, needed: tuple[str, ...]) -> list
     names = [name for node in tree.body for name in _defined(node)]
     missing = [name for name in needed if name not in names]
     lines += [f"{where}/{module}.py: {name} is missing" for name in missing]
-    if (
-        "main" in needed
-        and (path.name, f"paradox.{path.parent.name}.{path.name}.{module}") not in STEPS
-    ):
+    step = (path.name, f"paradox.{path.parent.name}.{path.name}.{module}")
+    if "main" in needed and "main" in names and step not in STEPS:
         lines.append(f"{where}/{module}.py: its first line must begin with Step ``{path.name}``:")
     return lines
 

@@ -22,7 +22,7 @@ from paradox.figures import style
 from paradox.figures.kit import legend
 from paradox.figures.step import write
 from paradox.files import read_table
-from paradox.mechanisms.decontamination.summary import COSTS
+from paradox.mechanisms.decontamination.words import COSTS
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.words import METHODS, NEURONS, RANDOM
 from paradox.progress import Progress

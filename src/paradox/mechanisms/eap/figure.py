@@ -29,9 +29,8 @@ from paradox.figures.kit import ALPHA, BAND, legend
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.eap.cells import ALL
-from paradox.mechanisms.eap.summary import CHANGE, TEXT, WEIGHTS
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.words import GRADIENT
+from paradox.mechanisms.tables.words import CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
 
 KEY = [*ARM, "attribution", "alpha", "filter", "group", "state", "measure"]

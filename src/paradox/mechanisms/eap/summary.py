@@ -51,7 +51,7 @@ from paradox.mechanisms.eap.metrics import LEAST
 from paradox.mechanisms.eap.null import DEFINITIONS, SIGNS, Null, false_positives, null_of
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED, verdict
-from paradox.mechanisms.tables.words import AFTER, BASE, GRADIENT
+from paradox.mechanisms.tables.words import AFTER, BASE, CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
 from paradox.stats.bootstrap import (
     Resampling,
@@ -62,7 +62,7 @@ from paradox.stats.layers import flips, label_test, max_test
 
 Array = NDArray[np.float64]
 Side = tuple[str, str]
-CHANGE, WEIGHTS, TEXT, DIFFERENCE = "change", "weights", "text", "difference"
+DIFFERENCE = "difference"
 CROSSED = (BASE, AFTER), (AFTER, BASE)  # text, weights
 # Which sides are compared, and the mean taken of.
 STATES: dict[str, list[tuple[Side, Side]]] = {

@@ -89,8 +89,7 @@ DECLARATION = Declaration(
         ),
         "steering_reading": Summary(
             "steering_reading",
-            tables={role: f"steering:{role}" for role in ("doses", "tests", "side")}
-            | {role: f"decontamination:{role}" for role in ("points", "half")},
+            tables={role: f"steering:{role}" for role in ("doses", "tests", "side")},
             outputs=named("steering", "reading"),
             takes=("planted", "claims"),
             planted=True,

@@ -26,8 +26,8 @@ from paradox.figures import style
 from paradox.figures.kit import ALPHA, curve, depth_axis, legend, with_depth
 from paradox.figures.step import write
 from paradox.files import read_table
-from paradox.mechanisms.steering.summary import COUNTED
 from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.words import COUNTED
 from paradox.progress import Progress
 
 MEASURE, WHERE = "odds_change", "all"

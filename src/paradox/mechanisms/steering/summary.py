@@ -44,7 +44,7 @@ from paradox.mechanisms.tables.by_layer import Curve, contrasts, curves
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Groups, Pairs
 from paradox.mechanisms.tables.rates import ALL, Sides, count, rates
 from paradox.mechanisms.tables.verdict import verdict
-from paradox.mechanisms.tables.words import CHOSEN
+from paradox.mechanisms.tables.words import CHOSEN, COUNTED
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Estimate, Resampling, mean
 from paradox.stats.doses import rise, trend
@@ -56,7 +56,6 @@ from paradox.tasks.api import ITEM_COLUMNS
 Array = NDArray[np.float64]
 CHANGES = ("odds_change", "logp_change", "correct_change")
 WHOLE = ("trend", "rise", "monotone", "switched")
-COUNTED = "counted"
 SIDES = ("up", "down")
 
 
