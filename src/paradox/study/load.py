@@ -167,7 +167,7 @@ def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{file}: unknown key {key!r}; {hint(parts[-1], _fields(parts[:-1], loc))}"
     if error["type"] == "missing":
-        return f"{file}: key {key!r} is missing"
+        return f"{own or _beside(parts, files) or file}: key {key!r} is missing"
     found, context = error["input"], error.get("ctx") or {}
     # A section's kind is chosen by one of its keys.
     chooser = str(context.get("discriminator")).strip("'")
@@ -181,6 +181,18 @@ def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
         allowed = [name.strip("' ") for name in str(expected).replace(" or ", ",").split(",")]
         text += f"; {hint(found, allowed)}"
     return text
+
+
+def _beside(parts: list[Any], files: dict[str, dict[str, Any]]) -> str | None:
+    """Return the file that has most of the keys beside a missing one; None when none has any."""
+    held = {}
+    for name, data in files.items():
+        section: Any = data
+        for part in parts[:-1]:
+            section = section.get(part) if isinstance(section, dict) else None
+        held[name] = len(section) if isinstance(section, dict) else 0
+    most = max(held, key=lambda name: held[name])
+    return most if held[most] and len(parts) > 1 else None
 
 
 def _is_tag(place: int, loc: tuple[Any, ...]) -> bool:

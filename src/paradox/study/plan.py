@@ -14,6 +14,7 @@ from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards._score import Definition, files_of, loaded
 from paradox.steps import FROM_SAMPLES, PACKAGE, TRAINERS, code, loads_task
+from paradox.study.captions import FIGURES
 from paradox.study.config import BenchmarksTask, Config
 from paradox.study.grids import DEFAULT, Arm, arms_of, exclusions, named
 from paradox.study.load import MAIN, grid_file, load_config, scale_file, unknown_names
@@ -269,6 +270,7 @@ def _arms(config: Config) -> list[Arm]:
         *_exclusion_problems(config),
         *_impossible(config),
         *_mechanism_problems(config),
+        *_figure_problems(config),
     ]
     if found:
         raise ConfigError(problems("The arms cannot be run:", found))
@@ -313,6 +315,16 @@ def _mechanism_problems(config: Config) -> list[str]:
         for key, names in asked.items()
         for name in names
         if name not in known.get(key, methods)
+    ]
+
+
+def _figure_problems(config: Config) -> list[str]:
+    """Return the figures of grids that nothing draws."""
+    return [
+        f"{grid_file(grid)}: figures[{place}] = {name!r} is not a figure; {hint(name, FIGURES)}"
+        for grid, told in config.grids.items()
+        for place, name in enumerate(told.figures)
+        if name not in FIGURES
     ]
 
 
