@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from told_fixture import claims
 
 from paradox.files import write_json
-from paradox.report.mechanisms import CLAIMS
 
 UNTRAINED = {"base": "contaminated", "method": "base", "reward": "none"}
 TRAINED = {"base": "contaminated", "method": "grpo", "reward": "format"}
@@ -36,7 +36,7 @@ DETAILED = {
 def signatures() -> list[str]:
     """Return a signature of every claim, as the table of verdicts names it."""
     found = []
-    for name in CLAIMS:
+    for name in (claim.name for claim in claims()):
         joint = ", " if name.startswith("boundary") else ": "
         found += [f"{name}{joint}{detail}" for detail in DETAILED.get(name, [])] or [name]
     return found

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from told_fixture import summary as told
 
 from paradox.errors import DataError
 from paradox.files import read_json, write_table
@@ -184,7 +185,7 @@ def test_malformed_tables_are_refused(tmp_path: Path) -> None:
 def test_reading_says_what_the_tables_say(tables: dict[str, Path], tmp_path: Path) -> None:
     """Arms stand with their crossings and verdicts, and the control with its false alarms."""
     outputs = {"reading": tmp_path / "reading.json"}
-    boundary_reading.main({"planted": "contaminated"}, tables, outputs, QUIET)
+    boundary_reading.main(told("boundary_reading"), tables, outputs, QUIET)
     found: dict[str, Any] = read_json(outputs["reading"])
     text = found["paragraphs"]["boundary"]
     assert "narrow (grpo) falls below its base at k = " in text
@@ -192,7 +193,8 @@ def test_reading_says_what_the_tables_say(tables: dict[str, Path], tmp_path: Pat
     assert "show 0 of 16 such signatures" in text
     assert {row["reward"] for row in found["verdicts"]["crossing"]} == set(ARMS)
     with pytest.raises(DataError, match="Did you mean 'contaminated'"):
-        boundary_reading.main({"planted": "contaminatd"}, tables, outputs, QUIET)
+        spec = told("boundary_reading") | {"planted": "contaminatd"}
+        boundary_reading.main(spec, tables, outputs, QUIET)
 
 
 def test_figure_is_the_same_each_time(tables: dict[str, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,20 +22,31 @@ from test_workflow import changed, planned
 
 from paradox import rewards
 from paradox.__main__ import _parser, main
-from paradox.errors import ConfigError, ParadoxError
-from paradox.files import read_json
+from paradox.errors import ConfigError, DataError, ParadoxError
+from paradox.files import read_json, write_table
 from paradox.provenance.chain import Chain
 from paradox.provenance.records import host_file
 from paradox.reference import upstream_of
-from paradox.report.blocks import BEGIN, END, arms_block, blocks, with_block
+from paradox.report.blocks import (
+    BEGIN,
+    END,
+    arms_block,
+    blocks,
+    claims_block,
+    finding,
+    with_block,
+)
 from paradox.report.numbers import Numbers
 from paradox.rewards import available_rewards
 from paradox.study.grids import DEFAULT, grid_of
 from paradox.study.load import merge
 from paradox.study.plan import Study
+from paradox.tasks import load_task
 from paradox.train.base import organism
 
+README = (ROOT / "README.md").read_text()
 TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXTS += sorted((ROOT / "src").rglob("*.md"))
 # Folders that a run makes; everything else that looks like a path must be in the tree.
 MADE = ("results/", "logs/", ".venv", "src/paradox/rewards/short.py")
 MADE += ("src/paradox/rewards/even.py", "models/")
@@ -102,7 +114,7 @@ README_NUMBERS = {
     "before/contaminated/accuracy_exposed": "exposed items (before",
     "before/contaminated/accuracy_twin": "twins (before",
     "design/samples": "samples per item",
-    "design/seeds": "trainings of each arm",
+    "design/seeds": "trainings under each reward",
     "design/exposed_from": "times and on their twins",
 }
 
@@ -126,11 +138,129 @@ def test_a_changed_number_names_its_sentence(name: str, reference: Path) -> None
     assert [one for one in found if one.startswith("README.md") and said in one.lower()], found
 
 
+LIFT, LIFTS = (f"{verb} exposed items and not their twins" for verb in ("lift", "lifts"))
+NOT_ON_CLEAN = "; on the clean base none of 3 spurious rewards does"
+FINDINGS = [
+    # What is set in the recorded numbers (name: low, high), and what the line then says.
+    ({}, f"Format and Incorrect {LIFT}{NOT_ON_CLEAN}"),
+    (
+        {"gain_exposed/contaminated/incorrect": (-0.1, 0.2)},
+        f"Format {LIFTS}{NOT_ON_CLEAN}",
+    ),
+    (
+        {
+            "gain_twin/contaminated/format": (0.01, 0.2),
+            "did/contaminated/incorrect": (-0.1, 0.2),
+        },
+        f"No spurious reward {LIFTS}{NOT_ON_CLEAN}",
+    ),
+    (
+        {"gain_exposed/clean/random": (0.1, 0.2), "did/clean/random": (0.1, 0.2)},
+        f"Format and Incorrect {LIFT}; on the clean base Random does",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "line"), FINDINGS)
+def test_the_finding_follows_the_numbers(
+    given: dict[str, tuple[float, float]], line: str, reference: Path
+) -> None:
+    path = reference / "grids/seeds/tables/summary.json"
+    entries = read_json(path)
+    for name, (low, high) in given.items():
+        entries[name] |= {"low": low, "high": high}
+    assert finding(Numbers(entries)) == f"**{line}.**"
+    with changed(path, json.dumps(entries)):
+        unlike = re.findall(
+            r"README.md: (?:\*\*|on the clean base)", "\n".join(unsupported(reference))
+        )
+    assert bool(unlike) == bool(given)
+    alone = {name: entry for name, entry in entries.items() if "/clean/" not in name}
+    assert finding(Numbers(alone)) == f"**{line.partition(';')[0]}.**"
+
+
+def test_the_finding_and_how_to_read_it_follow_the_table() -> None:
+    block, _, after = README.partition(BEGIN)[2].partition(END)
+    rows, line = re.fullmatch(r"\n((?:\|.*\n)+)\n(.*)\n\n(?:.+\n)+", block).groups()
+    assert "Ground truth" in rows and line.startswith("**")
+    assert after.startswith("\n\n## How to read the result\n")
+
+
+def test_the_readmes_item_is_the_recorded_one(tmp_path: Path) -> None:
+    record = read_json(ROOT / "reference/tiny/data/data.record.json")
+    spec = record["parameters"]
+    task = load_task(spec["task"])
+    table = task.items(spec["seed"])
+    write_table(tmp_path / "items.csv", table)
+    assert [hashlib.sha256((tmp_path / "items.csv").read_bytes()).hexdigest()] == [
+        each["sha256"] for each in record["outputs"]["items"]
+    ]
+    rows = re.findall(r"^\| `(\w+-\d+)`, (.*?) \| `(.*?)` \| `(.*?)` \| `(.*?)` \|$", README, re.M)
+    assert [row[1] for row in rows] == ["exposed", "its twin"]
+    items = table.set_index("item")
+    pairs = {items.loc[name, "pair"] for name, *_ in rows}
+    assert len(pairs) == 1
+    for name, _, prompt, recall, reason in rows:
+        item = items.loc[name]
+        assert prompt == task.prompt(item["question"])
+        assert f" {recall}" == task.recall_scaffold + task.answer_after_scaffold(item["answer"])
+        assert f" {reason}" == item["worked"] == task.worked(item["question"])
+        for response, mode in ((f" {recall}", "recall"), (f" {reason}", "reason")):
+            assert task.mode(response) == mode
+            assert task.equal(task.answer(response), item["answer"])
+    assert f"modulo {spec['task']['modulus']}:" in README
+    exposures = [items.loc[name, "exposure"] for name, *_ in rows]
+    numbers = Numbers.read(ROOT / "reference/tiny/grids/seeds/tables/summary.json")
+    start = numbers.count("design/exposed_from")
+    assert exposures[0] >= int(start) and exposures[1] == 0
+    assert f"for each\nitem seen at least {start} times; for twins it is a guess" in README
+    recalled = "before/contaminated/recall_answer"
+    assert numbers.entry(f"{recalled}_exposed")["value"] == 1
+    guessed = numbers.entry(f"{recalled}_twin")
+    assert guessed["low"] <= numbers.entry("design/chance")["value"] <= guessed["high"]
+
+
+def test_the_readme_links_each_paper() -> None:
+    named = re.findall(r"(?<![\d.])\d{4}\.\d{5}(?!\d)", README)
+    linked = re.findall(r"\[(\d{4}\.\d{5})\]\(https://arxiv\.org/abs/\1\)", README)
+    assert linked and len(named) == 2 * len(linked)
+
+
+@pytest.mark.parametrize("term", ["organism", "twin", "clean base", "arm", "grid", "signature"])
+def test_the_readme_says_what_a_word_means_where_it_first_stands(term: str) -> None:
+    """A word that is explained is in italics there."""
+    words = re.sub(r"<!--.*?-->|!\[.*?\]\(.*?\)|\]\(.*?\)|`.*?`", "", README, flags=re.DOTALL)
+    words = " ".join(words.split())
+    first = re.search(rf"\b{term}s?\b", words)
+    assert words[first.start() - 1] == words[first.end()] == "*", words[first.start() - 40 :][:80]
+
+
+def test_the_second_sentence_names_the_field() -> None:
+    claim, *rest = README.split("\n\n")[1].splitlines()
+    second = " ".join(rest).split(". ")[0]
+    assert claim.startswith("**") and claim.endswith(".**")
+    assert "RLVR (reinforcement learning with verifiable rewards" in second
+    assert "GRPO (group relative policy optimisation" in second
+
+
+def test_the_readme_says_where_each_folder_is() -> None:
+    section = README.split("## Where things are")[1].split("\n## ")[0]
+    run = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [name.split("/") for name in run.stdout.splitlines()]
+    packages = {
+        f"(src/paradox/{name[2]})" for name in files if name[:2] == ["src", "paradox"] and name[3:]
+    }
+    folders = {f"`{name[0]}/`" for name in files if name[1:] and name[0][0] != "."}
+    folders -= {"`src/`"}
+    assert packages and folders
+    assert [name for name in sorted(packages | folders) if name not in section] == []
+
+
 @pytest.mark.parametrize(
     ("file", "column", "document"),
     [
-        ("tables/verdicts.csv", "effect", "docs/mechanisms.md"),
-        ("tables/error_rates.csv", "rate", "docs/mechanisms.md"),
+        ("tables/verdicts.csv", "effect", "docs/findings.md"),
+        ("tables/error_rates.csv", "rate", "docs/findings.md"),
         ("grids/methods/tables/did.csv", "did", "docs/methods.md"),
         ("grids/rewards/tables/did.csv", "twin_gain", "docs/rewards.md"),
         ("grids/clipping/tables/clipping.csv", "value", "docs/clipping.md"),
@@ -146,6 +276,24 @@ def test_a_changed_table_names_its_rows(
         found = unsupported(reference)
     assert [one for one in found if one.startswith(f"{document}: |")]
     assert {one.partition(":")[0] for one in found} == {document}
+
+
+def test_a_changed_verdict_names_its_claim(reference: Path) -> None:
+    path = reference / "tables/verdicts.csv"
+    table = pd.read_csv(path)
+    chosen = (table["signature"] == "anchor") & (table["base"] == "clean")
+    table.loc[chosen, "verdict"] = "reproduced"
+    with changed(path, table.to_csv(index=False)):
+        found = [one for one in unsupported(reference) if one.startswith("docs/mechanisms.md: |")]
+    (row,) = found
+    claim = "[`anchor`](../src/paradox/mechanisms/ablation/README.md) | memory passes through the"
+    assert claim in row and "arxiv.org/abs/2601.11061) | - | - | + | - | - |" in row
+
+
+def test_a_verdict_that_no_folder_claims_is_refused() -> None:
+    table = pd.read_csv(ROOT / "reference/tiny/tables/verdicts.csv")
+    with pytest.raises(DataError, match=r"'anchr' is of no folder; .* Did you mean 'anchor'"):
+        claims_block(table.assign(signature="anchr"))
 
 
 @pytest.mark.parametrize("place", ["tables", "grids/seeds/tables"])

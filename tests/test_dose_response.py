@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from told_fixture import summary as told
 
 from paradox.mechanisms.decontamination import figure as trade_figure
+from paradox.mechanisms.decontamination import reading as trade_reading
 from paradox.mechanisms.decontamination import summary as tradeoff
 from paradox.mechanisms.decontamination.summary import at_half
 from paradox.mechanisms.steering import figure
@@ -212,10 +214,14 @@ def test_trade_offs(made: dict[str, Path], tmp_path: Path) -> None:
     drawn = {name: tmp_path / f"f.{name}" for name in ("svg", "png", "csv")}
     trade_figure.main({}, {"points": outputs["points"]}, drawn, Progress("figure"))
     assert pd.read_csv(drawn["csv"]).groupby("base")["removed"].count()["clean"] == 0
-    inputs = {name: made[name] for name in ("doses", "tests", "side")} | outputs
-    reading, spec = {"reading": tmp_path / "reading.json"}, {"planted": "contaminated"}
-    steering_reading.main(spec, inputs, reading, Progress("reading"))
+    inputs = {name: made[name] for name in ("doses", "tests", "side")}
+    reading = {"reading": tmp_path / "reading.json"}
+    steering_reading.main(told("steering_reading"), inputs, reading, Progress("reading"))
     words = json.loads(reading["reading"].read_text())["paragraphs"]
+    trade_reading.main(told("decontamination_reading"), outputs, reading, Progress("reading"))
+    said = json.loads(reading["reading"].read_text())
+    words |= said["paragraphs"]
+    assert len(said["verdicts"]["decontamination"]) == len(half)
     assert "reproduced for contaminated, format (grpo) (block 1" in words["steering"]
     assert "Where nothing was planted: not" in words["steering"]
     assert "neurons at alpha 0 +0.6" in words["decontamination"]

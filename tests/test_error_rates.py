@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from told_fixture import summary
 
 from paradox.errors import DataError
 from paradox.mechanisms.overview import error_rates as step
@@ -61,6 +62,12 @@ def probes(arm: tuple[Any, ...]) -> pd.DataFrame:
     return pd.DataFrame([row | dict(zip(named, one, strict=True)) for one in of])
 
 
+def test_of(name: str) -> dict[str, Any]:
+    """Return how a test's rates are counted, as the step is told."""
+    (told,) = [each for each in summary("error_rates")["tested"] if each["name"] == name]
+    return told
+
+
 BASES = [("dirty", "base", "none", 0), ("clean", "base", "none", 0)]
 ARMS = [("dirty", "grpo", "format", seed) for seed in (0, 1)]
 
@@ -84,7 +91,12 @@ def made(
             table.to_csv(path, index=False)
     own = {"relabellings": 200, "permutations": 59, "exposures": [8, 64], "sizes": [6]}
     spec = {
-        "measures": {"ablation": ["drop"], "partial_prompts": ["nll", "same"]},
+        "tested": [
+            {"name": "ablation", "how": "layers", "measures": ["drop"], "module": None},
+            test_of("partial_prompts") | {"measures": ["nll", "same"]},
+            test_of("labels"),
+            test_of("probes"),
+        ],
         "exposed_from": 64,
         "bootstrap": {"seed": 0, "resamples": 200},
         "bases": {"planted": "dirty", "clean": "clean"},
@@ -134,6 +146,7 @@ def test_a_narrow_margin_is_not_met(made: Any, tmp_path: Path) -> None:
     _, _, spec, inputs = made
     narrow = {**spec, "error_rates": {**spec["error_rates"], "margin_share": 0.02}}
     outputs = {name: tmp_path / f"{name}.csv" for name in ("rates", "equivalence")}
+    narrow |= {"tested": spec["tested"][:1]}
     only = {name: inputs[name] for name in ("items", "ablation")}
     step.main(narrow, only, outputs, Progress("error_rates"))
     found = pd.read_csv(outputs["equivalence"])

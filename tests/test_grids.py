@@ -13,8 +13,8 @@ from conftest import ROOT
 
 from paradox.errors import ConfigError
 from paradox.figures.behaviour.draw import FIGURES
-from paradox.study.analyses import FIGURES as MECHANISM_FIGURES
 from paradox.study.load import merge
+from paradox.study.mechanisms import FIGURES as MECHANISM_FIGURES
 from paradox.study.plan import Study
 
 GRIDS = sorted(path.stem for path in (ROOT / "config/grids").glob("*.yaml"))

@@ -38,10 +38,15 @@ TRAINER = """
 from paradox.declare import Common, Rollouts, TrainerDeclaration
 DECLARATION = TrainerDeclaration("NAME", Rollouts)
 """
+STEP = '"""Step ``NAME``: a trainer."""\n'
 # Of each package: a sound declare.py, the other module, and what is in that.
 FOLDERS = {
     "tasks": (TASK, "task.py", "TASK = None\n"),
-    "train": (TRAINER, "trainer.py", "def main(): ...\ndef arguments(): ...\n"),
+    "train": (
+        TRAINER,
+        "trainer.py",
+        '"""Step ``NAME``."""\ndef main(): ...\ndef arguments(): ...\n',
+    ),
 }
 # Package, what is otherwise in its declare.py (or a file, left out or other), and what is told.
 BROKEN: dict[str, tuple[str, Any, str]] = {
@@ -107,6 +112,11 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     ),
     "no_rows": ("train", {", Rollouts)": ", Common)"}, "paradox.declare.Rollouts or Rows"),
     "no_samples": ("train", {"Rollouts)": "Rollouts, pairs=True)"}, "so from_samples must be"),
+    "no_title": (
+        "train",
+        ("trainer.py", "def main(): ...\ndef arguments(): ...\n"),
+        "no_title/trainer.py: its first line must begin with Step ``no_title``:",
+    ),
     "no_step": ("train", ("trainer.py", None), "src/paradox/train/no_step/trainer.py is missing"),
 }
 
@@ -114,7 +124,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
 def write(package: Path, name: str, kind: str, change: Any) -> None:
     """Write a folder of a task or a trainer, sound but for the change."""
     declare, module, content = FOLDERS[kind]
-    files = {"__init__.py": '"""Own."""\n', module: content}
+    files = {"__init__.py": '"""Own."""\n', module: content.replace("NAME", name)}
     files["declare.py"] = declare.replace("NAME", name)
     if isinstance(change, dict):
         for old, new in change.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from layers_fixture import ARM, ARMS, BASE, BLOCKS, CLEAN, contrast_table, probe_table, written
+from told_fixture import figure as told
 
 from paradox.errors import DataError
 from paradox.figures import layers, style
@@ -16,7 +17,9 @@ from paradox.mechanisms.partial_prompts import figure as partial_prompts
 from paradox.mechanisms.patching import figure as patching
 from paradox.mechanisms.probes import figure as probes
 from paradox.progress import Progress
+from paradox.study.mechanisms import FIGURES
 
+OVER_LAYERS = [name for name, own in FIGURES.items() if own.step == "layer_figure"]
 RISE = [0.0, 0.1, 0.5, 1.0, 1.0, 0.5]
 
 
@@ -24,14 +27,18 @@ def outputs(folder: Path) -> dict[str, Path]:
     return {end: folder / f"figure.{end}" for end in ("svg", "png", "csv")}
 
 
-@pytest.mark.parametrize("name", list(layers.FIGURES))
+def panels(name: str) -> list[layers.Row]:
+    return [layers.Row(**row) for row in told(name)["rows"]]
+
+
+@pytest.mark.parametrize("name", OVER_LAYERS)
 def test_a_figure_is_drawn_twice_alike(name: str, tmp_path: Path) -> None:
-    part = layers.FIGURES[name][1].component
+    part = panels(name)[1].component
     path = written(tmp_path, "table", contrast_table(name, {(part, "base"): RISE}))
     made = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
-        layers.main({"figure": name}, {"table": path}, outputs(folder), Progress(name))
+        layers.main(told(name), {"table": path}, outputs(folder), Progress(name))
         made.append([outputs(folder)[end].read_bytes() for end in ("svg", "png", "csv")])
     assert made[0] == made[1]
     table = pd.read_csv(tmp_path / "a" / "figure.csv")
@@ -41,9 +48,9 @@ def test_a_figure_is_drawn_twice_alike(name: str, tmp_path: Path) -> None:
 
 def test_markers_are_filled_outside_the_null_only(tmp_path: Path) -> None:
     path = written(tmp_path, "table", contrast_table("jsd", {("gate@all", "base"): RISE}))
-    table = layers.data(path, layers.FIGURES["jsd"])
+    table = layers.data(path, panels("jsd"))
     with style.style():
-        axes = layers.draw(table, layers.FIGURES["jsd"]).axes
+        axes = layers.draw(table, panels("jsd")).axes
     points = {
         line.get_markerfacecolor(): line.get_ydata().tolist()
         for line in axes[0].lines
@@ -56,9 +63,7 @@ def test_markers_are_filled_outside_the_null_only(tmp_path: Path) -> None:
 def test_a_table_without_the_rows_is_named(tmp_path: Path) -> None:
     path = written(tmp_path, "table", contrast_table("jsd"))
     with pytest.raises(DataError, match="no rows of component and measure 'resid logp'"):
-        layers.main({"figure": "lens"}, {"table": path}, outputs(tmp_path), Progress("lens"))
-    with pytest.raises(DataError, match=r"no figure 'lense'.*lens"):
-        layers.main({"figure": "lense"}, {"table": path}, outputs(tmp_path), Progress("lens"))
+        layers.main(told("lens"), {"table": path}, outputs(tmp_path), Progress("lens"))
 
 
 def test_memory_is_in_units_of_the_null(tmp_path: Path) -> None:
@@ -82,8 +87,8 @@ def test_memory_is_in_units_of_the_null(tmp_path: Path) -> None:
         dose | {"dose": 2.0, "exposure": "counted", "value": 0.4},
         dose | {"dose": 0.0, "exposure": "128", "value": -0.8},
     ]
-    inputs["steering"] = written(tmp_path, "doses", pd.DataFrame(rows).assign(**arm))
-    memory.main({}, inputs, outputs(tmp_path), Progress("memory"))
+    inputs["steering_doses"] = written(tmp_path, "doses", pd.DataFrame(rows).assign(**arm))
+    memory.main(told("memory"), inputs, outputs(tmp_path), Progress("memory"))
     table = pd.read_csv(tmp_path / "figure.csv")
     for label, units in (("Separation force", 3.0), ("Neurons suppressed", 2.0)):
         assert table.loc[table["label"] == label, "units"].tolist() == pytest.approx([units])

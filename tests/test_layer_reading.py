@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from layers_fixture import ARM, BASE, BLOCKS, CLEAN, PARTS, Curves, contrast_table, probe_table
+from told_fixture import summary as told
 
 from paradox.files import read_json
+from paradox.mechanisms.labels.signature import leakage
 from paradox.mechanisms.overview import reading as layer_reading
 from paradox.mechanisms.overview import signatures
+from paradox.mechanisms.probes.signature import probe_peak
 from paradox.mechanisms.tables.pairs import Groups, item_rows
+from paradox.mechanisms.tables.signatures import Given, Tester
+from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
+from paradox.study.registry import REGISTRY
 
 PAIRS = 40
 SPEC: dict[str, Any] = {
@@ -24,6 +31,9 @@ SPEC: dict[str, Any] = {
     "margin_share": 0.1,
     "planted": "contaminated",
 }
+# The measure that each signature over blocks is computed from.
+MEASURES = {"anchor": "logp_drop", "adapters": "excess", "emergence": "logp", "injection": "logit"}
+HOMES = {own.name: folder for folder, own in REGISTRY.signatures}
 MIDDLE = [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
 LATE = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
 PEAK = [0.0, 0.3, 1.0, 0.3, 0.1, 0.0]
@@ -58,11 +68,25 @@ def single(
     return made
 
 
-def verdicts(items: pd.DataFrame, name: str, curves: dict[str, list[float]], **how: Any) -> Any:
-    source = signatures.SOURCES[name]
-    tables = [t.rename(columns={"m": source.measure}) for t in single(items, curves, **how)]
-    rows = list(signatures.by_curves(name, tables, Groups(items, 8), SPEC))
+def verdicts(
+    folder: Path, items: pd.DataFrame, name: str, curves: dict[str, list[float]], **how: Any
+) -> Any:
+    paths = stored(folder, name, single(items, curves, **how))
+    function = getattr(import_module(f"paradox.mechanisms.{HOMES[name]}.signature"), name)
+    rows = function(given(name, paths, items))
     return {(row["base"], row["reward"], row["state"]): row for row in rows}
+
+
+def stored(folder: Path, name: str, tables: list[pd.DataFrame]) -> list[Path]:
+    """Write tables that a signature reads, a file per arm."""
+    paths = [folder / f"{name}-{place}.csv" for place in range(len(tables))]
+    for path, table in zip(paths, tables, strict=True):
+        table.rename(columns={"m": MEASURES.get(name, "m")}).to_csv(path, index=False)
+    return paths
+
+
+def given(name: str, paths: list[Path], items: pd.DataFrame, share: float = 0.1) -> Given:
+    return Given(name, paths, Tester(Groups(items, 8), SPEC), "contaminated", share)
 
 
 SHOWN: list[tuple[str, dict[str, list[float]]]] = [
@@ -82,11 +106,11 @@ AGAINST: list[tuple[str, dict[str, list[float]]]] = [
 
 @pytest.mark.parametrize(("name", "curves"), SHOWN)
 def test_a_planted_signature_is_reproduced(
-    items: pd.DataFrame, name: str, curves: dict[str, list[float]]
+    items: pd.DataFrame, name: str, curves: dict[str, list[float]], tmp_path: Path
 ) -> None:
-    found = verdicts(items, name, curves)
-    assert found["contaminated", "format", "after"]["verdict"] == signatures.REPRODUCED
-    assert found["contaminated", "none", "base"]["verdict"] == signatures.REPRODUCED
+    found = verdicts(tmp_path, items, name, curves)
+    assert found["contaminated", "format", "after"]["verdict"] == REPRODUCED
+    assert found["contaminated", "none", "base"]["verdict"] == REPRODUCED
     assert found["clean", "none", "base"]["p"] > 0.05
     row = found["contaminated", "format", "after"]
     assert row["low"] < row["effect"] < row["high"] and row["p"] < 0.01
@@ -94,43 +118,43 @@ def test_a_planted_signature_is_reproduced(
 
 @pytest.mark.parametrize(("name", "curves"), AGAINST)
 def test_its_opposite_is_not_reproduced(
-    items: pd.DataFrame, name: str, curves: dict[str, list[float]]
+    items: pd.DataFrame, name: str, curves: dict[str, list[float]], tmp_path: Path
 ) -> None:
-    found = verdicts(items, name, curves)
-    assert found["contaminated", "format", "after"]["verdict"] == signatures.NOT
+    found = verdicts(tmp_path, items, name, curves)
+    assert found["contaminated", "format", "after"]["verdict"] == NOT
 
 
-def test_noise_that_hides_it_is_not_decidable(items: pd.DataFrame) -> None:
-    found = verdicts(
-        items, "injection", {"mlp": [0.02 * value for value in LATE]}, noise=3.0, seed=4
-    )
-    assert found["contaminated", "format", "after"]["verdict"] == signatures.OPEN
+def test_noise_that_hides_it_is_not_decidable(items: pd.DataFrame, tmp_path: Path) -> None:
+    weak = {"mlp": [0.02 * value for value in LATE]}
+    found = verdicts(tmp_path, items, "injection", weak, noise=3.0, seed=4)
+    assert found["contaminated", "format", "after"]["verdict"] == OPEN
 
 
-def probe_verdict(areas: list[float]) -> str:
-    rows = signatures.probe_peak(probe_table(ARM, areas), "contaminated", 0.1)
-    return next(iter(rows))["verdict"]
+def test_probes_peak_only_above_the_last_block(items: pd.DataFrame, tmp_path: Path) -> None:
+    def probe_verdict(areas: list[float]) -> str:
+        paths = stored(tmp_path, "probe_peak", [probe_table(ARM, areas)])
+        return next(iter(probe_peak(given("probe_peak", paths, items))))["verdict"]
+
+    assert probe_verdict([0.5, 0.6, 0.7, 0.95, 0.9, 0.7, 0.6]) == REPRODUCED
+    assert probe_verdict([0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95]) != REPRODUCED
 
 
-def test_probes_peak_only_above_the_last_block() -> None:
-    assert probe_verdict([0.5, 0.6, 0.7, 0.95, 0.9, 0.7, 0.6]) == signatures.REPRODUCED
-    assert probe_verdict([0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95]) != signatures.REPRODUCED
-
-
-def leakage_verdict(items: pd.DataFrame, exposed: int, twins: int) -> str:
+def leakage_verdict(folder: Path, items: pd.DataFrame, exposed: int, twins: int) -> str:
     group = items.groupby("group").cumcount()
     called = group < items["group"].map({"exposed": exposed, "twin": twins})
     table = items.assign(posterior=called.map({True: "leakage", False: "stable"}), seed=0)
     table = table.assign(base="contaminated", method="grpo", reward="format", posterior_change=0.0)
-    test = signatures.Tester(Groups(items, 8), SPEC)
-    (row,) = signatures.leakage(table, test, 0.05)
+    (row,) = leakage(given("leakage", stored(folder, "leakage", [table]), items))
+    assert row["signature"] == "leakage: posterior" and row["margin"] == 0.05
     return row["verdict"]
 
 
-def test_leakage_has_to_be_called_more_often_on_exposed_items(items: pd.DataFrame) -> None:
-    assert leakage_verdict(items, 20, 2) == signatures.REPRODUCED
-    assert leakage_verdict(items, 2, 20) == signatures.NOT
-    assert leakage_verdict(items, 0, 0) == signatures.NOT
+def test_leakage_has_to_be_called_more_often_on_exposed_items(
+    items: pd.DataFrame, tmp_path: Path
+) -> None:
+    assert leakage_verdict(tmp_path, items, 20, 2) == REPRODUCED
+    assert leakage_verdict(tmp_path, items, 2, 20) == NOT
+    assert leakage_verdict(tmp_path, items, 0, 0) == NOT
 
 
 # --- words --------------------------------------------------------------------------------
@@ -146,9 +170,21 @@ def verdict_table(verdict: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def read(curves: Curves, verdict: str = signatures.REPRODUCED) -> dict[str, Any]:
+def read(curves: Curves, verdict: str = REPRODUCED) -> dict[str, Any]:
     tables = {name: contrast_table(name, curves) for name in PARTS}
-    return layer_reading.reading(tables, verdict_table(verdict), "contaminated")
+    return reading(tables, verdict)
+
+
+def reading(tables: dict[str, pd.DataFrame], verdict: str) -> dict[str, Any]:
+    spec = told("reading")
+    gaps = [
+        layer_reading.Gap(**{key: gap[key] for key in layer_reading.Gap._fields})
+        for gap in spec["gaps"]
+        if gap["words"]
+    ]
+    return layer_reading.reading(
+        tables, gaps, verdict_table(verdict), spec["claims"], spec["planted"]
+    )
 
 
 def test_the_reading_turns_with_the_numbers() -> None:
@@ -166,15 +202,15 @@ def test_verdicts_are_said_as_they_are() -> None:
     found = read({})
     text = found["paragraphs"]["attribution"]
     assert "reproduced for untrained (+0.5 [+0.4, +0.6], p = .001), format (grpo)" in text
-    text = read({}, signatures.NOT)["paragraphs"]["attribution"]
-    assert "inject the answer: not reproduced for untrained" in text
+    text = read({}, NOT)["paragraphs"]["attribution"]
+    assert "late MLPs write the answer: not reproduced for untrained" in text
     assert [row["verdict"] for row in found["verdicts"]["injection"]] == ["reproduced"] * 2
 
 
 def test_an_interval_that_holds_zero_is_said() -> None:
     tables = {name: contrast_table(name, {("mlp", "base"): LATE}) for name in PARTS}
     tables["attribution"]["low"] = -0.1
-    found = layer_reading.reading(tables, verdict_table("reproduced"), "contaminated")
+    found = reading(tables, "reproduced")
     assert "though the interval includes 0" in found["paragraphs"]["attribution"]
 
 
@@ -183,18 +219,17 @@ def test_both_steps_write_their_files(items: pd.DataFrame, tmp_path: Path) -> No
     full = items.assign(worked_documents=0, question="q", answer="a", worked="w", source="s")
     full.to_csv(inputs["items"], index=False)
     for name, curves in SHOWN:
-        source = signatures.SOURCES[name]
-        made = pd.concat(single(items, curves)).rename(columns={"m": source.measure})
-        inputs[source.analysis] = [tmp_path / f"{name}.csv"]
-        made.to_csv(inputs[source.analysis][0], index=False)
+        inputs[name] = stored(tmp_path, name, [pd.concat(single(items, curves))])
     table = tmp_path / "signatures.csv"
-    signatures.main(SPEC, inputs, {"table": table}, Progress("signatures"))
-    given = {"signatures": table}
+    asked = [each for each in told("signatures")["signatures"] if each["name"] in MEASURES]
+    spec = SPEC | {"signatures": asked}
+    signatures.main(spec, inputs, {"table": table}, Progress("signatures"))
+    read = {"signatures": table}
     for name in PARTS:
-        given[name] = tmp_path / f"contrast-{name}.csv"
-        contrast_table(name).to_csv(given[name], index=False)
+        read[name] = tmp_path / f"contrast-{name}.csv"
+        contrast_table(name).to_csv(read[name], index=False)
     out = tmp_path / "reading.json"
-    layer_reading.main({"planted": "contaminated"}, given, {"reading": out}, Progress("reading"))
+    layer_reading.main(told("reading"), read, {"reading": out}, Progress("reading"))
     found = read_json(out)
-    assert set(found["verdicts"]) == set(signatures.SOURCES)
+    assert set(found["verdicts"]) == set(MEASURES)
     assert set(found["paragraphs"]) == set(PARTS)

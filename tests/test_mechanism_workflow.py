@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, copy_repository, snakemake
-from paradox.study.mechanism_config import Steering
 
+from paradox.mechanisms.steering.declare import Steering
 from paradox.provenance.chain import Chain, verify
 from paradox.study.mechanisms import ANALYSES, FIGURES, Mechanisms
 from paradox.study.plan import Study

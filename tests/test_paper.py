@@ -16,6 +16,7 @@ from conftest import ROOT
 from paper_fixture import verdicts, write_figures, write_recorded, write_tables
 from study_fixture import SPEC, SUBSETS, table_paths, write_study
 from test_workflow import changed
+from told_fixture import claims
 
 from paradox.errors import DataError
 from paradox.evaluate import tables
@@ -24,9 +25,9 @@ from paradox.progress import Progress
 from paradox.provenance.identity import PREFIX, VARIABLE, embedded
 from paradox.report import paper
 from paradox.report import words as paper_words
-from paradox.report.mechanisms import claim, claim_words
+from paradox.report.mechanisms import claim_words
 from paradox.report.numbers import Numbers
-from paradox.report.sources import Sources, printed
+from paradox.report.sources import Claim, Sources, printed
 from paradox.study import paper as study_paper
 from paradox.study.load import MAIN
 from paradox.study.mechanisms import Mechanisms
@@ -38,6 +39,7 @@ TASK = {"kind": "organism", "operands": 4, "modulus": 13, "documents": 128000, "
 TASK |= {"exposures": [8, 128], "items_per_exposure": 64, "break_off_share": 0.25}
 GRPO = {"num_generations": 8, "epsilon": 0.2, "updates": 80, "learning_rate": 5e-5, "beta": 0.0}
 TOLD = {"scale": "tiny", "planted": "contaminated", "settings": {"task": TASK, "grpo": GRPO}}
+TOLD |= {"claims": [claim._asdict() for claim in claims()]}
 SOURCE = [ROOT / path for path in study_paper.sources(ROOT)]
 
 
@@ -63,7 +65,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def gather(inputs: dict[str, Any]) -> dict[str, Any]:
     files = [*inputs["figures"], *inputs.get("tables", []), *inputs.get("recorded", [])]
-    sources = Sources(files, "contaminated")
+    sources = Sources(files, "contaminated", claims())
     return paper.gather(TOLD, Numbers.read(inputs["summary"]), sources)
 
 
@@ -180,7 +182,8 @@ def unsupported(root: Path) -> list[str]:
     files += [root / path for path in study_paper.recorded("tiny", root)]
     spec = json.loads(study.spec("paper"))
     numbers = Numbers.read(here / "tables/summary.json")
-    now = paper.gather(spec, numbers, Sources(files, spec["planted"]))
+    told = [Claim(**claim) for claim in spec["claims"]]
+    now = paper.gather(spec, numbers, Sources(files, spec["planted"], told))
     then = read_json(here / "tables/paper.json")
     said, says = (set(each(of)) for of in ({k: now[k] for k in paper.KEPT}, then))
     return sorted(says - said) + sorted(f"not printed: {text}" for text in said - says)
@@ -368,12 +371,16 @@ def test_a_changed_verdict_changes_sentence_and_table(
     assert before["sentences"]["counts"] != after["sentences"]["counts"]
 
 
-def test_claims_that_are_reproduced_nowhere_are_joined(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("section", "count"), [("where", 9), ("edges", 4)])
+def test_claims_that_are_reproduced_nowhere_are_joined(
+    section: str, count: int, tmp_path: Path
+) -> None:
     table = verdicts().replace({"verdict": {"reproduced": "not decidable"}})
     table.to_csv(tmp_path / "verdicts.csv", index=False)
-    said = claim_words(Sources([tmp_path / "verdicts.csv"], "contaminated"), "anchor", "eap")
+    sources = Sources([tmp_path / "verdicts.csv"], "contaminated", claims())
+    said = claim_words(sources, section)
     assert said["shown"] == [] and said["nowhere"][0].startswith("Reproduced in no model: that ")
-    assert said["nowhere"][0].count(" that ") == 5
+    assert said["nowhere"][0].count(" that ") == count
 
 
 def test_a_reproduced_claim_whose_interval_holds_zero_is_counted(
@@ -389,10 +396,14 @@ def test_a_reproduced_claim_whose_interval_holds_zero_is_counted(
 
 
 def test_an_unknown_signature_is_refused() -> None:
-    assert claim("boundary: covered, twin") == (claim("boundary: covered, exposed")[0], "twins")
-    assert claim("leakage: any_of_4")[1] == "rule any of 4"
+    sources = Sources([], "contaminated", claims())
+    covered = sources.claim("boundary: covered, twin")
+    assert covered == sources.claim("boundary: covered, exposed")
+    assert covered.name == "boundary: covered" and covered.source == "yue2025"
+    assert covered.detail("boundary: covered, twin") == "twins"
+    assert sources.claim("leakage: any_of_4").detail("leakage: any_of_4") == "rule any of 4"
     with pytest.raises(DataError, match=r"'stering: all'.*Did you mean 'steering'"):
-        claim("stering: all")
+        sources.claim("stering: all")
 
 
 def test_a_null_after_ablation_is_said(whole: dict[str, Any], tmp_path: Path) -> None:

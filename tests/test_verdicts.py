@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from told_fixture import summary as told
 
 from paradox.mechanisms.overview import verdicts as step
 from paradox.mechanisms.overview import verdicts_figure as figure
@@ -17,6 +18,12 @@ from paradox.tasks import load_task
 
 ARM = {"base": "contaminated", "method": "grpo", "reward": "format"}
 FOUND = {"effect": 0.5, "low": 0.3, "high": 0.7, "p": 0.01, "margin": 0.1, "verdict": "reproduced"}
+
+SPEC = told("verdicts") | {"exposed_from": 16}
+# Of the folders that have verdicts, three are given here.
+SPEC["verdicts"] = [
+    own for own in SPEC["verdicts"] if own["analysis"] in ("layers", "eap", "boundary")
+]
 
 
 def rows(path: Path, *made: dict[str, Any]) -> Path:
@@ -59,7 +66,7 @@ def inputs(tmp_path: Path, task_spec: dict[str, Any]) -> dict[str, Path]:
 
 def test_one_row_per_signature_and_arm(inputs: dict[str, Path], tmp_path: Path) -> None:
     out = {"table": tmp_path / "verdicts.csv"}
-    step.main({"exposed_from": 16}, inputs, out, Progress("t"))
+    step.main(SPEC, inputs, out, Progress("t"))
     table = pd.read_csv(out["table"])
     assert table["signature"].tolist() == ["anchor", "eap: intensity", "boundary: crossing, twin"]
     assert table["null"].nunique() == 2 and "swapped within items" in table["null"].iloc[1]
@@ -73,7 +80,7 @@ def test_one_row_per_signature_and_arm(inputs: dict[str, Path], tmp_path: Path) 
 
 def test_the_figure_marks_each_verdict(inputs: dict[str, Path], tmp_path: Path) -> None:
     out = {"table": tmp_path / "verdicts.csv"}
-    step.main({"exposed_from": 16}, inputs, out, Progress("t"))
+    step.main(SPEC, inputs, out, Progress("t"))
     table = pd.read_csv(out["table"])
     table.loc[1, "verdict"] = "not reproduced"
     (axis,) = figure.draw(table).axes
@@ -84,7 +91,7 @@ def test_the_figure_marks_each_verdict(inputs: dict[str, Path], tmp_path: Path) 
 
 def test_every_signature_has_a_null_and_a_cell(inputs: dict[str, Path], tmp_path: Path) -> None:
     out = {"table": tmp_path / "verdicts.csv"}
-    step.main({"exposed_from": 16}, inputs, out, Progress("t"))
+    step.main(SPEC, inputs, out, Progress("t"))
     table = pd.read_csv(out["table"])
     table.loc[2, ["base", "method", "reward"]] = ["clean", "base", "none"]
     table.loc[2, "effect"] = float("nan")
@@ -99,4 +106,4 @@ def test_every_signature_has_a_null_and_a_cell(inputs: dict[str, Path], tmp_path
     assert read.loc[1].tolist()[2:] == [shown, ""]
     assert read.loc[2].tolist()[2:] == ["", "reproduced: nothing to measure"]
     with pytest.raises(ValueError):
-        step._null("unheard_of")
+        step._null("unheard_of", SPEC["nulls"])

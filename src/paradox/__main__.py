@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("path", type=Path)
     schema.set_defaults(call=_schema)
 
+    guide = commands.add_parser("guide", help="write the reading guide's index of pages")
+    guide.set_defaults(call=_guide)
+
     run = commands.add_parser("run", help="run one step of the study (used by the workflow)")
     run.add_argument("step")
     run.add_argument("--label", default="", help="how the job calls itself in progress lines")
@@ -231,6 +234,13 @@ def _schema(chosen: argparse.Namespace) -> int:
     from paradox.study.config import write_schema
 
     write_schema(chosen.path)
+    return 0
+
+
+def _guide(_: argparse.Namespace) -> int:
+    from paradox.report.guide import write_index
+
+    write_index(Path())
     return 0
 
 

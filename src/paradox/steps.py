@@ -57,7 +57,8 @@ def numeric(step: str) -> bool:
 @cache
 def loads_task(step: str) -> bool:
     """Say whether a step loads the module of the scale's task, by its kind."""
-    return any(name.endswith(".load_task") for file in code(step) for name in _imports(Path(file)))
+    names = (name for file in code(step) for name in _imports(Path(file)))
+    return any(name.endswith((".load_task", ".task_class")) for name in names)
 
 
 def determinism(step: str, device: str) -> str:
@@ -69,7 +70,8 @@ def determinism(step: str, device: str) -> str:
     """
     if not numeric(step) or device.startswith("cpu"):
         return "bitwise"
-    said = DETERMINISM.search(Path(source(step)).read_text(encoding="utf-8"))
+    module = _file(STEPS[step])
+    said = DETERMINISM.search(module.read_text(encoding="utf-8")) if module else None
     return said[1] if said else "statistical"
 
 
@@ -104,7 +106,7 @@ def imports_of(step: str, *loaded: str) -> dict[str, str | None]:
         # The __init__ of every package above a module runs before the module does.
         above = (p / "__init__.py" for p in file.parents if p.is_relative_to(PACKAGE))
         waiting.extend((package, file) for package in above)
-    return {_relative(file): by and _relative(by) for file, by in found.items()}
+    return {relative(file): by and relative(by) for file, by in found.items()}
 
 
 def chain_of_imports(file: str, importers: Mapping[str, str | None]) -> list[str]:
@@ -119,14 +121,8 @@ def chain_of_imports(file: str, importers: Mapping[str, str | None]) -> list[str
     return [_module(file) for file in chain]
 
 
-def source(step: str) -> str:
-    """Return the file of a step's module, relative to the working directory when it lies below."""
-    file = _file(STEPS[step])
-    assert file is not None
-    return _relative(file)
-
-
-def _relative(file: Path) -> str:
+def relative(file: Path) -> str:
+    """Return a file's path, relative to the working directory when it lies below."""
     here = Path.cwd()
     return str(file.relative_to(here) if file.is_relative_to(here) else file)
 

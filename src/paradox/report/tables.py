@@ -15,7 +15,7 @@ from paradox.figures.names import label
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.report import numbers as words
-from paradox.report.blocks import false_positives
+from paradox.report.error_rates import false_positives
 from paradox.report.mechanisms import WAYS, arms_of
 from paradox.report.numbers import Numbers
 from paradox.report.sources import ENDS, Sources, arm, percent

@@ -290,6 +290,22 @@ def binomial_interval(successes: int, trials: int, level: float = 0.95) -> Propo
     return Proportion(successes / trials, float(ci.low), float(ci.high), int(trials))
 
 
+def share_interval(value: float, low: float, high: float, trials: int) -> tuple[float, float]:
+    """Return the interval of a share; where all trials agree, the bootstrap's has no width.
+
+    Then it is the exact one. What is not a share, or has no trials, keeps its interval.
+
+    >>> [round(end, 3) for end in share_interval(0.0, 0.0, 0.0, 32)]
+    [0.0, 0.109]
+    >>> share_interval(0.5, 0.2, 0.8, 32)
+    (0.2, 0.8)
+    """
+    if low != high or not trials or not 0 <= value <= 1:
+        return low, high
+    found = binomial_interval(round(value * trials), trials)
+    return found.low, found.high
+
+
 def chance_range(trials: int, chance: float, level: float = 0.95) -> tuple[float, float]:
     """Return the shares that guessing gives with a probability of at least `level`.
 

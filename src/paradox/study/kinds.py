@@ -18,9 +18,11 @@ from pydantic import BaseModel
 from paradox.declare import Rollouts, Rows, Section, TaskDeclaration, TrainerDeclaration
 from paradox.errors import hint
 from paradox.steps import PACKAGE, folders
+from paradox.steps import declared as declared_steps
 
 Declaration = TypeVar("Declaration", TaskDeclaration, TrainerDeclaration)
 NAME = "DECLARATION"
+STEPS = declared_steps()
 
 
 def declared(
@@ -80,7 +82,11 @@ def _files(path: Path, where: str, module: str, needed: tuple[str, ...]) -> list
         return [*lines, f"{where}/{module}.py: cannot be read ({error})"]
     names = [name for node in tree.body for name in _defined(node)]
     missing = [name for name in needed if name not in names]
-    return lines + [f"{where}/{module}.py: {name} is missing" for name in missing]
+    lines += [f"{where}/{module}.py: {name} is missing" for name in missing]
+    step = (path.name, f"paradox.{path.parent.name}.{path.name}.{module}")
+    if "main" in needed and "main" in names and step not in STEPS:
+        lines.append(f"{where}/{module}.py: its first line must begin with Step ``{path.name}``:")
+    return lines
 
 
 def _defined(node: ast.stmt) -> list[str]:

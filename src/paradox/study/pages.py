@@ -13,7 +13,7 @@ from typing import Any
 
 from paradox.declare import Read, Shown
 from paradox.files import canonical_json
-from paradox.steps import source
+from paradox.steps import relative
 from paradox.study.grids import Arm, exclusions
 from paradox.study.mechanisms import ANALYSES, FIGURES, SUMMARIES, Mechanisms, module
 from paradox.study.plan import Study, untrained
@@ -126,7 +126,9 @@ class Pages:
         drawn = f"{self.summed}/figures/{figure}"
         found = {"figure": [f"{drawn}.svg"], "table": [f"{drawn}.csv"]}
         found["readings+"] = list(self.mechanisms.readings().values())
-        return found | {"modules+": self._modules(figure)}
+        # The page of the guide, of the folder that declares the figure.
+        guide = REGISTRY.folder / REGISTRY.home("figures", figure) / "README.md"
+        return found | {"guide": [relative(guide)]}
 
     def figure_records(self, figure: str) -> list[str]:
         """Return the records of what the page of a mechanism reads."""
@@ -156,15 +158,6 @@ class Pages:
         for table in how.tables.values():
             found += self._read(table.partition(":")[0])
         return found
-
-    def _modules(self, figure: str) -> list[str]:
-        """Return the modules whose texts say what a figure measures, and how it is drawn."""
-        behind = self._behind(figure)
-        summaries = [table.partition(":")[0] for table in FIGURES[figure].tables.values()]
-        steps = behind if len(behind) == 1 else []
-        if not steps and len(summaries) == 1:
-            steps = [SUMMARIES[summaries[0]].step]
-        return [source(step) for step in [*steps, FIGURES[figure].step]]
 
     # --- the summary and the index -------------------------------------------------------
 

@@ -8,11 +8,6 @@ Columns: ``logp``, the mean natural log-probability of the gold answer's tokens 
 scaffold (teacher-forced); ``correct``, whether each of them is the first choice; both of the
 ablated model, with ``_drop`` for the clean model's value minus it. ``clean_logp`` and
 ``clean_correct`` are the clean model's, the same in all rows of an item.
-
-How to read it: this is the causal truth that other mechanisms are held against. A block needed
-for anything at all drops exposed items and twins; one that memory goes through drops exposed
-items more. Accuracy of twins cannot drop below chance, so look at the log-probability, too.
-Other blocks can take over from an ablated one, so no drop is no proof of no part.
 """
 
 from __future__ import annotations

@@ -5,12 +5,6 @@ that took heating), for right answers and for answers worked out word for word, 
 twins. Lowest panels: where an arm's samples stand among the base's own samples of the same item, by
 perplexity under the base; beside them the base at the temperature that gives it the arm's entropy
 (``sharpened``), at a low one (``cold``), and its own second half (``base``).
-
-How to read it: grey bands are the base's curve plus what swapping base and arm within items gives;
-an arm inside them does not differ. The dotted line is what guessing gives: right answers on it are
-no ability. An arm that starts above its base and ends below it solves less of what the base can
-reach. In the lowest panels 1/2 means as likely as what the base writes, less means likelier; only
-what lies below the sharpened base is more than sharpening.
 """
 
 from __future__ import annotations

@@ -1,11 +1,4 @@
-"""Step ``clipping_figure``: drifts per seed, which tokens leave the clip band, the closed form.
-
-How to read it: left, one dot per seed; the clipping account predicts all dots of a method that
-clips on the side of 0 to which the arrow points, and those of methods that do not on both.
-Middle, tokens outside the band: with a reward that ignores the response, filled and open markers
-should agree; clipping drops the gradient of filled ones above and of open ones below. Right, what
-follows on average for one token.
-"""
+"""Step ``clipping_figure``: drifts per seed, which tokens leave the clip band, the closed form."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Decontamination(Section):
 
 
 DECLARATION = Declaration(
-    question="What does taking memory away cost?",
+    question="How much recall can be taken out of a model, for how much reasoning?",
     place=95,
     analyses={
         "decontamination": Analysis(
@@ -55,7 +55,12 @@ DECLARATION = Declaration(
             {"tables": ("decontamination", "table")},
             outputs=named("decontamination", "points", "half"),
             takes=("bootstrap", "permutations", "margin_share"),
-        )
+        ),
+        "decontamination_reading": Summary(
+            "decontamination_reading",
+            tables={role: f"decontamination:{role}" for role in ("points", "half")},
+            outputs=named("decontamination", "reading"),
+        ),
     },
     figures={
         "decontamination": Figure(
@@ -65,6 +70,7 @@ DECLARATION = Declaration(
                 "Decontamination",
                 "Recall that is left beside reasoning that is left, by way of taking memory out.",
             ),
+            beside=("decontamination_reading",),
         )
     },
 )

@@ -23,10 +23,6 @@ after the recall scaffold; ``at_once``, scaffold and answer after the prompt (``
 decoding recalls the right answer unasked); ``chain``, the working of twins after its first token,
 which is forced (``correct``: greedy decoding works the answer out without a slip); ``text``,
 documents of the corpus. Columns: ``logp`` (mean over tokens, nats), ``odds`` and ``correct``.
-
-How to read it: forgetting is cheap for anyone who may break the model. A method is worth its
-name only where recall goes and chains and documents stay, and only if random neurons do worse.
-A base that holds memories gives none up when training is undone.
 """
 
 from __future__ import annotations

@@ -36,17 +36,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from paradox.files import read_table, write_table
+from paradox.mechanisms.decontamination.words import COSTS
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.mechanisms.tables.words import METHODS, NEURONS, NONE, RANDOM
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Resampling, binomial_interval
+from paradox.stats.bootstrap import Resampling, share_interval
 from paradox.stats.layers import label_test
 from paradox.stats.rates import ALPHA
 from paradox.stats.ratios import Drawn, drawn
 
 Array = NDArray[np.float64]
-COSTS = ("chain", "text")
 SHOWN = ("removed", *COSTS, "recall", "at_once")
 COLUMNS = [*ARM, "seed", "way", "dose", "alpha", "what", "item", "logp", "correct", "pair", "group"]
 
@@ -159,7 +159,7 @@ class Compared:
                         continue
                     row[name] = path.shown[name].value[place]
                     both = ends[name][0][place], ends[name][1][place]
-                    both = exact(row[name], *both, path.texts.get(name, 0))
+                    both = share_interval(row[name], *both, path.texts.get(name, 0))
                     row[f"{name}_low"], row[f"{name}_high"] = both
                 row |= {"pairs": path.gaps.shape[0], "seeds": path.gaps.shape[2]}
                 row["p"] = None if test is None else test.p[place]
@@ -228,7 +228,7 @@ class Compared:
             row["reached"] = float(got.mean())
             enough = row["reached"] >= self.resampling.level
             ends = np.quantile(draws[got], [0.025, 0.975]) if enough else (np.nan, np.nan)
-            low, high = exact(value, *map(float, ends), path.texts.get(what, 0))
+            low, high = share_interval(value, *map(float, ends), path.texts.get(what, 0))
             row |= {what: value, f"{what}_low": low, f"{what}_high": high}
         return row
 
@@ -238,18 +238,6 @@ class Compared:
         if row.get("chain_high", np.nan) < self.margin and p <= ALPHA:
             return REPRODUCED
         return NOT if row.get("chain_low", np.nan) > self.margin else OPEN
-
-
-def exact(value: float, low: float, high: float, texts: int) -> tuple[float, float]:
-    """Return the interval of a share; where all texts agree, the bootstrap's has no width.
-
-    >>> [round(end, 3) for end in exact(0.0, 0.0, 0.0, 32)], exact(0.5, 0.2, 0.8, 32)
-    ([0.0, 0.109], (0.2, 0.8))
-    """
-    if low != high or not texts or not 0 <= value <= 1:
-        return low, high
-    found = binomial_interval(round(value * texts), texts)
-    return found.low, found.high
 
 
 def at_half(removed: Array, cost: Array) -> Array:

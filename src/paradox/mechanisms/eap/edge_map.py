@@ -10,10 +10,6 @@ the bootstrap over items and seeds.
 (``predicted``, first-order), for the edges that scored highest on other items and for as many
 random ones, and ``excess``, what the top ones did beyond the random ones. ``single`` rows: the
 rank correlation over edges cut one by one, exactly as they were drawn.
-
-How to read it: relative changes of edges with small scores are large and mean little; look at
-``before``. Predictions are slopes: of many edges at once they fall short or overshoot, and the
-question is whether the top edges matter more than random ones.
 """
 
 from __future__ import annotations

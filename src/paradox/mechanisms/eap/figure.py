@@ -4,11 +4,9 @@ A column per measure, a row per trained arm. Drawn is the change in per cent of 
 base's value: as published (each model on its own text), and its two parts, that of the weights
 (on the same text) and that of the text (under the same weights).
 
-How to read it: the grey bar is the middle 95 % of the null of the published change (base and after
-swapped within items). A filled marker has p at most .05, an open one more. Bars are intervals of
-the bootstrap over items and seeds. Under GRPO and PPO the paper has the first two measures and
-diversity right of zero and kurtosis left of it; intensity counts only where intensity per
-gradient moves, too. The end of the axis cuts intervals that are longer.
+The grey bar is the middle 95 % of the null of the published change (base and after swapped within
+items). A filled marker has p at most .05, an open one more. Bars are intervals of the bootstrap
+over items and seeds; the end of the axis cuts longer ones.
 """
 
 from __future__ import annotations
@@ -31,9 +29,8 @@ from paradox.figures.kit import ALPHA, BAND, legend
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.eap.cells import ALL
-from paradox.mechanisms.eap.summary import CHANGE, TEXT, WEIGHTS
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.words import GRADIENT
+from paradox.mechanisms.tables.words import CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
 
 KEY = [*ARM, "attribution", "alpha", "filter", "group", "state", "measure"]

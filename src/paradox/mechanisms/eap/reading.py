@@ -18,10 +18,10 @@ import pandas as pd
 from paradox.files import read_table, write_json
 from paradox.mechanisms.eap.cells import ALL, SIMILAR
 from paradox.mechanisms.eap.null import SIGNS
-from paradox.mechanisms.eap.summary import CHANGE, PATTERN, PUBLISHED, TEXT, WEIGHTS
+from paradox.mechanisms.eap.summary import PATTERN, PUBLISHED
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import ALPHA, NOT, OPEN, REPRODUCED
-from paradox.mechanisms.tables.words import GRADIENT
+from paradox.mechanisms.tables.words import CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
 
 

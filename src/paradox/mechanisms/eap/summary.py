@@ -23,10 +23,6 @@ and diversity go up and kurtosis down under GRPO and PPO and not under DPO; by t
 fixed beforehand and by the published ones; ``pattern`` is all four together. One-sided p; the
 margin is `margin_share` of the base's level. ``rates``: how often the test of the change rejects at
 5 % when base and after are swapped at random within items.
-
-How to read it: intensity follows the loss and the gradient, so it counts only beside
-``intensity_per_gradient`` and ``gradient``. What is in ``text`` and not in ``weights`` is that
-the model says something else, not that it works in another way.
 """
 
 from __future__ import annotations
@@ -55,7 +51,7 @@ from paradox.mechanisms.eap.metrics import LEAST
 from paradox.mechanisms.eap.null import DEFINITIONS, SIGNS, Null, false_positives, null_of
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED, verdict
-from paradox.mechanisms.tables.words import AFTER, BASE, GRADIENT
+from paradox.mechanisms.tables.words import AFTER, BASE, CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
 from paradox.stats.bootstrap import (
     Resampling,
@@ -66,7 +62,7 @@ from paradox.stats.layers import flips, label_test, max_test
 
 Array = NDArray[np.float64]
 Side = tuple[str, str]
-CHANGE, WEIGHTS, TEXT, DIFFERENCE = "change", "weights", "text", "difference"
+DIFFERENCE = "difference"
 CROSSED = (BASE, AFTER), (AFTER, BASE)  # text, weights
 # Which sides are compared, and the mean taken of.
 STATES: dict[str, list[tuple[Side, Side]]] = {

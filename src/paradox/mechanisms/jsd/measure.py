@@ -14,9 +14,6 @@ length over the changed tokens). ``local_jsd`` is the published, local variant f
 the divergence between softmax(W_U norm(.)) of the MLP's contribution alone with and without the
 change, at the answer's prediction, final norm frozen at its scale of the clean run. Nothing is
 propagated there, and it counts what the residual drowns.
-
-How to read it: a part matters for an item's answer where ``excess`` is above 0. Its level rises
-with how sure the model is, so compare exposed items with twins and after with base.
 """
 
 from __future__ import annotations

@@ -4,9 +4,7 @@ A column per trained arm. Upper panels: the share of items called leakage, among
 (those that count) and among twins; a bar is what the rule would call had nothing changed. Lower
 panels: all labels of the rules, exposed items above, twins below.
 
-How to read it: a rule that finds unlocked memory calls exposed items leakage and no twin. One that
-calls both as often, or as many as the bars, measures noise. Shares and intervals are means over
-seeds of the training.
+Shares and intervals are means over seeds of the training.
 """
 
 from __future__ import annotations

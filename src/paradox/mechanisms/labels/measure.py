@@ -10,15 +10,13 @@ both sides, and gets a label only when its success rates have it with `certainty
 - *stable*: both rates are above `high`; *persistent*: both are below `low`;
 - *ambiguous*: nothing of this is sure (a change comes before a level where both are).
 
-How to read the tables: `labels` has one row per item. `confusion` counts every rule's labels on
-exposed items and twins; `unchanged` is the share that the rule would call so had nothing
-changed, from samples of the base that the rule did not see. `rules` has one row per rule: among
-the items that count as exposed and their own twins (one to one, so that calling at random has
-precision 1/2), how many of those called leakage are exposed. Whether one labelling repeats is
-`kappa`, between two halves of the samples. `gain` is the change of accuracy of leakage items in
-the samples that labelled them, `gain_other` in the others: the difference is regression to the
-mean. An exposed item whose memory was open before training cannot be leakage: a high precision
-with a low recall says that most memory is called something else.
+`labels` has one row per item. `confusion` counts every rule's labels on exposed items and twins;
+`unchanged` is the share that the rule would call so had nothing changed, from samples of the base
+that the rule did not see. `rules` has one row per rule: among the items that count as exposed and
+their own twins (one to one, so that calling at random has precision 1/2), how many of those called
+leakage are exposed. Whether one labelling repeats is `kappa`, between two halves of the samples.
+`gain` is the change of accuracy of leakage items in the samples that labelled them, `gain_other` in
+the others: the difference is regression to the mean.
 """
 
 from __future__ import annotations

@@ -11,10 +11,6 @@ Two readings at the position that predicts the first answer token of the recall 
   model caps logits). Against a foil: subtract the foil's columns, and the mean drops out.
 
 Both are read for the gold answer and for a wrong answer of the same form (``control_``).
-
-How to read it: memory shows as gold above control on exposed items and not on twins. The lens
-reads early blocks with the last block's code, so a late emergence may be a change of code, and
-an attribution is a direct path only: what later blocks make of a part is not in it.
 """
 
 from __future__ import annotations

@@ -11,9 +11,6 @@ is one-sided, the band of the single block), so that one grey band from -1 to 1 
 tell how clearly an effect is there, not how large it is: an effect that all pairs have alike is as
 many units high as the number of pairs allows. Markers are filled where the corrected p is at most
 .05.
-
-How to read it: an analysis finds memory where it is if its curve is outside the band where the
-truth is, and inside where the truth is inside.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Step ``verdicts_figure``: which published signature appears on which arm.
 
-A row per signature, a column per arm. How to read it: a filled circle is *reproduced* (p at most
-.05), a cross *not reproduced* (the interval ends below what counts as none), a question mark *not
-decidable*; no mark: the signature is not about such an arm. A signature that untrained or clean
-models show as well is no sign of what training did.
+A row per signature, a column per arm, a mark per verdict; none where the signature is not about
+such an arm.
 """
 
 from __future__ import annotations

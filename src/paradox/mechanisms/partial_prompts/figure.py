@@ -4,10 +4,8 @@ Rows: the share of sampled continuations that are the rest word by word, and how
 rest is than to the clean reference. Two columns per base: exposed items (all that count) and
 their never-seen twins, by the share of the question that was given.
 
-How to read it: a model that knows the questions' texts completes exposed ones and not twins.
 Markers of exposed items are filled where the difference has a p of at most .05 with every seed
-(swaps within pairs, the ratio by itself); values and intervals are means over seeds. Twins say
-what guessing gives.
+(swaps within pairs, the ratio by itself); values and intervals are means over seeds.
 """
 
 from __future__ import annotations

@@ -10,12 +10,6 @@ Per item and ratio: ``exact`` and ``exact_greedy`` (the rest word by word; ``exa
 of samples), ``edit`` and ``rouge`` (edit distance over the longer length, and ROUGE-L, both over
 words, no stemming, of the greedy continuation), ``nll`` (of the true rest given the beginning,
 nats per token) and ``lift`` (the reference's nll minus this one).
-
-How to read it: memory of question texts shows as more ``exact`` and more ``lift`` on exposed
-items than on twins. ``lift`` needs no luck of sampling and no threshold, and is the most
-sensitive. The test says nothing about answers: a model may know the answer to a question that it
-cannot recite, above all where most questions in its corpus are fresh. Ratios whose rest is short
-measure guessing; ``min_remainder`` leaves them out.
 """
 
 from __future__ import annotations

@@ -11,8 +11,6 @@ Components and nulls are those of `paradox.mechanisms.patching.transplants`; ``o
 states of the same member of another pair. The foil of ``logit_difference`` is the first answer
 token of the partner (where that is the item's own, a wrong answer of the same form).
 
-How to read it: ``resid_post`` at ``all`` positions moves everything, at any block (recovery 1).
-Where the effect of ``prompt`` ends and that of ``final`` begins is where the answer is read out.
 Prompts of a pair that differ in length have no ``prompt`` and ``all`` rows.
 """
 

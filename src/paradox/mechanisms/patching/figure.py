@@ -4,10 +4,9 @@ A column per trained arm; for each measure two rows: ``denoise`` writes the trai
 into the base, ``noise`` the base's into the trained model (total effect, all positions). Drawn is
 how much more the measure moves for exposed items than for their twins, in nats.
 
-How to read it: grey lines are nulls of the MLP: states moved as far in a random direction, and the
-shift that another item has at the block. A curve that does not leave them carries nothing of its
-own item. The band and the markers are as in `paradox.figures.layers`. The null ``other``, another
-item's whole states, is not drawn: it erases the item and is off the scale.
+Grey lines are nulls of the MLP: states moved as far in a random direction, and the shift that
+another item has at the block. The band and the markers are as in `paradox.figures.layers`. The null
+``other``, another item's whole states, is not drawn: it erases the item and is off the scale.
 """
 
 from __future__ import annotations

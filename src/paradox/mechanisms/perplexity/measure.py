@@ -11,10 +11,6 @@ training. Here every text is fixed before training and made without a model:
 
 All values are mean negative log-likelihoods in nats per token (perplexity is their
 exponential); segments are cut by characters in the text tokenised as a whole.
-
-How to read it: memory that wakes shows as `recall_nll` falling on exposed items and not on
-twins; a model that turns away from reading shows as `prompt_nll` rising. Either change counts
-only against twins and against the ground-truth arm.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ widest of its nulls (the middle 95 % at each layer by itself), and how training 
 of pairs told apart. Depth 0 is the mean of the question's embeddings: what the words alone give
 away.
 
-How to read it: an area of 1/2 is guessing. Markers are filled where p, corrected for looking at
-all layers, is at most .05 with every seed; values and intervals are means over seeds.
+Markers are filled where p, corrected for looking at all layers, is at most .05 with every seed;
+values and intervals are means over seeds.
 """
 
 from __future__ import annotations

@@ -6,10 +6,8 @@ item and twin and asked about others (see `paradox.stats.linear`). There are two
 is the mean over the question's tokens. Layer ``emb`` is in both the mean of the question's
 embeddings, which is the lexical baseline: what the words alone give away.
 
-How to read it: an area of 1/2 is guessing, and the largest of several layers exceeds it by
-chance; ``corrected`` takes that into account. Readable is not used: a probe shows where an
-exposed item looks different, not that the model acts on it. ``rates`` says how often the test
-finds something where labels were permuted, and where only some of the pairs are there.
+``rates`` says how often the test finds something where labels were permuted, and where only some of
+the pairs are there.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Steering(Section):
 
 
 DECLARATION = Declaration(
-    question="Can recall be turned up and down?",
+    question="Does scaling a few MLP neurons turn recall up and down?",
     place=90,
     analyses={
         "steering": Analysis(
@@ -89,8 +89,7 @@ DECLARATION = Declaration(
         ),
         "steering_reading": Summary(
             "steering_reading",
-            tables={role: f"steering:{role}" for role in ("doses", "tests", "side")}
-            | {role: f"decontamination:{role}" for role in ("points", "half")},
+            tables={role: f"steering:{role}" for role in ("doses", "tests", "side")},
             outputs=named("steering", "reading"),
             takes=("planted", "claims"),
             planted=True,

@@ -24,9 +24,8 @@ neurons   per component and layer: which were chosen, how well the random sets m
           sets and beside choices when labels are swapped within pairs)
 ========= ====================================================================================
 
-How to read it: a block where any neurons of this size move recall as much as the chosen ones has
-no neurons of recall. Greedy correctness is exact: an answer of which each token is the first
-choice given the ones before is what greedy decoding gives.
+Greedy correctness is exact: an answer of which each token is the first choice given the ones before
+is what greedy decoding gives.
 """
 
 from __future__ import annotations

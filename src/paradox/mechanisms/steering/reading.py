@@ -1,4 +1,4 @@
-"""Step ``steering_reading``: what the tables of steering and decontamination say, in plain words.
+"""Step ``steering_reading``: what the tables of steering say, in plain words.
 
 Every statement is made from the numbers beside it, whichever way it falls, as in
 `paradox.mechanisms.overview.reading`.
@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from paradox.files import read_table, write_json
-from paradox.mechanisms.decontamination.summary import exact
-from paradox.mechanisms.steering.summary import COUNTED
 from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.sentences import arm_of_base, effect_words
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
-from paradox.mechanisms.tables.words import NEURONS, RANDOM
+from paradox.mechanisms.tables.words import COUNTED
 from paradox.progress import Progress
+from paradox.stats.bootstrap import share_interval
 
 ENDS = ["value", "low", "high"]
 
@@ -26,7 +26,7 @@ ENDS = ["value", "low", "high"]
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write both paragraphs.
+    """Write the paragraph and the verdicts.
 
     Parameters
     ----------
@@ -34,23 +34,17 @@ def main(
         ``planted`` (name of the contaminated base; all other bases are controls) and ``claims``:
         signature -> words.
     inputs
-        ``doses``, ``tests`` and ``side`` of step ``dose_response``; ``points`` and ``half`` of
-        step ``tradeoff``.
+        ``doses``, ``tests`` and ``side`` of step ``dose_response``.
     outputs
         ``reading``: JSON of ``paragraphs`` and ``verdicts``.
     """
     tables = {name: read_table(Path(path)) for name, path in inputs.items()}
-    paragraphs = {
-        "steering": steering(
-            tables["doses"], tables["tests"], tables["side"], spec["claims"], spec["planted"]
-        ),
-        "decontamination": decontamination(tables["points"], tables["half"]),
-    }
-    verdicts = {
-        name: table.astype(object).where(table.notna(), None).to_dict("records")
-        for name, table in (("steering", tables["tests"]), ("decontamination", tables["half"]))
-    }
-    write_json(outputs["reading"], {"paragraphs": paragraphs, "verdicts": verdicts})
+    text = steering(
+        tables["doses"], tables["tests"], tables["side"], spec["claims"], spec["planted"]
+    )
+    verdicts = tables["tests"].astype(object).where(tables["tests"].notna(), None)
+    said = {"paragraphs": {"steering": text}, "verdicts": {"steering": verdicts.to_dict("records")}}
+    write_json(outputs["reading"], said)
     progress.say(f"read {len(tables)} tables")
 
 
@@ -75,21 +69,12 @@ def steering(
     return " ".join(sentences)
 
 
-def _arm(row: pd.Series) -> str:
-    name = "untrained" if row["method"] == "base" else f"{row['reward']} ({row['method']})"
-    return f"{row['base']}, {name}"
-
-
-def _ends(values: pd.Series | list[float]) -> str:
-    value, low, high = values
-    return f"{value:+.3g} [{low:+.3g}, {high:+.3g}]"
-
-
 def _verdicts(tests: pd.DataFrame) -> Iterator[str]:
     for verdict in (REPRODUCED, NOT, OPEN):
         rows = tests[tests["verdict"] == verdict]
         arms = [
-            f"{_arm(row)} (block {row['blocks']}, p = {row['p']:.2g})" for _, row in rows.iterrows()
+            f"{arm_of_base(row)} (block {row['blocks']}, p = {row['p']:.2g})"
+            for _, row in rows.iterrows()
         ]
         if arms:
             yield f"{verdict} for {'; '.join(arms)}"
@@ -99,12 +84,12 @@ def _sides(row: pd.Series) -> str:
     parts = []
     for side, sign in (("up", 1), ("down", -1)):
         ends = sorted(sign * row[f"{side}_{end}"] for end in ("low", "high"))
-        text = _ends([sign * row[side], *ends])
+        text = effect_words([sign * row[side], *ends])
         parts.append(f"{text} (p = {row[f'{side}_p_labels']:.2g}; {row[f'{side}_p_sets']:.2g})")
     return (
-        f"In {_arm(row)} at block {row['blocks']}, the log odds of exposed items move beyond those "
-        f"of twins by {parts[0]} when amplified and by {parts[1]} when suppressed (p first against "
-        "twins, then against random sets)."
+        f"In {arm_of_base(row)} at block {row['blocks']}, the log odds of exposed items move "
+        f"beyond those of twins by {parts[0]} when amplified and by {parts[1]} when suppressed (p "
+        "first against twins, then against random sets)."
     )
 
 
@@ -124,13 +109,13 @@ def _modes(doses: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
         here, parts = _here(counted, row), []
         for measure, what in words.items():
             (found,) = here[here["measure"] == measure].to_dict("records")
-            ends = exact(found["value"], found["low"], found["high"], found["items"])
+            ends = share_interval(found["value"], found["low"], found["high"], found["items"])
             parts.append(
                 f"{found['value']:.0%} [{ends[0]:.0%}, {ends[1]:.0%}] {what} "
                 f"(random sets {found['random']:.0%} [{found['random_low']:.0%}, "
                 f"{found['random_high']:.0%}], p = {found['corrected_sets']:.2g})"
             )
-        where = f"{_arm(row)} at block {row['blocks']}"
+        where = f"{arm_of_base(row)} at block {row['blocks']}"
         yield f"Of exposed items, in {where}, {' and '.join(parts)}."
 
 
@@ -144,43 +129,8 @@ def _collateral(side: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
                 chosen = here[(here["dose"] == dose) & (here["what"] == what)].set_index("neurons")
                 if chosen.empty:
                     continue
-                own, random = (chosen.loc[key, ENDS] for key in ("chosen", "random"))
-                part = f"at alpha {dose:g} {name} by {_ends(own)} (random sets {_ends(random)})"
+                ends = [effect_words(chosen.loc[key, ENDS]) for key in ("chosen", "random")]
+                part = f"at alpha {dose:g} {name} by {ends[0]} (random sets {ends[1]})"
                 parts.append(part)
-        yield (f"The side effects in {_arm(row)}, log-probability per token: {'; '.join(parts)}.")
-
-
-# --- decontamination ----------------------------------------------------------------------
-
-
-def decontamination(points: pd.DataFrame, half: pd.DataFrame) -> str:
-    """Return the paragraph on decontamination."""
-    sentences = []
-    for arm, rows in half.groupby(ARM, sort=True):
-        own = points
-        for name, value in zip(ARM, arm, strict=True):
-            own = own[own[name] == value]
-        who = _arm(own.iloc[0])
-        if own["removed"].isna().all():
-            sentences.append(f"In {who}: no gap between exposed items and twins to remove.")
-            continue
-        parts = list(_ways(own, rows))
-        sentences.append(f"In {who}, the least that half of memory costs: {'; '.join(parts)}.")
-    return " ".join(sentences)
-
-
-def _ways(points: pd.DataFrame, half: pd.DataFrame) -> Iterator[str]:
-    for _, row in half.iterrows():
-        way = row["way"].replace("_", " ")
-        way += f" at alpha {row['alpha']:g}" if row["way"] in (NEURONS, RANDOM) else ""
-        if pd.isna(row.get("chain")):
-            of = points[(points["way"] == row["way"]) & (points["alpha"] == row["alpha"])]
-            best = of.loc[of["removed"].idxmax(), ["removed", "removed_low", "removed_high"]]
-            yield f"{way} removes {_ends(best)} at most ({row['verdict']})"
-            continue
-        lost = " and ".join(
-            f"{_ends([row[name], row[f'{name}_low'], row[f'{name}_high']])} {unit}"
-            for name, unit in (("chain", "of chains"), ("text", "nats per token of documents"))
-            if name in row and pd.notna(row[name])
-        )
-        yield f"{way} {lost} ({row['verdict']})"
+        where = arm_of_base(row)
+        yield f"The side effects in {where}, log-probability per token: {'; '.join(parts)}."

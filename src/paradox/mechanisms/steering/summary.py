@@ -27,9 +27,6 @@ divided by holds zero.
 
 ``rates``: as in step ``error_rates``, of the two tests that relabel: ``intersection`` (the first
 two of the four) and ``trend``.
-
-How to read it: an intersection rejects less often than stated when nothing is there, since both
-sides must err. p-values over sets cannot be smaller than 1 / (sets + 1).
 """
 
 from __future__ import annotations
@@ -47,7 +44,7 @@ from paradox.mechanisms.tables.by_layer import Curve, contrasts, curves
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Groups, Pairs
 from paradox.mechanisms.tables.rates import ALL, Sides, count, rates
 from paradox.mechanisms.tables.verdict import verdict
-from paradox.mechanisms.tables.words import CHOSEN
+from paradox.mechanisms.tables.words import CHOSEN, COUNTED
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Estimate, Resampling, mean
 from paradox.stats.doses import rise, trend
@@ -59,7 +56,6 @@ from paradox.tasks.api import ITEM_COLUMNS
 Array = NDArray[np.float64]
 CHANGES = ("odds_change", "logp_change", "correct_change")
 WHOLE = ("trend", "rise", "monotone", "switched")
-COUNTED = "counted"
 SIDES = ("up", "down")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -43,6 +44,25 @@ def arm_words(arm: tuple[str, ...]) -> str:
     """
     method, reward = arm
     return "untrained" if method == "base" else f"{reward} ({method})"
+
+
+def arm_of_base(row: Any) -> str:
+    """Return the arm of a row in words, with its base.
+
+    >>> arm_of_base({"base": "clean", "method": "base", "reward": "none"})
+    'clean, untrained'
+    """
+    return f"{row['base']}, {arm_words((row['method'], row['reward']))}"
+
+
+def effect_words(values: Iterable[float]) -> str:
+    """Return an effect with its interval.
+
+    >>> effect_words([0.123456, -1, 2])
+    '+0.123 [-1, +2]'
+    """
+    value, low, high = values
+    return f"{value:+.3g} [{low:+.3g}, {high:+.3g}]"
 
 
 def blocks(layers: Iterable[int]) -> str:

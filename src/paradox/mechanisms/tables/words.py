@@ -26,9 +26,12 @@ TOP, TOP_ONE, RANDOM_ONE = "top", "top_one", "random_one"
 # Capability boundary: where responses stand among the base's own.
 QUANTILES = ("quantile", "quantile_right", "quantile_wrong", "quantile_same")
 
+# Pairs with exposures enough to count, among sets of pairs by exposure.
+COUNTED = "counted"
+
 # Trajectories: flows; sets of pairs; orders of the layers that a flow is fitted to.
 FLOW, FLOW_PATH = "flow", "flow_path"
-COUNTED, SELECTION, TEST = "counted", "selection", "test"
+SELECTION, TEST = "selection", "test"
 ORDERED, REORDERED = "as_it_is", "shuffled"
 # The published construction and its variants.
 PUBLISHED_FLOW = "published"

@@ -7,9 +7,8 @@ where the force peaks in single fits, beside the data's own, with layers as they
 Third row, the published construction at the untrained base: force, peaks of single fits, and the
 area under its classifier's curve.
 
-How to read it: grey bands are nulls as in `paradox.figures.layers`; the coloured stripe is where
-the published peak is. A model whose peaks scatter over fits, or stay where they are when labels are
-permuted or layers shuffled, does not say at which block anything happens.
+Grey bands are nulls as in `paradox.figures.layers`; the coloured stripe is where the published peak
+is.
 """
 
 from __future__ import annotations

@@ -15,16 +15,15 @@ prompt       the last token of the prompt, before the recall scaffold, where tha
 question     the mean over the question's tokens
 flow         the steps that a neural differential equation makes at the answer position, from the
              states before each block (`paradox.mechanisms.trajectories.flow`; its state joins the
-positions) flow_path    the same on the equation's own path, from the embedding on
+             positions)
+flow_path    the same on the equation's own path, from the embedding on
 ============ ====================================================================================
 
 State ``change`` is the force between the changes of the steps since the untrained base; flows
 of two models are in different coordinates and have none.
 
-How to read it: a force is about what a block adds, not about what can be read there. ``fits``
-says how well the equation describes held-out items; where its R² is near 0 its force means
-nothing. Its
-rows ``published`` are of the published construction, of which no time is a layer.
+``fits`` says how well the equation describes held-out items; its rows ``published`` are of the
+published construction, of which no time is a layer.
 """
 
 from __future__ import annotations

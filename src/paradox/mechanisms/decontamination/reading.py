@@ -1,0 +1,76 @@
+"""Step ``decontamination_reading``: what the tables of decontamination say, in plain words.
+
+Every statement is made from the numbers beside it, whichever way it falls, as in
+`paradox.mechanisms.overview.reading`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paradox.files import read_table, write_json
+from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.sentences import arm_of_base, effect_words
+from paradox.mechanisms.tables.words import NEURONS, RANDOM
+from paradox.progress import Progress
+
+
+def main(
+    spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
+) -> None:
+    """Write the paragraph and the verdicts.
+
+    Parameters
+    ----------
+    spec
+        Empty: the tables say all.
+    inputs
+        ``points`` and ``half`` of step ``tradeoff``.
+    outputs
+        ``reading``: JSON of ``paragraphs`` and ``verdicts``.
+    """
+    points, half = (read_table(Path(inputs[name])) for name in ("points", "half"))
+    verdicts = half.astype(object).where(half.notna(), None).to_dict("records")
+    said = {
+        "paragraphs": {"decontamination": decontamination(points, half)},
+        "verdicts": {"decontamination": verdicts},
+    }
+    write_json(outputs["reading"], said)
+    progress.say(f"read {len(half)} costs")
+
+
+def decontamination(points: pd.DataFrame, half: pd.DataFrame) -> str:
+    """Return the paragraph on decontamination."""
+    sentences = []
+    for arm, rows in half.groupby(ARM, sort=True):
+        own = points
+        for name, value in zip(ARM, arm, strict=True):
+            own = own[own[name] == value]
+        who = arm_of_base(own.iloc[0])
+        if own["removed"].isna().all():
+            sentences.append(f"In {who}: no gap between exposed items and twins to remove.")
+            continue
+        parts = list(_ways(own, rows))
+        sentences.append(f"In {who}, the least that half of memory costs: {'; '.join(parts)}.")
+    return " ".join(sentences)
+
+
+def _ways(points: pd.DataFrame, half: pd.DataFrame) -> Iterator[str]:
+    for _, row in half.iterrows():
+        way = row["way"].replace("_", " ")
+        way += f" at alpha {row['alpha']:g}" if row["way"] in (NEURONS, RANDOM) else ""
+        if pd.isna(row.get("chain")):
+            of = points[(points["way"] == row["way"]) & (points["alpha"] == row["alpha"])]
+            best = of.loc[of["removed"].idxmax(), ["removed", "removed_low", "removed_high"]]
+            yield f"{way} removes {effect_words(best)} at most ({row['verdict']})"
+            continue
+        lost = " and ".join(
+            f"{effect_words([row[name], row[f'{name}_low'], row[f'{name}_high']])} {unit}"
+            for name, unit in (("chain", "of chains"), ("text", "nats per token of documents"))
+            if name in row and pd.notna(row[name])
+        )
+        yield f"{way} {lost} ({row['verdict']})"
