@@ -1,15 +1,12 @@
 """The analyses of the study: found in the folders of `paradox.mechanisms`, checked, put together.
 
-A folder with a ``declare.py`` is an analysis. What a declaration gets wrong is kept in `PROBLEMS`
+A folder with a ``declare.py`` is an analysis. What a declaration gets wrong is kept in `problems`
 and stops the plan: all of it at once, whichever grid is run.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +15,6 @@ from typing import Any
 from pydantic import Field, create_model
 
 from paradox.declare import (
-    GATHERED,
-    SETTINGS,
     Analysis,
     Bases,
     Declaration,
@@ -28,24 +23,20 @@ from paradox.declare import (
     Gap,
     Name,
     Positive,
-    Read,
     Section,
     Signature,
     Summary,
     Tested,
     Verdicts,
 )
-from paradox.errors import ConfigError, hint, problems
-from paradox.steps import PACKAGE, declared
+from paradox.errors import ConfigError, problems
+from paradox.steps import PACKAGE
 from paradox.study import kinds
+from paradox.study.checks import Checks, shape
 
 FOLDER = PACKAGE / "mechanisms"
 # What all analyses share is no analysis.
 SHARED = ("model", "tables")
-NEEDS = ("base", "reference", "samples", "reference?", "corpus?")
-SUFFIXES = ("csv", "parquet")
-# The source of what nobody has published.
-UNPUBLISHED = "this study"
 
 
 class Registry:
@@ -99,7 +90,9 @@ class Registry:
             got = "nothing" if own is None else type(own).__name__
             self.problems.append(f"{where}: DECLARATION = {got}; it must be a Declaration")
             return None
-        return own
+        malformed = [f"{where}: {text}" for text in shape(own)]
+        self.problems += malformed
+        return None if malformed else own
 
     def place(self, folder: str) -> str:
         """Return the file of a folder's declaration, as messages name it."""
@@ -114,7 +107,7 @@ class Registry:
                 if name in homes:
                     first = self.place(homes[name])
                     self.problems.append(
-                        f"{self.place(folder)}: {kind}: {name!r} is used twice; {first} has it"
+                        f"{self.place(folder)}: {kind}.{name} is used twice; {first} has it"
                     )
                 merged[name], homes[name] = value, folder
         return merged
@@ -160,9 +153,8 @@ class Registry:
 
     # --- the configuration ---------------------------------------------------------------
 
-    @cached_property
-    def section(self) -> type[Section]:
-        """The section ``mechanisms`` of the configuration: its own keys and those declared."""
+    def shared_keys(self) -> dict[str, Any]:
+        """Return the keys of section ``mechanisms`` that all analyses share, with their types."""
         listed = {
             name: (list[str], Field(description=own.methods))
             for name, own in self.analyses.items()
@@ -171,7 +163,7 @@ class Registry:
         methods_of = create_model(
             "MethodsOf", __base__=Section, __doc__="Methods that an analysis compares.", **listed
         )
-        fields: dict[str, Any] = {
+        return {
             "bases": (
                 Bases,
                 Field(description="bases whose trained arms are analysed; untrained, all are"),
@@ -199,206 +191,16 @@ class Registry:
             "batch_size": (Positive, Field(description="items at a time")),
             "dtype": (Dtype, ...),
         }
+
+    @cached_property
+    def section(self) -> type[Section]:
+        """The section ``mechanisms`` of the configuration: its own keys and those declared."""
+        fields = self.shared_keys()
         for own in self.declarations.values():
             fields |= {name: (each, ...) for name, each in own.config.items()}
             fields |= {n: (each.config, ...) for n, each in own.analyses.items() if each.config}
         about = "Where and how memory is looked for inside the models (docs/mechanisms.md)."
         return create_model("Mechanisms", __base__=Section, __doc__=about, **fields)
-
-
-class Checks:
-    """What is wrong with declarations: names that are not there, words that are missing."""
-
-    def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-        self.steps = [step for step, _ in declared()]
-
-    def run(self) -> list[str]:
-        """Return a line per problem, folder by folder."""
-        lines = [
-            f"src/paradox: step {step!r} is declared by {count} modules; a name is used once"
-            for step, count in Counter(self.steps).items()
-            if count > 1
-        ]
-        for folder, own in self.registry.declarations.items():
-            where = self.registry.place(folder)
-            lines += [f"{where}: {text}" for text in self._folder(folder, own)]
-        return [*lines, *self._unread()]
-
-    def _folder(self, folder: str, own: Declaration) -> Iterator[str]:
-        yield from self._papers(folder, own)
-        for name, analysis in own.analyses.items():
-            yield from self._analysis(folder, name, analysis)
-        for name, summary in own.summaries.items():
-            yield from self._summary(f"summaries.{name}", folder, summary)
-        for name, figure in own.figures.items():
-            yield from self._figure(f"figures.{name}", folder, figure)
-        for signature in own.signatures:
-            yield from self._signature(f"signatures.{signature.name}", folder, signature)
-        for name, verdicts in own.verdicts.items():
-            yield from self._table(f"verdicts.{name}.table", verdicts.table)
-        for gap in own.gaps:
-            where = f"gaps.{gap.table}"
-            yield from self._table(f"{where}.table", gap.table)
-            yield from self._function(f"{where}.as_contrast", folder, "contrast", gap.as_contrast)
-        for name, tested in own.tested.items():
-            yield from self._file(f"tested.{name}.reads", tested.reads)
-            if tested.how == "own":
-                for function in ("sides", "test"):
-                    yield from self._function(f"tested.{name}", folder, "rates", function)
-
-    # --- a folder ------------------------------------------------------------------------
-
-    def _papers(self, folder: str, own: Declaration) -> Iterator[str]:
-        """Yield what is missing around the code: question, guide, test."""
-        if not own.question.strip():
-            yield "question is empty; it says what the folder asks"
-        if not (self.registry.folder / folder / "README.md").exists():
-            yield "README.md is missing in this folder; it is the analysis' page of the guide"
-        tests = PACKAGE.parents[1] / "tests"
-        module = f"{self.registry.package}.{folder}"
-        if tests.exists() and not any(
-            module in file.read_text(encoding="utf-8") for file in sorted(tests.glob("test_*.py"))
-        ):
-            yield f"no file tests/test_*.py imports {module}; an analysis has a test"
-
-    def _function(self, where: str, folder: str, module: str, name: str) -> Iterator[str]:
-        """Yield the problem of a function that is not in a module of the folder."""
-        if not name:
-            return
-        path = self.registry.folder / folder / f"{module}.py"
-        if not path.exists():
-            yield f"{where} = {name!r}: {module}.py is missing in this folder"
-            return
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-        known = [node.name for node in body if isinstance(node, ast.FunctionDef)]
-        if name not in known:
-            yield f"{where} = {name!r} is not a function of {module}.py; {hint(name, known)}"
-
-    # --- what it reads -------------------------------------------------------------------
-
-    def _one_of(self, where: str, name: str, known: Iterable[str], kind: str) -> Iterator[str]:
-        if name not in known:
-            yield f"{where} = {name!r} is not {kind}; {hint(name, known)}"
-
-    def _file(self, where: str, reads: tuple[str, str]) -> Iterator[str]:
-        analysis, output = reads
-        if analysis not in self.registry.analyses:
-            yield f"{where} = {analysis!r} is not an analysis; " + hint(
-                analysis, self.registry.analyses
-            )
-            return
-        outputs = self.registry.analyses[analysis].outputs
-        yield from self._one_of(where, output, outputs, f"a table of {analysis}")
-
-    def _table(self, where: str, name: str) -> Iterator[str]:
-        summary, _, role = name.partition(":")
-        if summary not in self.registry.summaries:
-            yield f"{where} = {name!r} is not a summary; {hint(summary, self.registry.summaries)}"
-        elif role:
-            roles = self.registry.summaries[summary].outputs
-            yield from self._one_of(where, role, roles, f"a table of {summary}")
-
-    # --- analyses, summaries, figures, signatures ----------------------------------------
-
-    def _analysis(self, folder: str, name: str, own: Analysis) -> Iterator[str]:
-        where = f"analyses.{name}"
-        if name not in self.steps:
-            yield f'{where}: no module of src/paradox begins with """Step ``{name}``: ...'
-        for need in own.needs:
-            yield from self._one_of(f"{where}.needs", need, NEEDS, "something that is there")
-        yield from self._one_of(f"{where}.suffix", own.suffix, SUFFIXES, "a kind of table")
-        yield from self._takes(where, folder, own.takes)
-        for output in (*own.unread, *own.on_arm_page):
-            yield from self._one_of(where, output, own.outputs, f"a table of {name}")
-        for output, shown in own.on_arm_page.items():
-            if isinstance(shown, Read):
-                function = f"{where}.on_arm_page.{output}"
-                yield from self._function(function, folder, "arm", shown.function)
-        for lock in own.locks:
-            if not (PACKAGE.parents[1] / lock).exists():
-                yield f"{where}.locks = {lock!r}: no such file"
-
-    def _takes(self, where: str, folder: str, takes: tuple[str, ...]) -> Iterator[str]:
-        own = [
-            key
-            for each in self.registry.declarations[folder].analyses.values()
-            for key in (each.config.model_fields if each.config else ())
-        ]
-        for name in takes:
-            yield from self._one_of(f"{where}.takes", name, [*SETTINGS, *own], "a setting")
-
-    def _made(self, where: str, folder: str, own: Summary | Figure) -> Iterator[str]:
-        yield from self._one_of(f"{where}.step", own.step, self.steps, "a step")
-        for role, table in own.tables.items():
-            yield from self._table(f"{where}.tables.{role}", table)
-        yield from self._takes(where, folder, own.takes)
-        if own.gathers:
-            yield from self._one_of(f"{where}.gathers", own.gathers, GATHERED, "gathered")
-
-    def _summary(self, where: str, folder: str, own: Summary) -> Iterator[str]:
-        yield from self._made(where, folder, own)
-        for role, reads in own.files.items():
-            yield from self._file(f"{where}.files.{role}", reads)
-        if not (own.files or own.tables or own.gathers):
-            yield f"{where} reads no table"
-
-    def _figure(self, where: str, folder: str, own: Figure) -> Iterator[str]:
-        yield from self._made(where, folder, own)
-        for name in own.beside:
-            yield from self._table(f"{where}.beside", name)
-        for part in ("title", "text"):
-            if not getattr(own.caption, part).strip():
-                yield f"{where}.caption.{part} is empty"
-        if own.step == "layer_figure" and not own.rows:
-            yield f"{where}.rows is empty; a figure over layers has a row per component"
-
-    def _signature(self, where: str, folder: str, own: Signature) -> Iterator[str]:
-        for part in ("claim", "null", "margin"):
-            if not getattr(own, part).strip():
-                yield f"{where}.{part} is empty"
-        yield from self._one_of(f"{where}.source", own.source, references(), "a reference")
-        if own.section:
-            yield from self._one_of(f"{where}.section", own.section, sections(), "a section")
-            if own.source == UNPUBLISHED:
-                yield f"{where}.section = {own.section!r}: the paper judges published claims only"
-        if own.reads:
-            if isinstance(own.reads, tuple):
-                yield from self._file(f"{where}.reads", own.reads)
-            else:
-                yield from self._table(f"{where}.reads", own.reads)
-            yield from self._function(where, folder, "signature", own.name)
-        elif own.section and not self.registry.declarations[folder].verdicts:
-            yield f"{where}: neither reads nor the folder's verdicts say where its rows come from"
-
-    def _unread(self) -> Iterator[str]:
-        """Yield tables of analyses that no summary reads."""
-        read = {each for own in self.registry.summaries.values() for each in own.files.values()}
-        for folder, own in self.registry.declarations.items():
-            for name, analysis in own.analyses.items():
-                for output in analysis.outputs:
-                    if (name, output) not in read and output not in analysis.unread:
-                        yield (
-                            f"{self.registry.place(folder)}: analyses.{name}.outputs = "
-                            f"{output!r}: no summary reads this table; list it in unread if it is "
-                            "kept for single items"
-                        )
-
-
-def references() -> list[str]:
-    """Return the keys of the paper's references, and what stands for no publication."""
-    import yaml
-
-    path = PACKAGE.parents[1] / "paper/references.yml"
-    return [
-        UNPUBLISHED,
-        *(yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else ()),
-    ]
-
-
-def sections() -> list[str]:
-    """Return the sections of the paper."""
-    return sorted(path.stem for path in (PACKAGE.parents[1] / "paper/sections").glob("*.typ"))
 
 
 REGISTRY = Registry()
