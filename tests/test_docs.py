@@ -606,10 +606,14 @@ def test_mistakes_in_the_guides_reward(
 
 
 # The same for the analysis: the last has no page any more, and a function of another name.
+FOLDER = "src/paradox/mechanisms/entropy"
 OTHERWISE = [
     [("config/scales/smoke.yaml", "  entropy: { held: 0.9 }\n", "")],
     [("config/grids/default.yaml", "- entropy", "- entrpy")],
-    [("src/paradox/mechanisms/entropy/signature.py", "def certainty", "def certain")],
+    [
+        (f"{FOLDER}/signature.py", "def certainty", "def certain"),
+        (f"{FOLDER}/declare.py", '"this study",', '"this study", section="where",'),
+    ],
 ]
 
 
