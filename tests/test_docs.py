@@ -605,8 +605,8 @@ def test_mistakes_in_the_guides_reward(
     )
 
 
-# The same for the analysis: the last has no page any more, and a function of another name.
 FOLDER = "src/paradox/mechanisms/entropy"
+# The same for the analysis; the last has no page any more, either.
 OTHERWISE = [
     [("config/scales/smoke.yaml", "  entropy: { held: 0.9 }\n", "")],
     [("config/grids/default.yaml", "- entropy", "- entrpy")],
