@@ -51,13 +51,19 @@ TEXTS += sorted((ROOT / "src").rglob("*.md"))
 MADE = ("results/", "logs/", ".venv", "src/paradox/rewards/short.py")
 MADE += ("src/paradox/rewards/even.py", "models/")
 MADE += ("src/paradox/tasks/products/", "config/scales/products.yaml", "tests/test_products.py")
+MADE += ("src/paradox/mechanisms/entropy/", "tests/test_entropy.py")
 # Columns of a table are named like paths.
 MADE += ("share/", "logged/")
 
 
+def prose(path: Path) -> str:
+    """Return a text without the pages that it quotes: their links are from another place."""
+    return re.sub(r"^````markdown\n.*?^````$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_paths_exist(path: Path) -> None:
-    text = path.read_text()
+    text = prose(path)
     quoted = re.findall(r"`([\w.-]+/[\w./-]*)`", text)
     linked = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
     for name in [*quoted, *linked]:
@@ -386,7 +392,7 @@ def test_the_conda_environment_is_all_locks() -> None:
 
 GUIDE = (ROOT / "docs/extending.md").read_text()
 # Sections, with what each does in order: edits (path, block) and what is shown (command, output).
-EDIT = r"`([\w./]+)`[^`]*:\n\n```(?:python|yaml|markdown)\n(.*?)```"
+EDIT = r"`([\w./]+)`[^`]*:\n\n(`{3,4})(?:python|yaml|markdown)\n(.*?)\2"
 SHOWN = r"```console\n(?:\$ (.*?)\n)?(.*?)```"
 # A copy that is edited afterwards.
 COPY = r"\n    cp (config/\S+) (config/\S+)\n"
@@ -396,10 +402,11 @@ Edits = list[tuple[str, str]]
 def _shown() -> list[tuple[Edits, str, str]]:
     """Return the edits before it in its section, the command and the output of what is shown."""
     found = []
-    for section in GUIDE.split("\n## "):
+    # A page that is quoted has sections of its own.
+    for section in GUIDE.split("\n## A "):
         edits: Edits = []
         for match in re.finditer(f"{EDIT}|{SHOWN}|{COPY}", section, re.DOTALL):
-            path, block, command, output, source, copy = match.groups()
+            path, _, block, command, output, source, copy = match.groups()
             if source:
                 edits = [*edits, (copy, (ROOT / source).read_text())]
             elif path:
@@ -409,7 +416,10 @@ def _shown() -> list[tuple[Edits, str, str]]:
     return found
 
 
-PLANS = [each for each in _shown() if re.search(r"^total +\d", each[2], re.M)]
+PLANNED = [each for each in _shown() if re.search(r"^total +\d", each[2], re.M)]
+# What an analysis runs is planned where all analyses have run (test_mechanism_workflow).
+ANALYSIS = [each for each in PLANNED if "src/paradox/mechanisms/" in each[0][0][0]]
+PLANS = [each for each in PLANNED if each not in ANALYSIS]
 REFUSALS = [each for each in _shown() if "-n" in each[1] and "  - " in each[2]]
 
 
@@ -499,6 +509,7 @@ def test_the_guide_has_a_contract_for_files_that_are_found() -> None:
     assert [edits[0][0] for edits, *_ in CONTRACTS] == [
         "src/paradox/rewards/even.py",
         "src/paradox/tasks/products/__init__.py",
+        "src/paradox/mechanisms/entropy/__init__.py",
     ]
 
 
@@ -592,6 +603,40 @@ def test_mistakes_in_the_guides_reward(
     assert (
         len(quoted) == 2 and [_agrees(each, str(error.value)) for each in quoted].count(True) == 1
     )
+
+
+FOLDER = "src/paradox/mechanisms/entropy"
+# The same for the analysis; the last has no page any more, either.
+OTHERWISE = [
+    [("config/scales/smoke.yaml", "  entropy: { held: 0.9 }\n", "")],
+    [("config/grids/default.yaml", "- entropy", "- entrpy")],
+    [
+        (f"{FOLDER}/signature.py", "def certainty", "def certain"),
+        (f"{FOLDER}/declare.py", '"this study",', '"this study", section="where",'),
+    ],
+]
+
+
+def test_mistakes_in_the_guides_analysis(repository: Path) -> None:
+    told = [each for each in _shown() if "entr" in each[2] and not each[1]]
+    for (edits, _, output), changes in zip(told, OTHERWISE, strict=True):
+        kept = [each for each in edits if not ("README" in output and each[0].endswith(".md"))]
+        with edited(repository, kept):
+            for file, old, new in changes:
+                path = repository / file
+                assert old in path.read_text()
+                path.write_text(path.read_text().replace(old, new))
+            run = subprocess.run(
+                [sys.executable, "-B", "-m", "paradox", "plan", "--config", "scale=smoke"],
+                cwd=repository,
+                env=os.environ | {"PYTHONPATH": str(repository / "src")},
+                capture_output=True,
+                text=True,
+            )
+        assert run.returncode == 1
+        lines = run.stderr.splitlines()
+        for quoted in output.splitlines():
+            assert any(_agrees(quoted, line) for line in lines), run.stderr
 
 
 def test_what_the_step_base_refuses(monkeypatch: pytest.MonkeyPatch) -> None:

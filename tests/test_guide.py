@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import ROOT
-from test_docs import TEXTS, _agrees
+from test_docs import TEXTS, _agrees, prose
 
 from paradox.__main__ import main
 from paradox.errors import DataError, ParadoxError
@@ -126,7 +126,7 @@ def test_symbols_are_columns_of_recorded_tables(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_sections_exist(path: Path) -> None:
-    text = path.read_text()
+    text = prose(path)
     for name in re.findall(r"`(?:python -m )?paradox\.([\w.]+)`", text):
         parts = name.split(".")
         file = ROOT / "src/paradox" / "/".join(parts)

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT, copy_repository, snakemake
+from test_docs import ANALYSIS, edited
+from test_workflow import changed
 
 from paradox.mechanisms.steering.declare import Steering
 from paradox.provenance.chain import Chain, verify
@@ -40,8 +42,8 @@ def study(**given: object) -> Study:
     return Study.load(config | given, ROOT)
 
 
-def planned(folder: Path) -> dict[str, int]:
-    run = snakemake(folder, "--dry-run", *RUN)
+def planned(folder: Path, *targets: str) -> dict[str, int]:
+    run = snakemake(folder, "--dry-run", *targets, *RUN)
     assert run.returncode == 0, run.stderr
     rows = re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, flags=re.MULTILINE)
     return {rule: int(count) for rule, count in rows}
@@ -153,3 +155,27 @@ def test_an_edited_analysis_runs_alone(where: Path) -> None:
     finally:
         edited.write_text(before)
     assert set(ANALYSES) & set(planned(where)) == set()
+
+
+def test_the_guides_analysis_is_found_and_shown(where: Path) -> None:
+    ((edits, command, output),) = ANALYSIS
+    summed = "results/smoke/grids/where"
+    targets = [word for word in command.split() if word.startswith("results/smoke/")]
+    targets = [target.replace("results/smoke", summed) for target in targets]
+    arm = "arms/contaminated/grpo/format/s0"
+    more = [f"{summed}/tables/error_rates.csv", f"{summed}/reports/{arm}.html"]
+    more += [f"{summed}/reports/mechanisms/entropy.html"]
+    grid = yaml.safe_dump(GRID | {"figures": [*FIGURES, "entropy"]})
+    with edited(where, edits), changed(where / "config/grids/where.yaml", grid):
+        jobs = planned(where, *targets)
+        run = snakemake(where, *targets, *more, *RUN)
+    assert jobs == {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", output, re.M)}
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    verdicts = pd.read_csv(where / summed / "tables/verdicts.csv").set_index(["signature", "base"])
+    assert set(verdicts.loc[("certainty", "contaminated"), "verdict"]) == {"reproduced"}
+    assert set(verdicts.loc[("certainty", "clean"), "verdict"]) != {"reproduced"}
+    rates = pd.read_csv(where / summed / "tables/error_rates.csv")
+    assert {"false_positive", "power"} <= set(rates.loc[rates["analysis"] == "entropy", "kind"])
+    pages = [(where / path).read_text() for path in more[1:]]
+    assert "entropy of the answer after a block, nats" in pages[0]
+    assert "Sure is not right" in pages[1]

@@ -395,6 +395,15 @@ def test_a_reproduced_claim_whose_interval_holds_zero_is_counted(
     assert " 1 has an interval that holds zero" in said
 
 
+def test_a_signature_that_no_section_judges_is_left_out(
+    whole: dict[str, Any], tmp_path: Path
+) -> None:
+    def longer(table: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([table, table[:3].assign(signature="certainty")])
+
+    assert gather(edited(whole, tmp_path, "verdicts", longer)) == gather(whole)
+
+
 def test_an_unknown_signature_is_refused() -> None:
     sources = Sources([], "contaminated", claims())
     covered = sources.claim("boundary: covered, twin")

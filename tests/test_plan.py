@@ -238,6 +238,8 @@ def test_other_settings_are_said_and_updates_counted() -> None:
     assert (
         twice.note == "grpo timed with other settings: grpo.rate 1, now 2; grpo.updates 10, now 20"
     )
+    long = Times([took(training(rate=["a" * 60]), 10)]).of(training(rate=["b" * 60]))
+    assert long.note == "grpo timed with other settings: grpo.rate is another"
     # The method's other rewards with these settings come before this reward with others.
     rewards = Times([took(training(updates=20), 10), took(training(reward="random"), 30)])
     assert rewards.of(training()).seconds == 30

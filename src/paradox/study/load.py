@@ -170,9 +170,8 @@ def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{file}: unknown key {key!r}; {hint(parts[-1], allowed)}"
     if error["type"] == "missing":
-        # What stands inside of it, if it is a section.
-        _, needs = _place((*error["loc"], ""))
-        holds = f"; it holds: {', '.join(needs)}" if needs else ""
+        within, needs = _place((*error["loc"], "any"))
+        holds = f"; it holds: {', '.join(needs)}" if needs and len(within) > len(parts) else ""
         return f"{own or _holder(parts[:-1], files) or file}: key {key!r} is missing{holds}"
     found, context = error["input"], error.get("ctx") or {}
     # A section's kind is chosen by one of its keys.
