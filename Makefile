@@ -1,5 +1,5 @@
 # One environment, made from a lock, for everything: running the study, testing, checking.
-# Variables: LOCK=envs/gpu.lock (CUDA), PYTHON=python3.11, ARGS="..." (for reproduce and test).
+# Variables: LOCK=envs/gpu.lock (CUDA), PYTHON=python3.11, ARGS="..." (for reproduce, test and bench).
 
 PYTHON ?= python3
 LOCK ?= envs/cpu.lock
@@ -19,7 +19,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test lint schema small-weights lock clean
+.PHONY: help env reproduce test bench lint schema small-weights lock clean
 
 help: ## show this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ $(PARALLEL): envs/parallel.lock $(STAMP)
 
 test: $(STAMP) $(COMPARED) $(PARALLEL) ## run the tests (ARGS="-k stats" for some of them)
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+bench: $(STAMP) $(COMPARED) ## time patching, the lens and edge attribution (ARGS="--rounds 3")
+	PYTHONPATH=$(VENV)/comparison python benchmarks/patching.py $(ARGS)
+	python benchmarks/edges.py $(ARGS)
 
 lint: $(STAMP) ## check style and the workflow
 	ruff check .
