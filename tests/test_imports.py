@@ -74,6 +74,13 @@ def closures() -> dict[str, tuple[str, frozenset[str]]]:
     }
 
 
+def closure(module: str) -> list[str]:
+    """Return the files behind a module that is no step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STEPS, "any", module)
+        return [str(ROOT / file) for file in code("any")]
+
+
 # --- registration -----------------------------------------------------------------------------
 
 
@@ -84,12 +91,10 @@ def test_declarations_import_nothing_but_their_words() -> None:
     assert len(files) == len(REGISTRY.declarations) > 10
     outside = {*sys.stdlib_module_names, "pydantic"}
     for path in files:
-        allowed = ("paradox.declare", "paradox.declare.")
         wrong = [
             name
             for name in imports(path)
-            if name.split(".")[0] not in outside
-            and not (name == allowed[0] or name.startswith(allowed[1]))
+            if name.split(".")[0] not in outside and not f"{name}.".startswith("paradox.declare.")
         ]
         assert wrong == [], path
 
@@ -112,9 +117,8 @@ def test_a_package_is_a_docstring() -> None:
 
 
 def test_imports_are_absolute() -> None:
-    files = [
-        path for part in ("src", "tests", "benchmarks") for path in (ROOT / part).rglob("*.py")
-    ]
+    folders = [ROOT / name for name in ("src", "tests", "benchmarks", "workflow")]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
     assert len(files) > 250
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -126,19 +130,12 @@ def test_imports_are_absolute() -> None:
 
 def test_tables_are_read_without_torch() -> None:
     for path in sorted((FOLDER / "tables").glob("*.py")):
-        files = code("", name_of(path)) if False else closure(name_of(path))
+        files = closure(name_of(path))
         wrong = [file for file in files if steps.TORCH.search(Path(file).read_text())]
         assert wrong == [], path
         assert {name for name in imported(path) if name.startswith("paradox.mechanisms.")} <= {
             name_of(other) for other in (FOLDER / "tables").glob("*.py")
         }
-
-
-def closure(module: str) -> list[str]:
-    """Return the files behind a module that is no step."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(STEPS, "any", module)
-        return [str(ROOT / file) for file in code("any")]
 
 
 def test_the_model_knows_of_tables_only_their_pairs() -> None:
