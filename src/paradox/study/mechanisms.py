@@ -257,8 +257,11 @@ class Mechanisms:
             "signatures": [
                 module(folder, "signature") for folder, own in REGISTRY.signatures if own.reads
             ],
+            # A summary puts into words what has the form already.
             "gaps": [
-                module(folder, "contrast") for folder, gap in REGISTRY.gaps if gap.as_contrast
+                module(folder, "contrast")
+                for folder, gap in REGISTRY.gaps
+                if gap.as_contrast and isinstance(made, Figure)
             ],
         }
         return self.study.code(made.step, *modules.get(made.gathers, ()))
