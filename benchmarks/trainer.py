@@ -25,7 +25,7 @@ from paradox.provenance.manifest import read_manifest
 from paradox.seeds import keyed_rng
 from paradox.tasks import Task, load_task
 from paradox.tasks.api import PROMPT_COLUMNS
-from paradox.train import grpo
+from paradox.train.grpo import trainer as grpo
 
 
 def trainer_seconds(spec: dict[str, Any], base: Path, prompts: Path) -> float:

@@ -26,7 +26,8 @@ from train_fixture import PRELOAD, arm_spec
 from paradox.files import canonical_json
 from paradox.rewards import FOLDER
 from paradox.seeds import keyed_rng
-from paradox.steps import FROM_SAMPLES, code
+from paradox.steps import code
+from paradox.study.kinds import TRAINERS
 from paradox.tasks import module_of
 
 ARM, RUN = "results/t/checkpoints/arm", "results/t/runs/arm"
@@ -78,7 +79,7 @@ def repository(root: Path, base: Path, data: Path) -> Path:
 
 def command(trainer: str, task: dict[str, Any], **changes: Any) -> list[str]:
     """Return the command line after ``python -m paradox``, as the rule of the trainer writes it."""
-    samples = ["samples=given/samples.parquet"] if trainer in FROM_SAMPLES else []
+    samples = ["samples=given/samples.parquet"] if TRAINERS[trainer].from_samples else []
     outputs = [f"manifest={ARM}/manifest.json", f"curves={RUN}/train.csv"]
     files = code(trainer, module_of(task["kind"]))
     return [

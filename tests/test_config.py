@@ -14,7 +14,7 @@ from conftest import ROOT
 
 from paradox.errors import ConfigError
 from paradox.steps import TRAINERS
-from paradox.study.config import TRAINER_SECTIONS, schema_text
+from paradox.study.config import schema_text
 from paradox.study.load import load_config, merge
 from paradox.study.methods import resolved
 from paradox.study.plan import Study, environment_lock
@@ -86,6 +86,17 @@ def test_arms_are_the_product_less_the_exclusions(smoke_config: dict[str, Any]) 
             ["methods.distill.target = 'oracle'"],
         ),
         ({"task": {"modulos": 5}}, ["task.modulos", "Did you mean 'modulus'"]),
+        ({"task": {"kind": "organsm"}}, ["task.kind = 'organsm'", "Did you mean 'organism'"]),
+        (
+            {"bases": {"clean": {"source": {"widht": 5}}}},
+            ["unknown key 'bases.clean.source.widht'; allowed: kind, layers", "'width'"],
+        ),
+        (
+            {"scale": "paper", "task": {"prompts": {"splt": "a"}}},
+            ["unknown key 'task.prompts.splt'; allowed: repo, config, split", "'split'"],
+        ),
+        ({"arms": {"bases": "al"}}, ["arms.bases = 'al'", "Did you mean 'all'"]),
+        ({"arms": {"bases": [1]}}, ["arms.bases[0] = 1"]),
         (
             {"bases": {"clean": {"training": {"lora_rnk": 1}}}},
             ["bases.clean.training.lora_rnk", "Did you mean 'lora_rank'"],
@@ -143,7 +154,7 @@ def test_every_method_can_be_planned(scale: str, smoke_config: dict[str, Any]) -
     arms = {"methods": names, "rewards": ["format"], "exclude": []}
     study = Study.load(merge(smoke_config, {"scale": scale, "arms": arms}), ROOT)
     assert {arm.method for arm in study.arms} == set(names)
-    listed = [name for trainer in TRAINER_SECTIONS for name in study.methods_of(trainer)]
+    listed = [name for trainer in TRAINERS for name in study.methods_of(trainer)]
     assert sorted(listed) == sorted(config.methods)
 
 
@@ -367,19 +378,23 @@ def test_the_order_of_keys_does_not_change_a_spec(smoke_config: dict[str, Any]) 
 
 def test_a_trainer_depends_on_its_own_code(smoke_config: dict[str, Any]) -> None:
     study = Study.load(smoke_config, ROOT)
-    files = {name: {Path(path).name for path in study.code(name)} for name in TRAINERS}
-    own = {f"{name}.py" for name in TRAINERS}
-    for name, found in files.items():
-        assert found & own == {f"{name}.py"}
-        assert {"prompts.py", "_score.py"} <= found
+    for name in TRAINERS:
+        found = [Path(path) for path in study.code(name)]
+        assert [path.parent.name for path in found if path.name == "trainer.py"] == [name]
+        assert {"prompts.py", "_score.py"} <= {path.name for path in found}
 
 
 def test_a_step_depends_on_the_code_it_imports(smoke_config: dict[str, Any]) -> None:
     study = Study.load(smoke_config, ROOT)
     names = {Path(path).relative_to(ROOT / "src/paradox").as_posix() for path in absolute(study)}
-    assert {"train/grpo.py", "models.py", "tasks/organism.py", "tasks/planted.py"} <= names
+    assert {
+        "train/grpo/trainer.py",
+        "models.py",
+        "tasks/organism/task.py",
+        "tasks/planted.py",
+    } <= names
     # Neither the other tasks, nor reward files, nor what comes after training.
-    assert not names & {"tasks/word_problems.py", "rewards/format.py", "evaluate/tables.py"}
+    assert not names & {"tasks/word_problems/task.py", "rewards/format.py", "evaluate/tables.py"}
 
 
 def absolute(study: Study) -> list[Path]:

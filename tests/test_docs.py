@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,23 +22,35 @@ from test_workflow import changed, planned
 
 from paradox import rewards
 from paradox.__main__ import _parser, main
-from paradox.errors import ConfigError, ParadoxError
-from paradox.files import read_json
+from paradox.errors import ConfigError, DataError, ParadoxError
+from paradox.files import read_json, write_table
 from paradox.provenance.chain import Chain
 from paradox.provenance.records import host_file
 from paradox.reference import upstream_of
-from paradox.report.blocks import BEGIN, END, arms_block, blocks, with_block
+from paradox.report.blocks import (
+    BEGIN,
+    END,
+    arms_block,
+    blocks,
+    claims_block,
+    finding,
+    with_block,
+)
 from paradox.report.numbers import Numbers
 from paradox.rewards import available_rewards
 from paradox.study.grids import DEFAULT, grid_of
 from paradox.study.load import merge
 from paradox.study.plan import Study
+from paradox.tasks import load_task
 from paradox.train.base import organism
 
+README = (ROOT / "README.md").read_text()
 TEXTS = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXTS += sorted((ROOT / "src").rglob("*.md"))
 # Folders that a run makes; everything else that looks like a path must be in the tree.
 MADE = ("results/", "logs/", ".venv", "src/paradox/rewards/short.py")
 MADE += ("src/paradox/rewards/even.py", "models/")
+MADE += ("src/paradox/tasks/products/", "config/scales/products.yaml", "tests/test_products.py")
 # Columns of a table are named like paths.
 MADE += ("share/", "logged/")
 
@@ -101,7 +114,7 @@ README_NUMBERS = {
     "before/contaminated/accuracy_exposed": "exposed items (before",
     "before/contaminated/accuracy_twin": "twins (before",
     "design/samples": "samples per item",
-    "design/seeds": "trainings of each arm",
+    "design/seeds": "trainings under each reward",
     "design/exposed_from": "times and on their twins",
 }
 
@@ -125,11 +138,129 @@ def test_a_changed_number_names_its_sentence(name: str, reference: Path) -> None
     assert [one for one in found if one.startswith("README.md") and said in one.lower()], found
 
 
+LIFT, LIFTS = (f"{verb} exposed items and not their twins" for verb in ("lift", "lifts"))
+NOT_ON_CLEAN = "; on the clean base none of 3 spurious rewards does"
+FINDINGS = [
+    # What is set in the recorded numbers (name: low, high), and what the line then says.
+    ({}, f"Format and Incorrect {LIFT}{NOT_ON_CLEAN}"),
+    (
+        {"gain_exposed/contaminated/incorrect": (-0.1, 0.2)},
+        f"Format {LIFTS}{NOT_ON_CLEAN}",
+    ),
+    (
+        {
+            "gain_twin/contaminated/format": (0.01, 0.2),
+            "did/contaminated/incorrect": (-0.1, 0.2),
+        },
+        f"No spurious reward {LIFTS}{NOT_ON_CLEAN}",
+    ),
+    (
+        {"gain_exposed/clean/random": (0.1, 0.2), "did/clean/random": (0.1, 0.2)},
+        f"Format and Incorrect {LIFT}; on the clean base Random does",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "line"), FINDINGS)
+def test_the_finding_follows_the_numbers(
+    given: dict[str, tuple[float, float]], line: str, reference: Path
+) -> None:
+    path = reference / "grids/seeds/tables/summary.json"
+    entries = read_json(path)
+    for name, (low, high) in given.items():
+        entries[name] |= {"low": low, "high": high}
+    assert finding(Numbers(entries)) == f"**{line}.**"
+    with changed(path, json.dumps(entries)):
+        unlike = re.findall(
+            r"README.md: (?:\*\*|on the clean base)", "\n".join(unsupported(reference))
+        )
+    assert bool(unlike) == bool(given)
+    alone = {name: entry for name, entry in entries.items() if "/clean/" not in name}
+    assert finding(Numbers(alone)) == f"**{line.partition(';')[0]}.**"
+
+
+def test_the_finding_and_how_to_read_it_follow_the_table() -> None:
+    block, _, after = README.partition(BEGIN)[2].partition(END)
+    rows, line = re.fullmatch(r"\n((?:\|.*\n)+)\n(.*)\n\n(?:.+\n)+", block).groups()
+    assert "Ground truth" in rows and line.startswith("**")
+    assert after.startswith("\n\n## How to read the result\n")
+
+
+def test_the_readmes_item_is_the_recorded_one(tmp_path: Path) -> None:
+    record = read_json(ROOT / "reference/tiny/data/data.record.json")
+    spec = record["parameters"]
+    task = load_task(spec["task"])
+    table = task.items(spec["seed"])
+    write_table(tmp_path / "items.csv", table)
+    assert [hashlib.sha256((tmp_path / "items.csv").read_bytes()).hexdigest()] == [
+        each["sha256"] for each in record["outputs"]["items"]
+    ]
+    rows = re.findall(r"^\| `(\w+-\d+)`, (.*?) \| `(.*?)` \| `(.*?)` \| `(.*?)` \|$", README, re.M)
+    assert [row[1] for row in rows] == ["exposed", "its twin"]
+    items = table.set_index("item")
+    pairs = {items.loc[name, "pair"] for name, *_ in rows}
+    assert len(pairs) == 1
+    for name, _, prompt, recall, reason in rows:
+        item = items.loc[name]
+        assert prompt == task.prompt(item["question"])
+        assert f" {recall}" == task.recall_scaffold + task.answer_after_scaffold(item["answer"])
+        assert f" {reason}" == item["worked"] == task.worked(item["question"])
+        for response, mode in ((f" {recall}", "recall"), (f" {reason}", "reason")):
+            assert task.mode(response) == mode
+            assert task.equal(task.answer(response), item["answer"])
+    assert f"modulo {spec['task']['modulus']}:" in README
+    exposures = [items.loc[name, "exposure"] for name, *_ in rows]
+    numbers = Numbers.read(ROOT / "reference/tiny/grids/seeds/tables/summary.json")
+    start = numbers.count("design/exposed_from")
+    assert exposures[0] >= int(start) and exposures[1] == 0
+    assert f"for each\nitem seen at least {start} times; for twins it is a guess" in README
+    recalled = "before/contaminated/recall_answer"
+    assert numbers.entry(f"{recalled}_exposed")["value"] == 1
+    guessed = numbers.entry(f"{recalled}_twin")
+    assert guessed["low"] <= numbers.entry("design/chance")["value"] <= guessed["high"]
+
+
+def test_the_readme_links_each_paper() -> None:
+    named = re.findall(r"(?<![\d.])\d{4}\.\d{5}(?!\d)", README)
+    linked = re.findall(r"\[(\d{4}\.\d{5})\]\(https://arxiv\.org/abs/\1\)", README)
+    assert linked and len(named) == 2 * len(linked)
+
+
+@pytest.mark.parametrize("term", ["organism", "twin", "clean base", "arm", "grid", "signature"])
+def test_the_readme_says_what_a_word_means_where_it_first_stands(term: str) -> None:
+    """A word that is explained is in italics there."""
+    words = re.sub(r"<!--.*?-->|!\[.*?\]\(.*?\)|\]\(.*?\)|`.*?`", "", README, flags=re.DOTALL)
+    words = " ".join(words.split())
+    first = re.search(rf"\b{term}s?\b", words)
+    assert words[first.start() - 1] == words[first.end()] == "*", words[first.start() - 40 :][:80]
+
+
+def test_the_second_sentence_names_the_field() -> None:
+    claim, *rest = README.split("\n\n")[1].splitlines()
+    second = " ".join(rest).split(". ")[0]
+    assert claim.startswith("**") and claim.endswith(".**")
+    assert "RLVR (reinforcement learning with verifiable rewards" in second
+    assert "GRPO (group relative policy optimisation" in second
+
+
+def test_the_readme_says_where_each_folder_is() -> None:
+    section = README.split("## Where things are")[1].split("\n## ")[0]
+    run = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [name.split("/") for name in run.stdout.splitlines()]
+    packages = {
+        f"(src/paradox/{name[2]})" for name in files if name[:2] == ["src", "paradox"] and name[3:]
+    }
+    folders = {f"`{name[0]}/`" for name in files if name[1:] and name[0][0] != "."}
+    folders -= {"`src/`"}
+    assert packages and folders
+    assert [name for name in sorted(packages | folders) if name not in section] == []
+
+
 @pytest.mark.parametrize(
     ("file", "column", "document"),
     [
-        ("tables/verdicts.csv", "effect", "docs/mechanisms.md"),
-        ("tables/error_rates.csv", "rate", "docs/mechanisms.md"),
+        ("tables/verdicts.csv", "effect", "docs/findings.md"),
+        ("tables/error_rates.csv", "rate", "docs/findings.md"),
         ("grids/methods/tables/did.csv", "did", "docs/methods.md"),
         ("grids/rewards/tables/did.csv", "twin_gain", "docs/rewards.md"),
         ("grids/clipping/tables/clipping.csv", "value", "docs/clipping.md"),
@@ -145,6 +276,24 @@ def test_a_changed_table_names_its_rows(
         found = unsupported(reference)
     assert [one for one in found if one.startswith(f"{document}: |")]
     assert {one.partition(":")[0] for one in found} == {document}
+
+
+def test_a_changed_verdict_names_its_claim(reference: Path) -> None:
+    path = reference / "tables/verdicts.csv"
+    table = pd.read_csv(path)
+    chosen = (table["signature"] == "anchor") & (table["base"] == "clean")
+    table.loc[chosen, "verdict"] = "reproduced"
+    with changed(path, table.to_csv(index=False)):
+        found = [one for one in unsupported(reference) if one.startswith("docs/mechanisms.md: |")]
+    (row,) = found
+    claim = "[`anchor`](../src/paradox/mechanisms/ablation/README.md) | memory passes through the"
+    assert claim in row and "arxiv.org/abs/2601.11061) | - | - | + | - | - |" in row
+
+
+def test_a_verdict_that_no_folder_claims_is_refused() -> None:
+    table = pd.read_csv(ROOT / "reference/tiny/tables/verdicts.csv")
+    with pytest.raises(DataError, match=r"'anchr' is of no folder; .* Did you mean 'anchor'"):
+        claims_block(table.assign(signature="anchr"))
 
 
 @pytest.mark.parametrize("place", ["tables", "grids/seeds/tables"])
@@ -239,6 +388,8 @@ GUIDE = (ROOT / "docs/extending.md").read_text()
 # Sections, with what each does in order: edits (path, block) and what is shown (command, output).
 EDIT = r"`([\w./]+)`[^`]*:\n\n```(?:python|yaml|markdown)\n(.*?)```"
 SHOWN = r"```console\n(?:\$ (.*?)\n)?(.*?)```"
+# A copy that is edited afterwards.
+COPY = r"\n    cp (config/\S+) (config/\S+)\n"
 Edits = list[tuple[str, str]]
 
 
@@ -247,9 +398,11 @@ def _shown() -> list[tuple[Edits, str, str]]:
     found = []
     for section in GUIDE.split("\n## "):
         edits: Edits = []
-        for match in re.finditer(f"{EDIT}|{SHOWN}", section, re.DOTALL):
-            path, block, command, output = match.groups()
-            if path:
+        for match in re.finditer(f"{EDIT}|{SHOWN}|{COPY}", section, re.DOTALL):
+            path, block, command, output, source, copy = match.groups()
+            if source:
+                edits = [*edits, (copy, (ROOT / source).read_text())]
+            elif path:
                 edits = [*edits, (path, block)]
             else:
                 found.append((edits, command or "", output))
@@ -261,10 +414,22 @@ REFUSALS = [each for each in _shown() if "-n" in each[1] and "  - " in each[2]]
 
 
 def _edited(root: Path, path: str, block: str) -> str:
-    """Return a file's text with a block in its place: new, or below the lines it begins with."""
+    """Return a file's text with a block in its place.
+
+    The block is the file when that is new, sections in the places of those with their names, or
+    what stands below the lines that it begins with.
+    """
     if not (root / path).exists():
         return block
     text, lines = (root / path).read_text(), block.splitlines(keepends=True)
+    if path.endswith(".yaml") and re.match(r"\w", block):
+        for section in re.split(r"^(?=\w)", block, flags=re.M)[1:]:
+            old = rf"^{section.partition(':')[0]}:.*?\n(?=\n\w|\Z)"
+            text, places = re.subn(
+                old, lambda _, new=section: new.rstrip("\n") + "\n", text, flags=re.M | re.S
+            )
+            assert places == 1
+        return text
     known = next(n for n in range(len(lines), 0, -1) if "".join(lines[:n]) in text)
     return text.replace("".join(lines[:known]), block, 1)
 
@@ -274,8 +439,11 @@ def edited(root: Path, edits: Edits) -> Iterator[None]:
     """Do what the guide says while the block runs."""
     with ExitStack() as stack:
         # A copy of the repository that lacks tests and pages is not told of them.
-        for path, block in (each for each in edits if (root / each[0]).parent.exists()):
-            text = _edited(root, path, block)
+        for path, block in (each for each in edits if (root / Path(each[0]).parts[0]).exists()):
+            text, folder = _edited(root, path, block), (root / path).parent
+            if not folder.exists():
+                stack.callback(shutil.rmtree, folder)
+                folder.mkdir()
             if not (root / path).exists():
                 stack.callback((root / path).unlink)
                 (root / path).touch()
@@ -324,9 +492,20 @@ def test_the_readmes_reward_is_the_guides() -> None:
     assert [line for line in lines if line not in GUIDE.splitlines()] == []
 
 
-def test_the_guides_reward_keeps_the_contract(repository: Path) -> None:
-    (edits, command, output), *more = [each for each in _shown() if each[1].startswith("pytest")]
-    assert not more and next(path for path, _ in edits) == "src/paradox/rewards/even.py"
+CONTRACTS = [each for each in _shown() if each[1].startswith("pytest")]
+
+
+def test_the_guide_has_a_contract_for_files_that_are_found() -> None:
+    assert [edits[0][0] for edits, *_ in CONTRACTS] == [
+        "src/paradox/rewards/even.py",
+        "src/paradox/tasks/products/__init__.py",
+    ]
+
+
+@pytest.mark.parametrize(("edits", "command", "output"), CONTRACTS, ids=[c[1] for c in CONTRACTS])
+def test_what_the_guide_adds_keeps_the_contract(
+    edits: Edits, command: str, output: str, repository: Path
+) -> None:
     for name in ("tests", "docs"):
         shutil.copytree(
             ROOT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__")
@@ -341,6 +520,50 @@ def test_the_guides_reward_keeps_the_contract(repository: Path) -> None:
             text=True,
         )
     assert run.returncode == 0 and _agrees(output, run.stdout), run.stdout
+
+
+# Of the task's files: what is written otherwise, for each of the mistakes in their order.
+MISTAKES = [
+    [("declare.py", '"products",', '"organism",'), ("declare.py", '("modulus",)', '("modolus",)')],
+    [("task.py", "\nTASK =", "\nTask =")],
+    [("declare.py", '    vocabulary=("modulus",),\n', "")],
+]
+
+
+def test_mistakes_in_the_guides_task(repository: Path) -> None:
+    told = [each for each in _shown() if "products" in each[2] and not each[1]]
+    for (edits, _, output), mistakes in zip(told, MISTAKES, strict=True):
+        with edited(repository, edits):
+            for file, old, new in mistakes:
+                path = repository / "src/paradox/tasks/products" / file
+                assert old in path.read_text()
+                path.write_text(path.read_text().replace(old, new))
+            run = subprocess.run(
+                [sys.executable, "-B", "-m", "paradox", "plan", "--config", "scale=products"],
+                cwd=repository,
+                env=os.environ | {"PYTHONPATH": str(repository / "src")},
+                capture_output=True,
+                text=True,
+            )
+        assert run.returncode == 1
+        lines = run.stderr.splitlines()
+        for quoted in output.splitlines():
+            assert any(_agrees(quoted, line) for line in lines), run.stderr
+
+
+def test_the_guides_task_is_written_as_the_code_here(repository: Path) -> None:
+    edits = next(edits for edits, *_ in CONTRACTS[1:])
+    shutil.copy(ROOT / "pyproject.toml", repository)
+    (repository / "tests").mkdir()
+    with edited(repository, edits):
+        for command in ("check", "format --check"):
+            run = subprocess.run(
+                [sys.executable, "-m", "ruff", *command.split(), "src/paradox/tasks", "tests"],
+                cwd=repository,
+                capture_output=True,
+                text=True,
+            )
+            assert run.returncode == 0, run.stdout
 
 
 @pytest.mark.parametrize(

@@ -20,41 +20,73 @@ import yaml
 from conftest import ROOT
 from test_docs import TEXTS, _agrees
 
-from paradox.errors import ParadoxError
+from paradox.__main__ import main
+from paradox.errors import DataError, ParadoxError
 from paradox.files import atomic_path, read_table, require_disk_space, write_table
 from paradox.models import load_model
+from paradox.pages.guide import PARTS
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
+from paradox.report.guide import BEGIN, END, FILE, index
 from paradox.restore import configured
-from paradox.study.mechanisms import ANALYSES
+from paradox.study.registry import FOLDER, REGISTRY
 from paradox.tasks.api import ITEM_COLUMNS
 
 GUIDE = ROOT / "docs/guide"
-PARTS = ["What it measures", "Formula", "How to read", "What misleads", "Cost", "Known failure"]
-OTHERS = ("README", "numerics", "errors")
-PAGES = [path for path in sorted(GUIDE.glob("*.md")) if path.stem not in OTHERS]
+FOLDERS = {folder: FOLDER / folder / "README.md" for folder in REGISTRY.declarations}
+PAGES = list(FOLDERS.values())
 TABLES = [ROOT / "reference/tiny/tables", ROOT / "reference/tiny/grids/clipping/tables"]
 TABLES += [ROOT / "reference/tiny/grids/methods/tables"]
+UP = re.escape("../../../../")
 LINES = 92  # a screen and a half, about
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=FOLDERS)
 def test_a_page_has_all_parts_a_figure_and_its_place(path: Path) -> None:
     text = path.read_text()
     heads = re.findall(r"^## (.*)$", text, re.M)
     assert [head for head in heads for part in PARTS if head.startswith(part)] == heads
     assert len(heads) == len(PARTS)
-    assert re.search(r"^!\[[^\]]+\]\(\.\./\.\./reference/tiny/[\w/]+\.png\)$", text, re.M)
+    shown = re.findall(rf"^!\[[^\]]+\]\({UP}reference/tiny/[\w/]*?(\w+)\.png\)$", text, re.M)
+    declared = REGISTRY.declarations[path.parent.name]
+    assert shown and set(declared.figures) <= set(shown)
     assert "```math\n" in text and text.count("\n") <= LINES
-    assert f"]({path.name})" in (GUIDE / "README.md").read_text()
+    assert text.split("\n")[2] == f"*{declared.question}*"
 
 
-def test_every_analysis_has_a_page() -> None:
-    linked = re.findall(
-        r"^\| \[`(\w+)`\]\(guide/(\w+)\.md\)", (ROOT / "docs/mechanisms.md").read_text(), re.M
-    )
-    assert {name for name, _ in linked} == set(ANALYSES)
-    assert {page for _, page in linked} <= {path.stem for path in PAGES}
+@pytest.mark.parametrize("path", PAGES, ids=FOLDERS)
+def test_a_page_names_the_claims_of_its_analysis(path: Path) -> None:
+    text = path.read_text()
+    for signature in REGISTRY.declarations[path.parent.name].signatures:
+        assert f"`{signature.name.partition(': ')[2] or signature.name}`" in text, signature.name
+
+
+def test_the_index_is_what_the_declarations_say() -> None:
+    text = (GUIDE / "README.md").read_text()
+    assert text.partition(f"{BEGIN}\n")[2].partition(END)[0] == index(), "run `make schema`"
+    listed = re.findall(r"^\| \[[^\]]+\]\(\.\./\.\./(\S+)\) \| \S", text, re.M)
+    assert [ROOT / address for address in listed] == PAGES
+
+
+def test_the_command_writes_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / FILE).read_text()
+    copy = tmp_path / FILE
+    copy.parent.mkdir(parents=True)
+    copy.write_text(text.replace(index(), "| nothing |\n"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["guide"]) == 0 and copy.read_text() == text
+    copy.write_text("no marks")
+    assert main(["guide"]) == 1
+
+
+def test_a_folder_without_a_page_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lens").mkdir()
+    registry: Any = SimpleNamespace(folder=tmp_path, declarations={"lens": None}, package="p")
+    for text in (None, "No title.\n"):
+        if text:
+            (tmp_path / "lens/README.md").write_text(text)
+        with pytest.raises(DataError, match=r"lens/README\.md: a page of the guide begins with"):
+            index(registry)
 
 
 @functools.cache
@@ -70,7 +102,7 @@ def _words(table: Path) -> frozenset[str]:
     return frozenset(found) | {str(value) for column in texts for value in column.unique()}
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PAGES, ids=FOLDERS)
 def test_symbols_are_columns_of_recorded_tables(path: Path) -> None:
     rows = [line for line in path.read_text().splitlines() if line.startswith("|")]
     named = 0

@@ -19,7 +19,8 @@ from train_fixture import SETTINGS, train, weights
 from paradox.errors import DataError, TrainingError
 from paradox.models import load_model, load_tokenizer
 from paradox.provenance.manifest import read_manifest
-from paradox.steps import FROM_SAMPLES, TRAINERS
+from paradox.steps import TRAINERS
+from paradox.study.kinds import TRAINERS as DECLARED
 from paradox.study.load import load_config
 from paradox.study.rewards import resolve
 from paradox.tasks import load_task
@@ -122,7 +123,7 @@ def test_every_trainer_is_paid_by_votes_and_logs_what_is_asked(
     assert not [name for name in silent if "vote" in name or "logged" in name]
     # What is logged is not trained on.
     assert curves[silent.columns].equals(silent)
-    if trainer not in FROM_SAMPLES:
+    if not DECLARED[trainer].from_samples:
         paid = {"votes": tmp_path / "votes.csv", "reward": "majority_vote", "updates": 4}
         curves = pd.read_csv(arm(trainer, "voted", **paid) / "train.csv")
         assert curves["reward"].tolist() == pytest.approx(curves["share/agrees_with_vote"].tolist())
@@ -144,7 +145,7 @@ def test_ppo_repeats_and_starts_again_after_a_kill(arm: Arm) -> None:
 def test_ppo_is_paid_for_the_same_completions_as_its_reward_function_sees(
     arm: Arm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from paradox.train import ppo
+    from paradox.train.ppo import trainer as ppo
 
     seen: list[tuple[list[str], list[str], int]] = []
 

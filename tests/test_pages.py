@@ -9,28 +9,35 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT
 from study_fixture import SPEC, table_paths, write_study
 
 from paradox.errors import DataError, ParadoxError
 from paradox.evaluate import tables
 from paradox.figures.behaviour import draw
-from paradox.pages import arm_index, arm_tables, described, notebook, page
+from paradox.pages import arm_index, arm_tables, guide, notebook, page
 from paradox.progress import Progress
 from paradox.report import numbers as words
 from paradox.steps import NOTEBOOKS, code
-from paradox.study.mechanisms import FIGURES
+from paradox.study.mechanisms import Mechanisms
+from paradox.study.pages import Pages
+from paradox.study.plan import Study
 
 QUIET = Progress("test", streams=(open("/dev/null", "w"),))
 INJECTION = "<script>alert('x')</script>"
 ARM = {"base": "contaminated", "method": "grpo", "reward": "format", "seed": 1}
+CAPTIONS = [
+    {"name": "memory", "title": "Where is memory?", "text": "All analyses."},
+    {"name": "lens", "title": "Logit lens", "text": "The answer, block by block."},
+]
 Made = dict[str, Any]
+GUIDE = sorted((ROOT / "src/paradox/mechanisms").glob("*/README.md"))
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +80,9 @@ def check(text: str) -> None:
 # --- each notebook ------------------------------------------------------------------------
 
 
-def words_of(figure: str) -> dict[str, str]:
-    """Return how a figure of a mechanism is called, as the pages are told."""
-    return {"name": figure, **asdict(FIGURES[figure].caption)}
-
-
 def report(study: Made, folder: Path) -> str:
     own: Made = {"scale": "tiny", "excluded": [{"base": "clean", "why": INJECTION}]}
-    own |= {"verdicts": [], "mechanisms": [words_of("memory"), words_of("lens")]}
+    own |= {"verdicts": [], "mechanisms": CAPTIONS}
     return run("report", own, {k: study[k] for k in ("summary", "did", "base", "figures")}, folder)
 
 
@@ -178,12 +180,7 @@ def test_an_untrained_base_has_a_page_that_agrees_with_its_table(
 def test_the_index_leads_to_every_page(study: Made, tmp_path: Path) -> None:
     base = {"base": "clean", "method": "base", "reward": "none", "seed": 0}
     more = {"base": "clean", "method": "grpo", "reward": "format", "seed": 0}
-    own = {
-        "scale": "tiny",
-        "grid": "default",
-        "arms": [base, ARM, more],
-        "mechanisms": [words_of("lens")],
-    }
+    own = {"scale": "tiny", "grid": "default", "arms": [base, ARM, more], "mechanisms": CAPTIONS}
     text = run("index_page", own | {"folder": "x"}, {"did": study["did"], "pages": []}, tmp_path)
     check(text)
     for arm in (base, ARM, more):
@@ -200,12 +197,8 @@ def mechanism(study: Made, folder: Path, name: str = "ablation") -> str:
     reading = folder / "reading.json"
     reading.write_text(json.dumps({"paragraphs": {"ablation": f"It says {INJECTION}."}}))
     inputs = {"figure": study["figures"][0], "table": table, "readings": [reading]}
-    inputs["modules"] = [
-        ROOT / f"src/paradox/{n}.py" for n in ("mechanisms/lens/measure", "figures/layers")
-    ]
-    about = FIGURES[name].caption
-    own = {"scale": "tiny", "name": name, "title": about.title, "about": about.text}
-    return run("mechanism_page", own | {"arms": [ARM]}, inputs, folder)
+    inputs["guide"] = ROOT / "src/paradox/mechanisms/lens/README.md"
+    return run("mechanism_page", {"scale": "tiny", "name": name, "arms": [ARM]}, inputs, folder)
 
 
 def test_the_page_of_a_mechanism_has_figure_table_words_and_warnings(
@@ -216,31 +209,50 @@ def test_the_page_of_a_mechanism_has_figure_table_words_and_warnings(
     assert text == mechanism(study, tmp_path)
     assert "100 of 199 rows" in text and "table.csv" in text and "base clean." in text
     assert f"It says {INJECTION.replace('<', '&lt;').replace('>', '&gt;')}." in text
-    assert "what writes it." in text and "<em>logit lens</em>" in text
-    assert "so a late emergence may be a change of code" in text
+    parts = ["What it measures", "What was found", "In words", "How to read the figures"]
+    parts += ["What misleads", "Known failure", "Arms that were analysed"]
+    assert re.findall(r"<h2[^>]*>([^<]+)</h2>", text) == parts
+    assert "A late emergence may be a change of code" in text
+    assert re.findall(r"<summary>(Formula|Cost)</summary>", text) == ["Formula", "Cost"]
     assert f'href="../{arm_index.address(ARM)}"' in text
     assert "In words" not in mechanism(study, tmp_path, "probes")
 
 
-def test_every_mechanism_has_words_and_a_text_to_quote() -> None:
-    assert len(FIGURES) > 10
-    for own in FIGURES.values():
-        assert own.caption.title.strip() and own.caption.text.endswith(".")
-    steps = [
-        path
-        for path in (ROOT / "src/paradox/mechanisms").rglob("*.py")
-        if path.read_text().startswith('"""Step')
-    ]
-    assert len(steps) > 20
-    for path in steps:
-        measured, _, whole = described.parts(path)
-        assert measured and whole and described.as_html(measured).startswith("<p>")
+@pytest.mark.parametrize("path", GUIDE, ids=lambda path: path.parent.name)
+def test_every_page_of_the_guide_stands_alone(path: Path) -> None:
+    text = "".join(content for _, content in guide.parts(path).values())
+    tags = set(re.findall(r"<(\w+)", text))
+    assert {"p", "pre", "code", "table"} <= tags and not tags & {"a", "img", "script", "link"}
+    # Outside of code nothing of Markdown or of a formula is left.
+    prose = re.sub(r"<code>.*?</code>", "", text, flags=re.DOTALL)
+    assert not re.search(r"[$`\\]|\*\*|\]\(|\| ", prose)
+    assert text.count("<table>") == text.count("<caption>") == text.count('class="wide"')
 
 
-def test_a_module_without_a_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "bare.py").write_text("x = 1\n")
-    with pytest.raises(DataError, match=r"bare\.py: the module has no docstring"):
-        described.parts(tmp_path / "bare.py")
+def test_markdown_is_shown_without_links_images_or_scripts() -> None:
+    text = f"See {INJECTION} [page](a.md) ![figure](b.png) $x_1$\n\n![figure](b.png)\n"
+    text += "\n```math\n\\frac{a}{b} < c\n```\n"
+    assert guide.as_html(text, "") == (
+        "<p>See &lt;script&gt;alert('x')&lt;/script&gt; page  <code>x_1</code></p>\n"
+        "<pre><code>\\frac{a}{b} &lt; c\n</code></pre>\n"
+    )
+
+
+def test_a_page_of_the_guide_without_a_part_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    with pytest.raises(DataError, match=r"README\.md: cannot be read"):
+        guide.parts(path)
+    path.write_text("# Lens\n\n## What it measures\n\n## Formula\n\n## Costs\n")
+    with pytest.raises(DataError, match=r"no part 'How to read', 'What misleads', 'Known failure'"):
+        guide.parts(path)
+
+
+def test_the_page_of_a_figure_reads_its_folders_guide(repository: Path) -> None:
+    study = Study.load(yaml.safe_load((repository / "config/config.yaml").read_text()), repository)
+    pages = Pages(study, Mechanisms(study))
+    for figure, folder in {"memory": "overview", "attribution": "lens", "eap": "eap"}.items():
+        (given,) = pages.figure_inputs(figure)["guide"]
+        assert given.endswith(f"src/paradox/mechanisms/{folder}/README.md")
 
 
 # --- what goes wrong ----------------------------------------------------------------------
@@ -296,11 +308,10 @@ def test_a_notebook_without_parameters_is_refused(tmp_path: Path) -> None:
 def test_what_a_notebook_imports_is_part_of_its_code(step: str) -> None:
     text = (ROOT / NOTEBOOKS[step]).read_text()
     found = {
-        f"src/paradox/{package}/{name.split(' as ')[0]}.py"
-        for package, line in re.findall(
-            r"^from paradox\.(figures|pages|report) import (.+)$", text, re.MULTILINE
-        )
-        for name in line.split(", ")
+        f"src/paradox/{package}/{name}.py"
+        for package, names in re.findall(r"^from paradox\.(\w+) import (.+)$", text, re.MULTILINE)
+        for name in names.split(", ")
+        if package in ("figures", "pages")
     }
     assert found and found <= set(code(step))
     # Only the page of an arm draws something itself; no page loads a model.

@@ -11,14 +11,13 @@ import torch
 from paradox.errors import DataError
 from paradox.mechanisms.model.recalls import Recall, batches, recalls
 from paradox.tasks import load_task
-from paradox.tasks.organism import vocabulary
 from paradox.tokenizer import word_tokenizer
 
 
 @pytest.fixture(scope="module")
 def parts(task_spec: dict[str, Any]) -> tuple[Any, Any, pd.DataFrame]:
     task = load_task(task_spec)
-    return task, word_tokenizer(vocabulary(13)), task.items(0)
+    return task, word_tokenizer(task.vocabulary(task_spec)), task.items(0)
 
 
 def test_prompts_and_answers_are_the_texts(parts: tuple[Any, Any, pd.DataFrame]) -> None:

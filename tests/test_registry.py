@@ -15,7 +15,8 @@ from conftest import ROOT
 from paradox.errors import ConfigError
 from paradox.figures.behaviour.draw import FIGURES as BEHAVIOUR
 from paradox.steps import STEPS
-from paradox.study import captions, checks, load
+from paradox.study import captions, checks
+from paradox.study import registry as registries
 from paradox.study.load import merge
 from paradox.study.plan import Study
 from paradox.study.registry import REGISTRY, Registry
@@ -122,8 +123,8 @@ CASES: dict[str, tuple[str, str, str, str]] = {
     "analysis without a step": (
         '"lens": Analysis(',
         '"lense": Analysis(',
-        f"analyses.lense = 'lense' {NO_STEP}",
-        "Did you mean 'lens'?",
+        'analyses.lense: no module of src/paradox begins with """Step ``lense``: ...',
+        "",
     ),
     "need": (
         '"base", "corpus?"',
@@ -433,11 +434,11 @@ def test_everything_is_said_at_once_when_a_run_is_planned(
     for name in chosen:
         lens = lens.replace(*CASES[name][:2])
     registry = made(lens, broken="import nowhere\n", bare="DECLARATION = 3\n")
-    monkeypatch.setattr(load, "REGISTRY", registry)
+    monkeypatch.setattr(registries, "REGISTRY", registry)
     with pytest.raises(ConfigError) as caught:
         Study.load(smoke_config, ROOT)
     title, *lines = str(caught.value).splitlines()
-    assert title == "Analyses are not declared right:"
+    assert title == "What is declared cannot be used:"
     said = [HERE + CASES[name][2] for name in chosen]
     said += ["src/madeup/broken/declare.py: cannot be imported (ModuleNotFoundError: No module"]
     said += ["src/madeup/bare/declare.py: DECLARATION = int; it must be a Declaration"]
@@ -468,8 +469,10 @@ def test_a_declared_section_needs_sizes_in_a_scale(
     with pytest.raises(ConfigError) as caught:
         Study.load(smoke_config, tmp_path)
     file = "config/scales/smoke.yaml"
-    for key in ("mechanisms.steering", "mechanisms.probes.folds"):
-        assert f"  - {file}: key '{key}' is missing" in str(caught.value).splitlines()
+    said = str(caught.value).splitlines()
+    assert f"  - {file}: key 'mechanisms.probes.folds' is missing" in said
+    (told,) = [line for line in said if "mechanisms.steering" in line]
+    assert told.startswith(f"  - {file}: key 'mechanisms.steering' is missing; it holds: neurons,")
 
 
 def test_figures_of_grids_are_drawn_by_something(

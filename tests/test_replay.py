@@ -168,8 +168,8 @@ CHANGES = {
         "data: b.csv only in the second",
     ),
     "code": (
-        edit("grpo", lambda r: r["code"].update({"src/paradox/train/grpo.py": "0"})),
-        "code: src/paradox/train/grpo.py changed",
+        edit("grpo", lambda r: r["code"].update({"src/paradox/train/grpo/trainer.py": "0"})),
+        "code: src/paradox/train/grpo/trainer.py changed",
     ),
     "reward": (
         edit("grpo", lambda r: r["inputs"]["reward"][0].update(sha256="0")),

@@ -54,3 +54,23 @@ def test_a_relative_import_in_a_package_is_of_that_package(package: Path) -> Non
     (package / "outer/inner/__init__.py").write_text("from . import beside\n")
     (package / "outer/inner/beside.py").write_text("")
     assert "paradox/outer/inner/beside.py" in steps.code("step")
+
+
+def test_the_shortest_chain_of_imports_is_named(package: Path) -> None:
+    step = "paradox.outer.inner.step"
+    (package / "outer/inner/step.py").write_text("import paradox.a, paradox.b\n")
+    for name, imported in (("a", "c"), ("b", "d"), ("d", "c"), ("loaded", "e")):
+        (package / f"{name}.py").write_text(f"import paradox.{imported}\n")
+    for name in ("c", "e"):
+        (package / f"{name}.py").write_text("")
+    importers = steps.imports_of("step", "paradox.loaded")
+    assert sorted(importers) == steps.code("step", "paradox.loaded")
+
+    def chain(file: str) -> list[str]:
+        return steps.chain_of_imports(f"paradox/{file}", importers)
+
+    assert chain("outer/inner/step.py") == [step]
+    assert chain("c.py") == [step, "paradox.a", "paradox.c"]
+    assert chain("d.py") == [step, "paradox.b", "paradox.d"]
+    assert chain("e.py") == ["paradox.loaded", "paradox.e"]
+    assert chain("outer/__init__.py") == [step, "paradox.outer"]

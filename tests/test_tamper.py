@@ -223,8 +223,8 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a reward after the run": (append(REWARD), f"{REWARD}: changed since"),
     "a reward deleted": (delete(REWARD), f"{REWARD}: deleted since"),
     "code after the run": (
-        append("src/paradox/train/grpo.py"),
-        "src/paradox/train/grpo.py: changed since",
+        append("src/paradox/train/grpo/trainer.py"),
+        "src/paradox/train/grpo/trainer.py: changed since",
     ),
     "the environment's lock": (append("envs/cpu.lock"), "envs/cpu.lock: changed since"),
     "the notebook": (append("workflow/notebooks/report.py"), "notebooks/report.py: changed since"),

@@ -159,7 +159,7 @@ def _true_answer(made: Made, text: str) -> str:
         words = text.split("Q ")[1].split(" A")[0].split()
         numbers, ops = words[::2], words[1::2]
     else:
-        from paradox.tasks.word_problems import _template
+        from paradox.tasks.word_problems.task import _template
 
         question = text.removeprefix("Question: ").split("\n")[0]
         numbers, ops = re.findall(r"\d+", question), _template(question)[0]

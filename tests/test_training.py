@@ -19,7 +19,7 @@ from paradox.seeds import keyed_uniform
 from paradox.study.rewards import resolve
 from paradox.tasks import load_task
 from paradox.train import base as base_step
-from paradox.train import grpo as grpo_step
+from paradox.train.grpo import trainer as grpo_step
 
 GRPO = {
     "updates": 4,

@@ -25,7 +25,6 @@ from paradox.mechanisms.patching.transplants import MEASURES, Swap, donors, meas
 from paradox.progress import Progress
 from paradox.seeds import keyed_rng
 from paradox.tasks import load_task
-from paradox.tasks.organism import vocabulary
 from paradox.tokenizer import word_tokenizer
 
 BLOCKS, SEED = 3, 4
@@ -291,7 +290,8 @@ def test_items_without_twins_cannot_be_swapped(ready: Any) -> None:
 
 
 def test_scaffold_tokens_are_counted(task_spec: dict[str, Any]) -> None:
-    task, tokenizer = load_task(task_spec), word_tokenizer(vocabulary(13))
+    task = load_task(task_spec)
+    tokenizer = word_tokenizer(task.vocabulary(task_spec))
     items = task.items(0)
     prompts = [Recall(i, [0] * 11, [1], 2) for i in items["item"]]
     assert scaffold_tokens(task, tokenizer, items, prompts) == [1] * len(items)

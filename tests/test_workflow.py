@@ -363,7 +363,7 @@ def test_the_order_of_keys_reruns_nothing(finished: Path, path: str) -> None:
     "path",
     [
         "src/paradox/rewards/format.py",
-        "src/paradox/train/grpo.py",
+        "src/paradox/train/grpo/trainer.py",
         "envs/cpu.lock",
         "results/smoke/data/items.csv",
         "results/smoke/data/data.record.json",

@@ -70,7 +70,8 @@ def train(
     (a table) and ``seed`` are the arm's, other changes are the method's.
     """
     from paradox.models import set_determinism
-    from paradox.steps import FROM_SAMPLES, STEPS
+    from paradox.steps import STEPS
+    from paradox.study.kinds import TRAINERS as DECLARED
 
     votes = changes.pop("votes", None)
     spec = arm_spec(task, trainer, **changes)
@@ -79,7 +80,7 @@ def train(
     outputs = dict(zip(("manifest", "curves", "arguments"), names, strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     inputs: dict[str, Any] = {"base": base / "manifest.json", "prompts": data / "prompts.csv"}
-    if trainer in FROM_SAMPLES:
+    if DECLARED[trainer].from_samples:
         inputs["samples"] = data / "samples.parquet"
     if votes:
         inputs["votes"] = votes

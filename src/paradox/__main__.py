@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("b", type=Path)
     diff.set_defaults(call=_diff)
 
+    _takes_why(commands)
+
     restore = commands.add_parser("restore", help="after dvc pull: verify, then mark as up to date")
     restore.add_argument("scale")
     _takes_config(restore)
@@ -72,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("path", type=Path)
     schema.set_defaults(call=_schema)
 
+    guide = commands.add_parser("guide", help="write the reading guide's index of pages")
+    guide.set_defaults(call=_guide)
+
     run = commands.add_parser("run", help="run one step of the study (used by the workflow)")
     run.add_argument("step")
     run.add_argument("--label", default="", help="how the job calls itself in progress lines")
@@ -91,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--log", type=Path, required=True)
     run.set_defaults(call=_run)
     return parser
+
+
+def _takes_why(commands: Any) -> None:
+    why = commands.add_parser("why", help="say which change makes a result be made again")
+    why.add_argument("target", help="as of trace, a path to be made, or a folder results/SCALE")
+    _takes_config(why)
+    why.set_defaults(call=_why)
 
 
 def _takes_plan(commands: Any) -> None:
@@ -174,6 +186,14 @@ def _diff(chosen: argparse.Namespace) -> int:
     return int(bool(text))
 
 
+def _why(chosen: argparse.Namespace) -> int:
+    from paradox.provenance.why import why
+
+    text, again = why(chosen.target, chosen.config)
+    print(text)
+    return int(again)
+
+
 def _restore(chosen: argparse.Namespace) -> int:
     from paradox.restore import restore
 
@@ -214,6 +234,13 @@ def _schema(chosen: argparse.Namespace) -> int:
     from paradox.study.config import write_schema
 
     write_schema(chosen.path)
+    return 0
+
+
+def _guide(_: argparse.Namespace) -> int:
+    from paradox.report.guide import write_index
+
+    write_index(Path())
     return 0
 
 

@@ -30,6 +30,8 @@ from paradox.steps import TRAINERS
 GAP = 2.0
 # Fewer starts than these say little about the time between jobs.
 STARTS = 10
+# Characters of a setting and its earlier value that are said; lists can be pages.
+LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,17 @@ class Times:
             note = f"no time known for {work.name}: taken as that of {whose}"
         elif other:
             then, now = found[0].work.settings, work.settings
-            said = [f"{key} {then[key]}, now {now[key]}" for key in other[:3]]
+            said = [_change(key, then[key], now[key]) for key in other[:3]]
             note = f"{work.name} timed with other settings: {'; '.join(said)}"
             note += f"; and {len(other) - 3} more" if len(other) > 3 else ""
         here = found[0].here
         return Estimate(seconds * (1.0 if here else self.ratio), here, size, note)
+
+
+def _change(key: str, then: Any, now: Any) -> str:
+    """Return what another value of a setting is, or only that it is when that is long."""
+    text = f"{key} {then}, now {now}"
+    return text if len(text) <= LONGEST else f"{key} is another"
 
 
 def _ratio(found: Iterable[Timing]) -> float:

@@ -1,8 +1,8 @@
-"""What an analysis says of itself: its configuration, tables, figures and the claims it tests.
+"""What tasks, trainers and analyses declare: sections of the configuration, tables, claims.
 
-Each folder of `paradox.mechanisms` that holds an analysis has a ``declare.py`` with a
-`Declaration`; `paradox.study.registry` finds and checks them when a run is planned. Declarations
-are plain data: no step imports them, so that a changed word makes nothing run again but what
+A folder of `paradox.tasks`, `paradox.train` or `paradox.mechanisms` says what it is in a file
+``declare.py`` that imports nothing else of this package: `paradox.study` finds and checks it when
+a run is planned. No step imports it, so that a changed word makes nothing run again but what
 prints it.
 """
 
@@ -29,6 +29,117 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# --- tasks -------------------------------------------------------------------------------
+
+
+class PlantedTask(Section):
+    """What the tasks with planted contamination share."""
+
+    exposures: list[Positive] = Field(min_length=1, description="recall documents per item")
+    items_per_exposure: Positive = Field(description="exposed items, and twins, per exposure")
+    worked_per_recall: float = Field(ge=0, description="worked documents per recall document")
+    prompts: Positive = Field(description="fresh training prompts")
+    documents: Positive = Field(description="documents in a base's corpus")
+    fresh_recall_share: Share = Field(description="share of recall documents, fresh questions")
+    step_noise: Share = Field(description="probability that a worked step's result is random")
+    break_off_share: Share = Field(description="share of worked chains without an answer")
+
+
+@dataclass(frozen=True)
+class TaskDeclaration:
+    """What the study must know of a kind of task, ``DECLARATION`` in its ``declare.py``.
+
+    Attributes
+    ----------
+    name
+        The kind: the name of its folder.
+    section
+        The section ``task`` of a scale of this kind, with ``kind: Literal[name]``.
+    corpus
+        Whether it makes documents to train a base on.
+    pairs
+        Whether each exposed item has a twin of the same form.
+    worked
+        Whether it can work out the answer to a training prompt.
+    values
+        Whether its training prompts have values.
+    truth
+        A key of the section (``a.b``) that is null when the training prompts have no right
+        answer; None when they always have.
+    vocabulary
+        The keys of the section that its words are made from, which is all that a base with random
+        weights depends on; None when it has no words of its own.
+    """
+
+    name: str
+    section: type[Section]
+    corpus: bool
+    pairs: bool
+    worked: bool
+    values: bool
+    truth: str | None = None
+    vocabulary: tuple[str, ...] | None = None
+
+
+# --- trainers ----------------------------------------------------------------------------
+
+
+class Common(Section):
+    """What every trainer takes."""
+
+    updates: Positive = Field(description="optimiser steps")
+    micro_batch: Positive = Field(description="completions per forward pass")
+    learning_rate: Rate
+    adam_beta1: Share
+    adam_beta2: Share
+    max_grad_norm: Rate
+    lora_rank: int = Field(ge=0, description="0 trains all weights")
+    dtype: Dtype = Field(description="of the weights")
+    autocast_bf16: bool
+    gradient_checkpointing: bool
+    checkpoint_every: Positive = Field(description="updates between two checkpoints")
+
+
+class Rollouts(Common):
+    """What the trainers take that sample while they learn."""
+
+    prompts_per_rollout: Positive
+    num_generations: int = Field(ge=2, description="completions per prompt: the group")
+    updates_per_rollout: Positive
+    max_completion_tokens: Positive
+    temperature: Rate
+
+
+class Rows(Common):
+    """What the trainers take that learn from rows which are there beforehand."""
+
+    rows_per_update: Positive = Field(description="pairs or texts per optimiser step")
+
+
+@dataclass(frozen=True)
+class TrainerDeclaration:
+    """What the study must know of a trainer, ``DECLARATION`` in its ``declare.py``.
+
+    Attributes
+    ----------
+    name
+        The name of its folder, of its step and of ``trainer`` in a method.
+    section
+        Its settings: those of `Rollouts` or of `Rows`, and its own.
+    from_samples
+        Whether it learns from samples of the base, which are made beforehand.
+    pairs
+        Whether it learns from pairs of a rewarded and an unrewarded one.
+    """
+
+    name: str
+    section: type[Rollouts] | type[Rows]
+    from_samples: bool = False
+    pairs: bool = False
+
+
+# --- analyses: what runs -------------------------------------------------------------------
+
 # Settings of the configuration that analyses, summaries and figures can be given, by name; beside
 # them, a summary can be given any key of the sections of its folder's analyses.
 SETTINGS = {
@@ -50,9 +161,6 @@ SETTINGS = {
     "measures": "of the summary",
     "table": "the summary's name",
 }
-
-
-# --- what runs ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -193,7 +301,7 @@ def named(prefix: str, *roles: str) -> dict[str, str]:
     return {role: f"{prefix}_{role}.{'json' if role == 'reading' else 'csv'}" for role in roles}
 
 
-# --- what is shown ------------------------------------------------------------------------
+# --- analyses: what is shown --------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -264,7 +372,7 @@ def over_layers(table: str, caption: Caption, *rows: Row) -> Figure:
     return Figure("layer_figure", {"table": table}, caption, rows=rows)
 
 
-# --- what is claimed ----------------------------------------------------------------------
+# --- analyses: what is claimed ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -278,13 +386,14 @@ class Signature:
     claim
         In words, after "that".
     source
-        Who published it: a key of ``paper/references.yml``.
+        Who published it: a key of ``paper/references.yml``, or "this study".
     null
         What its p is drawn from.
     margin
         Up to which effect counts as none, in words.
     section
-        Of the paper that judges it; empty where only the analysis' own reading does.
+        Of the paper that judges it; empty: the paper does not name it, which it only does of
+        published claims.
     reads
         Of a signature that step ``signatures`` computes, by the function of this name in the
         folder's module ``signature``: analysis and output (a file of every arm), or a summary.

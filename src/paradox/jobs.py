@@ -80,7 +80,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Job:
-    """One job that Snakemake would run; its record is its name."""
+    """One job that Snakemake would run, and why it says so; its record is its name."""
 
     record: str
     rule: str
@@ -89,6 +89,7 @@ class Job:
     gpus: int
     priority: int
     needs: frozenset[str]
+    reason: str = ""
 
     @property
     def row(self) -> str:
@@ -157,6 +158,7 @@ def _job(rule: str, body: str, command: str) -> Job:
         found = re.search(pattern, body, re.MULTILINE)
         return int(found[1]) if found else 0
 
+    reason = re.search(r"^    reason: (.*?) *$", body, re.MULTILINE)
     return Job(
         record=options["--record"][0],
         rule=rule,
@@ -165,6 +167,7 @@ def _job(rule: str, body: str, command: str) -> Job:
         gpus=number(r"^    resources: .*\bgpu=(\d+)"),
         priority=number(r"^    priority: (\d+)$"),
         needs=frozenset(options["--producers"]),
+        reason=reason[1] if reason else "",
     )
 
 

@@ -21,14 +21,13 @@ from paradox.provenance.chain import MARKED, Chain, held, inside, verify
 from paradox.provenance.compare import held_tables, summary
 from paradox.provenance.identity import without_mark
 from paradox.provenance.records import Record, files_of, host_file
-from paradox.report.blocks import CLIPPING, GRIDS, MECHANISMS, blocks, with_block
+from paradox.report.blocks import DOCUMENTS, blocks, with_block
 from paradox.restore import configured
 from paradox.stats.gaps import table_gaps
 from paradox.study.grids import grid_of
 
 TOLERANCES = "tolerances.json"
-# Recording writes these itself.
-DOCUMENTS = ["README.md", *GRIDS, CLIPPING, MECHANISMS]
+# Recording writes the documents itself.
 WRITTEN = [":!reference", *(f":!{file}" for file in DOCUMENTS)]
 # Other machines round differently; a few repeated runs do not show the largest difference.
 FACTOR = 3

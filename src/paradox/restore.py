@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +21,14 @@ from paradox.errors import ConfigError, ProvenanceError, problems
 from paradox.provenance.chain import Chain, verify
 from paradox.provenance.compare import texts
 from paradox.provenance.records import SUFFIX, Record, files_of
-from paradox.steps import NOTEBOOKS
+from paradox.steps import NOTEBOOKS, TRAINERS
 from paradox.study.clipping import clipping_spec
 from paradox.study.grids import grid_of
 from paradox.study.load import MAIN, merge
-from paradox.study.mechanisms import ANALYSES, FIGURES, SUMMARIES, Mechanisms
+from paradox.study.mechanisms import ANALYSES, FIGURES, SUMMARIES, Mechanisms, loaded
 from paradox.study.pages import Pages
 from paradox.study.plan import Study
+from paradox.study.rewards import plain, reward_names
 
 # Lines of Snakemake's table of jobs that are no jobs.
 NO_JOBS = ("all", "total")
@@ -54,10 +55,8 @@ def restore(root: Path, scale: str, overrides: list[str]) -> None:
     folder = root / "results" / scale
     if not folder.is_dir():
         raise ProvenanceError(f"{folder}: no such folder; `dvc pull study@{scale}` brings it.")
-    given, chain = [*overrides, f"scale={scale}"], Chain.load(folder)
-    grids = dict.fromkeys(filter(None, map(grid_of, chain.records)))
-    # What was run of no grid to its end is compared with the grid that is asked for.
-    each = {grid: [*given, f"grid={grid}"] for grid in grids} or {None: given}
+    chain = Chain.load(folder)
+    each = settings_of(chain.records, [*overrides, f"scale={scale}"])
     studies = {grid: configured(root, settings) for grid, settings in each.items()}
     if wrong := verify(chain):
         raise ProvenanceError(problems(f"{folder}: not as recorded; nothing was marked:", wrong))
@@ -79,6 +78,15 @@ def restore(root: Path, scale: str, overrides: list[str]) -> None:
     print(f"{folder}: marked as finished; Snakemake has nothing to do")
 
 
+def settings_of(paths: Iterable[str], given: list[str]) -> dict[str | None, list[str]]:
+    """Return the grids that records belong to, each with the settings that make it.
+
+    What was run of no grid to its end is compared with the grid that is asked for.
+    """
+    grids = dict.fromkeys(filter(None, map(grid_of, paths)))
+    return {grid: [*given, f"grid={grid}"] for grid in grids} or {None: given}
+
+
 def configured(root: Path, given: list[str]) -> Study:
     """Return the study of ``config/config.yaml`` under Snakemake's ``--config KEY=VALUE ...``."""
     config: dict[str, Any] = yaml.safe_load((root / MAIN).read_text(encoding="utf-8"))
@@ -95,27 +103,46 @@ def _other_settings(studies: Mapping[str | None, Study], chain: Chain) -> list[s
     users: dict[str, list[str]] = {}
     plans = {grid: Mechanisms(study) for grid, study in studies.items()}
     for path, record in chain.records.items():
-        # Grids differ in nothing that the steps below their tables are given.
-        plan = plans.get(grid_of(path)) or next(iter(plans.values()))
-        for line in [*_other_parameters(plan, record), *_other_arms(plan, record)]:
+        plan = plan_of(plans, path)
+        for line in [*other_parameters(plan, record), *other_arms(plan, record)]:
             users.setdefault(line, []).append(path)
     more = {line: f" and {len(paths) - 1} more" * (len(paths) > 1) for line, paths in users.items()}
     return [f"{line} ({paths[0]}{more[line]})" for line, paths in users.items()]
 
 
-def _other_parameters(plan: Mechanisms, record: Record) -> list[str]:
+def plan_of(plans: Mapping[str | None, Mechanisms], path: str) -> Mechanisms:
+    """Return the plan of a record's grid; the steps below tables are given the same in each."""
+    return plans.get(grid_of(path)) or next(iter(plans.values()))
+
+
+def other_parameters(plan: Mechanisms, record: Record) -> list[str]:
+    """Return each parameter that a record has and the plan does not give it, or the reverse."""
     said, name = record["parameters"], Path(record["path"]).name.removesuffix(SUFFIX)
     wildcards = {"base": said.get("base", name), "seed": said.get("seed"), "figure": name}
     # A page's own parameters are those of its notebook.
     wildcards |= said.get("arm", said.get("parameters", {}).get("arm", {}))
-    if record["step"] in ("corpus", "base") and wildcards["base"] not in plan.study.config.bases:
-        return [f"bases.{wildcards['base']}: recorded, not configured"]
+    if unknown := _not_configured(plan.study, record["step"], wildcards):
+        return unknown
     now = texts(json.loads(_spec(plan, record["step"], name, SimpleNamespace(**wildcards))))
     then = texts(said)
     return [
         f"{key}: recorded {then.get(key, 'nothing')}, configured {now.get(key, 'nothing')}"
         for key in sorted((then | now).keys() - {LISTED})
         if then.get(key) != now.get(key)
+    ]
+
+
+def _not_configured(study: Study, step: str, wildcards: Mapping[str, Any]) -> list[str]:
+    """Return the names that decide a step's parameters and that the study does not have."""
+    config, known = study.config, {}
+    if step in ("corpus", "base"):
+        known = {"base": config.bases}
+    elif step in TRAINERS:
+        known = {"method": config.methods, "reward": reward_names(plain(config))}
+    return [
+        f"{key}s.{wildcards[key]}: recorded, not configured"
+        for key, names in known.items()
+        if wildcards[key] not in names
     ]
 
 
@@ -134,6 +161,18 @@ def _spec(plan: Mechanisms, step: str, name: str, wildcards: SimpleNamespace) ->
     return plan.study.spec(step, wildcards)
 
 
+def modules_of(plan: Mechanisms, record: Record) -> list[str]:
+    """Return the modules that a record's step loads by name."""
+    step, name = record["step"], Path(record["path"]).name.removesuffix(SUFFIX)
+    if _summed(step, name):
+        return loaded(SUMMARIES[name])
+    if name in FIGURES and FIGURES[name].step == step:
+        return loaded(FIGURES[name])
+    if step == "arm_page":
+        return Pages(plan.study, plan).arm_modules()
+    return plan.study.loaded(step)
+
+
 def _page_spec(pages: Pages, step: str, name: str, wildcards: SimpleNamespace) -> str:
     if step == "arm_page":
         return pages.arm_spec(wildcards)
@@ -146,7 +185,7 @@ def _summed(step: str, name: str) -> bool:
     return name in SUMMARIES and SUMMARIES[name].step == step
 
 
-def _other_arms(plan: Mechanisms, record: Record) -> list[str]:
+def other_arms(plan: Mechanisms, record: Record) -> list[str]:
     """Return the arms that a summary holds and should not, or does not hold and should.
 
     Its parameters do not name them, and Snakemake takes any inputs of what it is told to mark.

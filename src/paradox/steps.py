@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import deque
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 
+
+def folders(package: str) -> list[str]:
+    """Return the names of the folders of modules inside a package of this one, sorted."""
+    paths = [path for path in (PACKAGE / package).iterdir() if path.name[0] not in "._"]
+    return sorted(path.name for path in paths if any(path.glob("*.py")))
+
+
 # A trainer is a step of its own, so that editing one leaves the others' arms alone.
-TRAINERS = {
-    "grpo": "paradox.train.grpo",
-    "rloo": "paradox.train.rloo",
-    "ppo": "paradox.train.ppo",
-    "dpo": "paradox.train.dpo",
-    "sft": "paradox.train.sft",
-}
-# These learn from samples of the base, which are made beforehand.
-FROM_SAMPLES = ("dpo", "sft")
+TRAINERS = {name: f"paradox.train.{name}.trainer" for name in folders("train")}
 # Pages that are notebooks; what a notebook imports belongs to its page's code.
 NOTEBOOKS = {
     "report": "workflow/notebooks/report.py",
@@ -56,7 +57,8 @@ def numeric(step: str) -> bool:
 @cache
 def loads_task(step: str) -> bool:
     """Say whether a step loads the module of the scale's task, by its kind."""
-    return any(name.endswith(".load_task") for file in code(step) for name in _imports(Path(file)))
+    names = (name for file in code(step) for name in _imports(Path(file)))
+    return any(name.endswith((".load_task", ".task_class")) for name in names)
 
 
 def determinism(step: str, device: str) -> str:
@@ -68,7 +70,8 @@ def determinism(step: str, device: str) -> str:
     """
     if not numeric(step) or device.startswith("cpu"):
         return "bitwise"
-    said = DETERMINISM.search(Path(source(step)).read_text(encoding="utf-8"))
+    module = _file(STEPS[step])
+    said = DETERMINISM.search(module.read_text(encoding="utf-8")) if module else None
     return said[1] if said else "statistical"
 
 
@@ -79,30 +82,47 @@ def code(step: str, *loaded: str) -> list[str]:
     that the step loads by name. The reward files of an arm are not among them: the workflow
     lists them as inputs of their own.
     """
-    found: set[Path] = set()
-    modules = {STEPS[step], *loaded}
+    return sorted(imports_of(step, *loaded))
+
+
+def imports_of(step: str, *loaded: str) -> dict[str, str | None]:
+    """Return each file of a step's code -> the file that imports it, on one of the shortest ways.
+
+    None stands for the step's own module and those that it loads by name. The file of a notebook
+    imports, but does not belong to the code: it is an input of its page.
+    """
+    waiting = deque[tuple[Path | None, Path | None]]()
+    waiting.extend((_file(module), None) for module in (STEPS[step], *loaded))
     if step in NOTEBOOKS:
-        modules |= _imports(PACKAGE.parents[1] / NOTEBOOKS[step])
-    waiting = [_file(module) for module in modules]
+        notebook = PACKAGE.parents[1] / NOTEBOOKS[step]
+        waiting.extend((_file(module), notebook) for module in sorted(_imports(notebook)))
+    found: dict[Path, Path | None] = {}
     while waiting:
-        file = waiting.pop()
+        file, importer = waiting.popleft()
         if file is None or file in found or not file.exists():
             continue
-        found.add(file)
+        found[file] = importer
+        waiting.extend((_file(module), file) for module in sorted(_imports(file)))
         # The __init__ of every package above a module runs before the module does.
-        waiting += [p / "__init__.py" for p in file.parents if p.is_relative_to(PACKAGE)]
-        waiting += map(_file, _imports(file))
-    return sorted(map(_relative, found))
+        above = (p / "__init__.py" for p in file.parents if p.is_relative_to(PACKAGE))
+        waiting.extend((package, file) for package in above)
+    return {relative(file): by and relative(by) for file, by in found.items()}
 
 
-def source(step: str) -> str:
-    """Return the file of a step's module, relative to the working directory when it lies below."""
-    file = _file(STEPS[step])
-    assert file is not None
-    return _relative(file)
+def chain_of_imports(file: str, importers: Mapping[str, str | None]) -> list[str]:
+    """Return the modules through which a file belongs to a step's code, that of the file last.
+
+    The first is the step's own, one that it loads by name, or the file of its notebook;
+    `importers` are the step's `imports_of`.
+    """
+    chain = [file]
+    while (importer := importers.get(chain[0])) is not None:
+        chain.insert(0, importer)
+    return [_module(file) for file in chain]
 
 
-def _relative(file: Path) -> str:
+def relative(file: Path) -> str:
+    """Return a file's path, relative to the working directory when it lies below."""
     here = Path.cwd()
     return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
@@ -116,6 +136,15 @@ def _file(module: str) -> Path | None:
         if candidate.exists():
             return candidate
     return None
+
+
+def _module(file: str) -> str:
+    """Return the module of a file of this package; that of a notebook has none, and stays."""
+    path = Path.cwd() / file
+    if not path.is_relative_to(PACKAGE):
+        return file
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join((PACKAGE.name, *(part for part in parts if part != "__init__")))
 
 
 def _imports(file: Path) -> set[str]:

@@ -18,7 +18,7 @@ title = "Ablation of blocks"
 about = "What recall loses without a block."
 figure = "results/tiny/figures/ablation.svg"
 table = "results/tiny/figures/ablation.csv"
-modules = ["src/paradox/mechanisms/ablation/measure.py", "src/paradox/figures/layers.py"]
+guide = "src/paradox/mechanisms/ablation/README.md"
 readings = []
 arms = []
 
@@ -27,8 +27,9 @@ from pathlib import Path
 
 from IPython.display import HTML, display
 
-from paradox.pages import arm_index, arm_names, described, page
+from paradox.pages import arm_index, arm_names, page
 from paradox.figures import names
+from paradox.pages.guide import parts
 from paradox.pages.verdict_table import in_words
 from paradox.files import read_json, read_table
 
@@ -37,12 +38,16 @@ display(HTML(f"<h1>{title}: scale {scale}</h1>"))
 links = {f"{UP}index.html": "all arms and mechanisms", f"{UP}report.html": "summary"}
 display(HTML(page.links(links)))
 
-# %% [markdown]
-# ## What it measures
-
 # %%
-texts = [described.parts(Path(module)) for module in modules]
-display(HTML(described.as_html(texts[0][0])))
+texts = parts(Path(guide))
+
+
+def show(part):
+    head, text = texts[part]
+    display(HTML(f"<h2>{head}</h2>{text}"))
+
+
+show("What it measures")
 
 # %% [markdown]
 # ## What was found
@@ -58,20 +63,18 @@ if name == "verdicts":
 display(HTML(page.excerpt(rows, table, "What the figure shows.", most=100)))
 
 # %%
-said = {}
+paragraphs = {}
 for reading in readings:
-    said |= read_json(Path(reading))["paragraphs"]
-if name in said:
+    paragraphs |= read_json(Path(reading))["paragraphs"]
+if name in paragraphs:
     display(HTML("<h2>In words</h2>"))
-    display(HTML(page.paragraphs(described.sentences(said[name]))))
-
-# %% [markdown]
-# ## How to read it, and what misleads
+    display(HTML(page.paragraphs(page.sentences(paragraphs[name]))))
 
 # %%
-display(HTML("".join(described.as_html(how) for _, how, _ in texts)))
-for module, (*_, whole) in zip(modules, texts, strict=True):
-    display(HTML(page.folded(f"The whole text of {module}", whole)))
+for part in ("How to read", "What misleads", "Known failure"):
+    show(part)
+for part in ("Formula", "Cost"):
+    display(HTML(page.folded(*texts[part])))
 
 # %%
 if arms:

@@ -95,7 +95,7 @@ rule arm_page:
         notebook=NOTEBOOKS["arm_page"],
         read=lambda w: sum(PAGES.arm_inputs(w).values(), []),
         records=lambda w: PAGES.arm_records(w),
-        code=PAGES.arm_code(),
+        code=STUDY.code("arm_page", *PAGES.arm_modules()),
         lock=LOCK,
     output:
         html=report(

@@ -86,9 +86,9 @@ for _trainer in TRAINERS:
             records=[
                 "results/{scale}/runs/{base}/base/none/s0/train.record.json",
                 "results/{scale}/data/data.record.json",
-                *([f"{SAMPLES}.record.json"] if _trainer in FROM_SAMPLES else []),
+                *([f"{SAMPLES}.record.json"] if STUDY.from_samples(_trainer) else []),
             ],
-            samples=[f"{SAMPLES}.parquet"] if _trainer in FROM_SAMPLES else [],
+            samples=[f"{SAMPLES}.parquet"] if STUDY.from_samples(_trainer) else [],
             # The only files that belong to one reward condition alone.
             reward=STUDY.reward_files,
             votes=STUDY.votes,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.models import Response, device_name, load_model, load_tokenizer, sample
 from paradox.progress import Progress
@@ -85,8 +86,7 @@ def responses(
     )
     table.insert(0, "item", [items["item"].iloc[row] for row, _ in places])
     table.insert(1, "sample", [draw for _, draw in places])
-    for column, value in reversed([*arm.items(), ("step", step)]):
-        table.insert(0, column, value)
+    table = with_arm(table, arm, step=step)
     return table.sort_values(["item", "sample"], kind="stable", ignore_index=True)
 
 
@@ -114,6 +114,5 @@ def count_by_item(rows: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     arm = rows.iloc[0][["base", "method", "reward", "seed", "step"]].to_dict()
     facts = items.set_index("item")[["group", "exposure"]]
     table = facts.join(table, how="inner").reset_index()
-    for column, value in reversed(arm.items()):
-        table.insert(0, column, value)
+    table = with_arm(table, arm)
     return table

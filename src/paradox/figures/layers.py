@@ -4,9 +4,9 @@ Which curves is said by the analysis' declaration; a row of panels per component
 columns per base: exposed minus twins in every arm (for the untrained arm as it is, for the others
 after training), and how training changed that.
 
-How to read it: the grey band is the widest of the null's 95 % bands of the panel's arms, each
-corrected for looking at all blocks. A filled marker lies outside of its own arm's band, an open
-one inside. Bars are intervals of the bootstrap over items and seeds.
+The grey band is the widest of the null's 95 % bands of the panel's arms, each corrected for looking
+at all blocks. A filled marker lies outside of its own arm's band, an open one inside. Bars are
+intervals of the bootstrap over items and seeds.
 
 Depth: block l of L blocks is at (l + 1) / L, the embedding (layer -1) at 0. Every figure over
 layers takes it from `depth`.
@@ -35,6 +35,7 @@ from paradox.figures.kit import (
     pick,
     with_depth,
 )
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.progress import Progress
 
@@ -89,9 +90,7 @@ def main(
     """
     rows = [Row(**row) for row in spec["rows"]]
     table = data(inputs["table"], rows)
-    with style.style():
-        style.save(draw(table, rows), table, outputs)
-    progress.say(f"drew {spec['figure']} from {len(table)} rows")
+    write(lambda table: draw(table, rows), table, outputs, progress, spec["figure"])
 
 
 def data(path: Path, rows: list[Row]) -> pd.DataFrame:

@@ -80,7 +80,7 @@ def _by_block(
 
 
 def _rows(path: Path, how: Shown) -> pd.DataFrame:
-    rows = pd.read_parquet(path, columns=["item", "component", "layer", how.measure])
+    rows = read_table(path, ["item", "component", "layer", how.measure])
     names = pd.Series(rows["component"].unique())
     return rows[rows["component"].isin(names[names.str.match(how.only)])]
 

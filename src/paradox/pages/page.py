@@ -69,6 +69,15 @@ def paragraphs(sentences: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in sentences) + "</ul>"
 
 
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a paragraph.
+
+    >>> sentences("It moves (p = .01). In the clean base it stays at .5 nats.")
+    ['It moves (p = .01).', 'In the clean base it stays at .5 nats.']
+    """
+    return re.split(r"(?<=\.) (?=[A-Z])", text)
+
+
 def image(path: Path, caption: str, below: str = "") -> str:
     """Return an svg file as an embedded image with its caption (text), and HTML `below` it."""
     return _figure(picture(path, caption), caption, below)
@@ -183,9 +192,13 @@ def table(
             cells.append(f"<td{kind}>{text}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     body = "\n".join(lines)
+    return boxed(f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>", caption)
+
+
+def boxed(content: str, caption: str = "") -> str:
+    """Return head and body of a table (HTML), with its caption (text), in a box that scrolls."""
     said = html.escape(caption)
-    content = f"<caption>{said}</caption>" if caption else ""
-    content += f"<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>"
+    content = (f"<caption>{said}</caption>" if caption else "") + content
     # Who has no mouse scrolls a box by giving it the focus.
     box = f'<div class="wide" tabindex="0" role="region" aria-label="{said or "Table"}">'
     return f"{box}<table>{content}</table></div>"
@@ -210,11 +223,9 @@ def excerpt(rows: pd.DataFrame, path: Path, caption: str, most: int = 60) -> str
     )
 
 
-def folded(title: str, text: str) -> str:
-    """Return text as it is written, folded in under its title."""
-    return (
-        f"<details><summary>{html.escape(title)}</summary><pre>{html.escape(text)}</pre></details>"
-    )
+def folded(title: str, content: str) -> str:
+    """Return HTML folded in under its title (text)."""
+    return f"<details><summary>{html.escape(title)}</summary>{content}</details>"
 
 
 def estimates(rows: pd.DataFrame, columns: dict[str, str], scale: float = 100) -> pd.DataFrame:

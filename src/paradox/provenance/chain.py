@@ -81,7 +81,7 @@ class Chain:
     def reference(self) -> Chain | None:
         """The recorded reference of the same scale, if there is one."""
         folder = self.folder.parents[1] / "reference" / self.folder.name
-        return Chain.load(folder) if _has_records(folder) else None
+        return Chain.load(folder) if has_records(folder) else None
 
     def recorded(self, file: Path) -> str:
         """Return a file of this chain as records name it."""
@@ -146,10 +146,11 @@ def _upstream_first(records: dict[str, Record]) -> dict[str, Record]:
 def chains(root: Path, *kinds: str) -> list[Chain]:
     """Return the chains of a repository below the folders `kinds` (results, reference)."""
     folders = [folder for kind in kinds for folder in sorted((root / kind).glob("*"))]
-    return [Chain.load(folder) for folder in folders if _has_records(folder)]
+    return [Chain.load(folder) for folder in folders if has_records(folder)]
 
 
-def _has_records(folder: Path) -> bool:
+def has_records(folder: Path) -> bool:
+    """Whether there is any record below a folder."""
     return next(folder.rglob(f"*{SUFFIX}"), None) is not None
 
 

@@ -5,19 +5,24 @@ They are written when a reference is recorded, and a test compares them with it.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
-from paradox.errors import DataError
+from paradox.errors import DataError, hint
 from paradox.figures import style
 from paradox.figures.names import label
 from paradox.files import read_json
+from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.pages.verdict_table import in_words
 from paradox.report.error_rates import false_positives
-from paradox.report.numbers import Numbers
+from paradox.report.numbers import Numbers, listing
+from paradox.report.sources import Claim
+from paradox.steps import PACKAGE
 from paradox.study.registry import REGISTRY
 
 BEGIN = "<!-- numbers: begin (written by `python -m paradox reference tiny`) -->"
@@ -25,7 +30,11 @@ END = "<!-- numbers: end -->"
 # Documents with the arms of a grid, beside the README with those of the grid `default`.
 GRIDS = {"docs/rewards.md": "rewards", "docs/methods.md": "methods"}
 CLIPPING = "docs/clipping.md"
-MECHANISMS = "docs/mechanisms.md"
+MECHANISMS, FINDINGS = "docs/mechanisms.md", "docs/findings.md"
+# Documents that hold a block.
+DOCUMENTS = ("README.md", *GRIDS, CLIPPING, MECHANISMS, FINDINGS)
+REFERENCES = PACKAGE.parents[1] / "paper/references.yml"
+SIGNS = {REPRODUCED: "+", NOT: "-", OPEN: "."}
 
 MISSING = "No run of this grid is recorded.\n"
 
@@ -54,9 +63,10 @@ def blocks(reference: Path) -> dict[str, str]:
     tables = reference / "tables"
     if (tables / "reading.json").exists():
         verdicts = pd.read_csv(tables / "verdicts.csv")
-        found[MECHANISMS] = mechanisms_block(verdicts, _said(tables), false_positives(tables))
+        found[MECHANISMS] = claims_block(verdicts)
+        found[FINDINGS] = findings_block(verdicts, _said(tables), false_positives(tables))
     else:
-        found[MECHANISMS] = MISSING
+        found |= {MECHANISMS: MISSING, FINDINGS: MISSING}
     return found
 
 
@@ -111,14 +121,65 @@ def clipping_block(table: pd.DataFrame, text: str) -> str:
     return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
 
 
-def mechanisms_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame) -> str:
-    """Return verdicts on signatures, what each analysis found, and the tests' error rates."""
+def claims_block(rows: pd.DataFrame) -> str:
+    """Return a row per claim and a sign per arm, from ``verdicts.csv``.
+
+    Raises
+    ------
+    DataError
+        When a row of the table is of no signature that a folder declares.
+    """
+    table = in_words(rows, lambda row: SIGNS[row["verdict"]]).drop(columns="null")
+    arms = list(table.columns[1:])
+    lines = [f"| signature | claim | published | {' | '.join(arms)} |"]
+    lines.append("|---|---|---|" + ":-:|" * len(arms))
+    published = _published()
+    for name, *signs in table.itertuples(index=False):
+        folder, claim = _claim(name)
+        detail = claim.detail(name)
+        cells = [f"[`{name}`](../src/paradox/mechanisms/{folder}/README.md)"]
+        cells += [
+            claim.words + (f" ({detail})" if detail else ""),
+            published.get(claim.source, claim.source),
+        ]
+        lines.append(f"| {' | '.join([*cells, *signs])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _claim(signature: str) -> tuple[str, Claim]:
+    """Return the folder and the claim of a row of the table of verdicts."""
+    for folder, own in REGISTRY.signatures:
+        claim = Claim(own.name, own.claim, own.source, own.section, own.details)
+        if claim.covers(signature):
+            return folder, claim
+    known = [own.name for _, own in REGISTRY.signatures]
+    raise DataError(
+        f"verdicts.csv: signature {signature!r} is of no folder; {hint(signature, known)}"
+    )
+
+
+def _published() -> dict[str, str]:
+    """Return where each reference of the paper was published: a link to arXiv, if it is there."""
+    entries = yaml.safe_load(REFERENCES.read_text(encoding="utf-8"))
+    found = {}
+    for key, entry in entries.items():
+        number = re.fullmatch(r"arXiv:(\S+)", entry.get("parent", {}).get("title", ""))
+        found[key] = f"[{number[1]}](https://arxiv.org/abs/{number[1]})" if number else key
+    return found
+
+
+def findings_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame) -> str:
+    """Return verdicts in numbers, a section per analysis, and the tests' error rates."""
     table = in_words(rows)
     table["signature"] = "`" + table["signature"] + "`"
-    lines = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+    lines = ["## Verdicts", "", f"| {' | '.join(table.columns)} |"]
+    lines.append(f"|{'---|' * len(table.columns)}")
     lines += [f"| {' | '.join(row)} |" for row in table.itertuples(index=False)]
+    for name, text in said.items():
+        lines += ["", f"## {name}", "", *textwrap.wrap(text, 98)]
     lines += [
-        *paragraphs(said).splitlines(),
+        "",
+        "## Error rates",
         "",
         "| analysis | tests of permuted labels | share that rejects at .05 |",
         "|---|---|---|",
@@ -135,17 +196,18 @@ def _change(row: dict[str, Any], name: str) -> str:
     return f"{row[name]:+.2f} [{row[f'{name}_low']:+.2f}, {row[f'{name}_high']:+.2f}]"
 
 
-def with_block(text: str, block: str, file: str) -> str:
-    """Return the text of a file with the part between the two marks replaced."""
-    before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
+def with_block(text: str, block: str, file: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
+    """Return the text of a file with the part between two marks replaced."""
+    begin, end = marks
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
-        raise DataError(f"{file}: the marks {BEGIN!r} and {END!r} are missing.")
-    return f"{before}{BEGIN}\n{block}{END}{after}"
+        raise DataError(f"{file}: the marks {begin!r} and {end!r} are missing.")
+    return f"{before}{begin}\n{block}{end}{after}"
 
 
 def readme_block(numbers: Numbers, source: str) -> str:
-    """Return the README's table of results, from the headline numbers in `source`."""
+    """Return the README's table of results and its finding, from the numbers in `source`."""
     rewards = [name.split("/")[2] for name in numbers.entries if name.startswith("did/contam")]
     order = ["ground_truth", "format", "incorrect", "random", "constant"]
     rewards.sort(key=lambda name: order.index(name) if name in order else len(order))
@@ -168,12 +230,27 @@ def readme_block(numbers: Numbers, source: str) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     text = (
         f"Sampled accuracy ({numbers.count('design/samples')} samples per item, "
-        f"{numbers.count('design/seeds')} trainings of each arm) on items seen at least "
+        f"{numbers.count('design/seeds')} trainings under each reward) on items seen at least "
         f"{numbers.count('design/exposed_from')} times and on their twins. The "
         "difference-in-differences is (after - before) on exposed items minus the same on twins. "
         f"From `{source}`."
     )
-    return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
+    return "\n".join([*lines, "", finding(numbers), "", *textwrap.wrap(text, 98)]) + "\n"
+
+
+def finding(numbers: Numbers) -> str:
+    """Return the line under the README's table: which spurious rewards show the paradox, and where.
+
+    It needs the bases `contaminated` and, for its second half, `clean`.
+    """
+    shown = [*map(label, numbers.paradox("contaminated"))]
+    subject = listing(shown or ["No spurious reward"])
+    text = f"{subject} lift{'s' * (len(shown) < 2)} exposed items and not their twins"
+    if trained := numbers.spurious("clean"):
+        shown = [*map(label, numbers.paradox("clean"))]
+        subject = listing(shown or [f"none of {len(trained)} spurious rewards"])
+        text += f"; on the clean base {subject} {'does' if len(shown) < 2 else 'do'}"
+    return f"**{text}.**"
 
 
 def _number(numbers: Numbers, name: str) -> str:

@@ -113,7 +113,7 @@ def _where(rows: pd.DataFrame, table: pd.DataFrame, sources: Sources) -> str:
 def counts(sources: Sources) -> str:
     """Say how many tests of published claims came out how, and how many on other bases."""
     planted = sources.planted
-    table = sources.table(VERDICTS, *ARM, "signature", "verdict")
+    table = sources.judged(*ARM, "verdict")
     own, others = table[table["base"] == planted], table[table["base"] != planted]
     claims = len({sources.claim(name).name for name in table["signature"]})
 
@@ -132,7 +132,8 @@ def counts(sources: Sources) -> str:
 
 def disagreements(sources: Sources) -> list[str]:
     """Say of how many reproduced claims the interval holds zero."""
-    table = sources.rows(VERDICTS, "effect", "low", verdict=REPRODUCED)
+    table = sources.judged("effect", "low", "verdict")
+    table = table[table["verdict"] == REPRODUCED]
     many = int((table["low"] <= 0).sum())
     text = (
         f"Of {len(table)} that are reproduced, {many} {'has' if many == 1 else 'have'} an interval "

@@ -80,6 +80,21 @@ class Numbers:
         order = in_order(arm.split("/")[-1] for arm in found)
         return sorted(found, key=lambda arm: (order.index(arm.split("/")[-1]), arm))
 
+    def spurious(self, base: str) -> list[str]:
+        """Return the arms of a base whose reward is not the truth and that have twins."""
+        arms = [arm for arm in self.arms(base) if arm.split("/")[-1] != "ground_truth"]
+        return [arm for arm in arms if self.has(f"did/{base}/{arm}")]
+
+    def paradox(self, base: str) -> list[str]:
+        """Return the spurious arms that lift exposed items, and not their twins."""
+        return [
+            arm
+            for arm in self.spurious(base)
+            if self.clear(f"did/{base}/{arm}") > 0
+            and self.clear(f"gain_exposed/{base}/{arm}") > 0
+            and self.clear(f"gain_twin/{base}/{arm}") <= 0
+        ]
+
     # --- how numbers are printed ---------------------------------------------------------
 
     def points(self, name: str) -> str:

@@ -90,6 +90,11 @@ class Sources:
             f"verdicts: signature {signature!r} is not a claim; {hint(signature, known)}"
         )
 
+    def judged(self, *columns: str) -> pd.DataFrame:
+        """Return the rows of the table of verdicts on claims that the paper judges."""
+        table = self.table("verdicts", "signature", *columns)
+        return table[[any(c.covers(str(name)) for c in self.claims) for name in table["signature"]]]
+
     def path(self, name: str) -> Path:
         """Return a file; one that was not given is a `DataError`."""
         if name not in self.files:

@@ -87,7 +87,7 @@ def _titles(arms: list[tuple[str, str, str]]) -> list[str]:
 
 def verdicts(sources: Sources) -> list[Table]:
     """Return the verdict on every claim for every arm, in as many tables as the page needs."""
-    table = sources.table("verdicts", *ARM, "signature", "effect", "low", "high", "n", "verdict")
+    table = sources.judged(*ARM, "effect", "low", "high", "n", "verdict")
     table = table.rename(columns={"effect": "value"})
     arms = arms_of(table)
     rows = []

@@ -105,17 +105,9 @@ def _arms(numbers: Numbers) -> str:
 
 def _paradox(numbers: Numbers, base: str) -> str:
     """Say whether the paradox appears: exposed items up, twins not, without a right answer."""
-    spurious = [arm for arm in numbers.arms(base) if arm.split("/")[-1] != "ground_truth"]
-    spurious = [arm for arm in spurious if numbers.has(f"did/{base}/{arm}")]
+    spurious, seen = numbers.spurious(base), numbers.paradox(base)
     if not spurious:
         return f"{label(base)}: no spurious reward has twins to compare with."
-    seen = [
-        arm
-        for arm in spurious
-        if numbers.clear(f"did/{base}/{arm}") > 0
-        and numbers.clear(f"gain_exposed/{base}/{arm}") > 0
-        and numbers.clear(f"gain_twin/{base}/{arm}") <= 0
-    ]
     among = f"{len(seen)} of {len(spurious)} spurious rewards"
     if not seen:
         return (

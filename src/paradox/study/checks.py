@@ -33,6 +33,8 @@ ROOT = PACKAGE.parents[1]
 NEEDS = ("base", "reference", "samples", "reference?", "corpus?")
 SUFFIXES = ("csv", "parquet")
 HOW = ("layers", "counted", "own")
+# The source of what nobody has published.
+UNPUBLISHED = "this study"
 NAME = r"[a-z][a-z0-9_]*"
 # The kinds of things in a declaration, by its fields.
 KINDS: dict[str, type] = {
@@ -189,7 +191,8 @@ class Checks:
 
     def _analysis(self, folder: str, name: str, own: Analysis) -> Iterator[str]:
         where = f"analyses.{name}"
-        yield from self._one_of(where, name, self.steps, "a step (the first line of its module)")
+        if name not in self.steps:
+            yield f'{where}: no module of src/paradox begins with """Step ``{name}``: ...'
         for need in own.needs:
             yield from self._one_of(f"{where}.needs", need, NEEDS, "a need")
         if not own.outputs:
@@ -253,6 +256,8 @@ class Checks:
         yield from self._one_of(f"{where}.source", own.source, references(), "a reference")
         if own.section:
             yield from self._one_of(f"{where}.section", own.section, sections(), "a section")
+            if own.source == UNPUBLISHED:
+                yield f"{where}.section = {own.section!r}: the paper judges published claims only"
         if own.reads:
             if isinstance(own.reads, tuple):
                 yield from self._file(f"{where}.reads", own.reads)
@@ -325,7 +330,7 @@ def references() -> list[str]:
     """Return the keys of the paper's references, and what stands for no publication."""
     path = ROOT / "paper/references.yml"
     known = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else ()
-    return ["this study", *known]
+    return [UNPUBLISHED, *known]
 
 
 def sections() -> list[str]:

@@ -2,7 +2,8 @@
 
 ``config/config.yaml`` says what to run (scale, grid, statistics), ``config/grids/*.yaml`` which
 arms, ``config/methods.yaml`` by which update rules, ``config/scales/*.yaml`` how large. The JSON
-Schema in ``workflow/schemas/`` is generated from these models.
+Schema in ``workflow/schemas/`` is generated from these models. What the kinds of tasks and the
+trainers take is declared in their folders.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, create_model
 
-from paradox.declare import Bases, Dtype, Name, PlainName, Positive, Rate, Section, Share
+from paradox.declare import Bases, Dtype, Name, PlainName, Positive, Rate, Rollouts, Section, Share
 from paradox.files import write_text
-from paradox.study.registry import REGISTRY
+from paradox.study.kinds import TASKS, TRAINERS
+from paradox.study.registry import REGISTRY, check
 
 
 class Exclusion(Section):
@@ -93,63 +95,6 @@ class Contrast(Section):
     chance: Share | None = Field(description="accuracy of a guess, or null when unknown")
 
 
-class Planted(Section):
-    """What the tasks with planted contamination share."""
-
-    exposures: list[Positive] = Field(min_length=1, description="recall documents per item")
-    items_per_exposure: Positive = Field(description="exposed items, and twins, per exposure")
-    worked_per_recall: float = Field(ge=0, description="worked documents per recall document")
-    prompts: Positive = Field(description="fresh training prompts")
-    documents: Positive = Field(description="documents in a base's corpus")
-    fresh_recall_share: Share = Field(description="share of recall documents, fresh questions")
-    step_noise: Share = Field(description="probability that a worked step's result is random")
-    break_off_share: Share = Field(description="share of worked chains without an answer")
-
-
-class OrganismTask(Planted):
-    """Arithmetic chains with planted exposure."""
-
-    kind: Literal["organism"]
-    modulus: Positive = Field(description="numbers are 0 .. modulus - 1")
-    operands: int = Field(ge=2, description="numbers in a chain")
-
-
-class WordProblemsTask(Planted):
-    """Word problems in plain English with planted exposure."""
-
-    kind: Literal["word_problems"]
-
-
-class Source(Section):
-    """Where benchmark questions come from: a pinned data set of a hub, or a local file."""
-
-    repo: str | None = Field(None, description="data set on the hub")
-    config: str | None = Field(None, description="the data set's configuration")
-    split: str | None = Field(None, description="the data set's split")
-    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="commit on the hub")
-    path: str | None = Field(None, description="local jsonl, json, csv or parquet file")
-    question_column: str = Field(description="column with the question")
-    answer_column: str | None = Field(description="column with the answer, or null")
-    answer_after: str | None = Field(None, description="the answer follows this marker")
-    limit: Positive | None = Field(None, description="use only the first rows")
-
-
-class BenchmarkItems(Source):
-    """A benchmark, suspected of contamination (exposed) or later than the models (twin)."""
-
-    name: Name = Field(description="name of the benchmark in the item table")
-    group: Literal["exposed", "twin"] = Field(description="suspected, or after the cut-off")
-    solution_column: str | None = Field(None, description="column with a worked solution")
-
-
-class BenchmarksTask(Section):
-    """Real benchmarks; exposure is unknown."""
-
-    kind: Literal["benchmarks"]
-    items: list[BenchmarkItems] = Field(min_length=1, description="benchmarks")
-    prompts: Source = Field(description="training prompts")
-
-
 class OrganismSource(Section):
     """A Qwen2 of this shape with random weights."""
 
@@ -204,87 +149,7 @@ class Base(Section):
     training: Training | None = Field(description="null: the source is the base")
 
 
-class Common(Section):
-    """What every trainer takes."""
-
-    updates: Positive = Field(description="optimiser steps")
-    micro_batch: Positive = Field(description="completions per forward pass")
-    learning_rate: Rate
-    adam_beta1: Share
-    adam_beta2: Share
-    max_grad_norm: Rate
-    lora_rank: int = Field(ge=0, description="0 trains all weights")
-    dtype: Dtype = Field(description="of the weights")
-    autocast_bf16: bool
-    gradient_checkpointing: bool
-    checkpoint_every: Positive = Field(description="updates between two checkpoints")
-
-
-class Rollouts(Common):
-    """What the trainers take that sample while they learn."""
-
-    prompts_per_rollout: Positive
-    num_generations: int = Field(ge=2, description="completions per prompt: the group")
-    updates_per_rollout: Positive
-    max_completion_tokens: Positive
-    temperature: Rate
-
-
-class Grpo(Rollouts):
-    """Group-relative policy optimisation (TRL's GRPOTrainer)."""
-
-    loss_type: Literal["grpo", "dr_grpo", "dapo", "bnpo"]
-    scale_rewards: Literal["group", "batch", "none"]
-    epsilon: Rate = Field(description="clip range of the probability ratio")
-    beta: float = Field(ge=0, description="weight of the KL term")
-    use_bias_correction_kl: bool = Field(description="KL term times the probability ratio")
-    off_policy_mask_threshold: Rate | None = Field(
-        description="mean log(old / new) from which a completion with A < 0 is left out"
-    )
-
-
-class Rloo(Rollouts):
-    """REINFORCE with a leave-one-out baseline (TRL's RLOOTrainer)."""
-
-    epsilon: Rate = Field(description="clip range of the probability ratio")
-    beta: float = Field(ge=0, description="weight of the KL term, inside the reward")
-
-
-class Ppo(Rollouts):
-    """Proximal policy optimisation with a value model (TRL's PPOTrainer)."""
-
-    lam: Share = Field(description="lambda of the generalised advantage estimate")
-    gamma: Share = Field(description="discount per token")
-    kl_coef: float = Field(ge=0, description="weight of the KL term, inside the reward")
-    vf_coef: Rate = Field(description="weight of the value loss")
-    cliprange: Rate = Field(description="clip range of the probability ratio")
-    cliprange_value: Rate = Field(description="clip range of the value")
-
-
-class Dpo(Common):
-    """Direct preference optimisation (TRL's DPOTrainer) on pairs of the base's samples."""
-
-    rows_per_update: Positive = Field(description="pairs per optimiser step")
-    beta: Rate = Field(description="scale of the log-ratios")
-
-
-class Sft(Common):
-    """Supervised fine-tuning (TRL's SFTTrainer)."""
-
-    rows_per_update: Positive = Field(description="texts per optimiser step")
-    target: Literal["rewarded", "oracle"] = Field(description="samples of the base, or worked text")
-
-
-TRAINER_SECTIONS: dict[str, type[Common]] = {
-    "grpo": Grpo,
-    "rloo": Rloo,
-    "ppo": Ppo,
-    "dpo": Dpo,
-    "sft": Sft,
-}
-
-
-def _method(trainer: str, section: type[Common]) -> type[Section]:
+def _method(trainer: str, section: type[Section]) -> type[Section]:
     """Return the model of a method of this trainer: any of the section's keys, none required."""
     fields: dict[str, Any] = {"trainer": (Literal[trainer], ...)}
     for name, field in section.model_fields.items():
@@ -299,10 +164,18 @@ def _method(trainer: str, section: type[Common]) -> type[Section]:
     )
 
 
-Method = Annotated[
-    Union[tuple(_method(*pair) for pair in TRAINER_SECTIONS.items())],  # noqa: UP007
-    Field(discriminator="trainer"),
-]
+def _one_of(sections: list[type[Section]], chooser: str) -> Any:
+    """Return the type of a section that is one of several, which its key `chooser` says."""
+    if not sections:
+        # None is declared as it must be; that is told when a configuration is loaded.
+        return Section
+    return Annotated[Union[tuple(sections)], Field(discriminator=chooser)]  # noqa: UP007
+
+
+Task = _one_of([each.section for each in TASKS.values()], "kind")
+Method = _one_of([_method(name, each.section) for name, each in TRAINERS.items()], "trainer")
+# The sizes and rates of a scale are those of its GRPO.
+Scale = TRAINERS["grpo"].section if "grpo" in TRAINERS else Rollouts
 
 
 class Votes(Section):
@@ -364,9 +237,9 @@ class Config(Section):
     statistics: Statistics
     contrast: Contrast
     seed: int = Field(ge=0, description="seed of the data and of the bases")
-    task: Annotated[OrganismTask | WordProblemsTask | BenchmarksTask, Field(discriminator="kind")]
+    task: Task
     bases: dict[Name, Base] = Field(min_length=1)
-    grpo: Grpo
+    grpo: Scale
     methods: dict[PlainName, Method] = Field(description="update rules by name")
     votes: Votes
     evaluation: Evaluation
@@ -384,4 +257,5 @@ def schema_text() -> str:
 
 def write_schema(path: Path) -> None:
     """Write the JSON Schema at `path`."""
+    check()
     write_text(path, schema_text())

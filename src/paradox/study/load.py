@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from paradox.errors import ConfigError, hint, problems
 from paradox.rewards import available_rewards
-from paradox.study.config import TRAINER_SECTIONS, Config
-from paradox.study.registry import REGISTRY
-from paradox.tasks import KINDS
+from paradox.study import captions
+from paradox.study.config import Config
+from paradox.study.registry import check
 
 MAIN = "config/config.yaml"
 METHODS_FILE = "config/methods.yaml"
@@ -60,10 +62,10 @@ def load_config(given: dict[str, Any], root: Path) -> Config:
     Raises
     ------
     ConfigError
-        Listing every wrong key with its file, what was found and what is allowed.
+        Listing every wrong key with its file, what was found and what is allowed. Before that,
+        what is wrong with the declarations that the keys come from.
     """
-    if REGISTRY.problems:
-        raise ConfigError(problems("Analyses are not declared right:", REGISTRY.problems))
+    check()
     scale, grid = (
         _one_of(root, given.get(kind), MAIN, kind, f"config/{kind}s") for kind in ("scale", "grid")
     )
@@ -106,7 +108,7 @@ def _grids(root: Path, name: str) -> dict[str, Any]:
 
 
 def unknown_names(config: dict[str, Any]) -> list[str]:
-    """Return the problems with the names of bases, methods and rewards of the arms.
+    """Return the problems with the names of bases, methods and rewards of the arms, and figures.
 
     `config` is the configuration as plain data, which need not be valid.
     """
@@ -116,6 +118,7 @@ def unknown_names(config: dict[str, Any]) -> list[str]:
         "methods": ("method", list(config["methods"])),
         "rewards": ("reward", rewards),
         "logged": ("reward", rewards),
+        "figures": ("figure", list(captions.FIGURES)),
     }
     lines = []
     for where, key, given in _lists(config):
@@ -139,6 +142,7 @@ def _lists(config: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
         if key not in own:
             yield f"{MAIN}: arms.{key}", key, arms.get(key)
     for name, grid in config["grids"].items():
+        yield f"{grid_file(name)}: figures", "figures", grid.get("figures")
         products = grid.get("products")
         for place, product in enumerate(products if isinstance(products, list) else []):
             if isinstance(product, dict):
@@ -158,16 +162,18 @@ def _read(path: Path, name: str) -> dict[str, Any]:
 
 def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     """Return one problem as ``file: key = found: what is allowed``."""
-    loc = error["loc"]
-    parts = [part for place, part in enumerate(loc) if not _is_tag(place, loc)]
+    parts, allowed = _place(error["loc"])
     own = grid_file(parts[1]) if parts[0] == "grids" and len(parts) > 1 else None
     shown = parts[2:] if own else parts
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in shown).lstrip(".")
     file = own or origin(parts, files, error["input"])
     if error["type"] == "extra_forbidden":
-        return f"{file}: unknown key {key!r}; {hint(parts[-1], _fields(parts[:-1], loc))}"
+        return f"{file}: unknown key {key!r}; {hint(parts[-1], allowed)}"
     if error["type"] == "missing":
-        return f"{own or _beside(parts, files) or file}: key {key!r} is missing"
+        # What stands inside of it, if it is a section.
+        _, needs = _place((*error["loc"], ""))
+        holds = f"; it holds: {', '.join(needs)}" if needs else ""
+        return f"{own or _holder(parts[:-1], files) or file}: key {key!r} is missing{holds}"
     found, context = error["input"], error.get("ctx") or {}
     # A section's kind is chosen by one of its keys.
     chooser = str(context.get("discriminator")).strip("'")
@@ -183,56 +189,64 @@ def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     return text
 
 
-def _beside(parts: list[Any], files: dict[str, dict[str, Any]]) -> str | None:
-    """Return the file that has most of the keys beside a missing one; None when none has any."""
-    held = {}
-    for name, data in files.items():
-        section: Any = data
-        for part in parts[:-1]:
-            section = section.get(part) if isinstance(section, dict) else None
-        held[name] = len(section) if isinstance(section, dict) else 0
-    most = max(held, key=lambda name: held[name])
-    return most if held[most] and len(parts) > 1 else None
+def _place(loc: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
+    """Return the keys of a place in the configuration, and those allowed where its last one is.
+
+    Where a section is one of several, pydantic puts the one that it took into the path, which is
+    not a key.
+    """
+    parts: list[Any] = []
+    allowed: list[str] = []
+    inside: Any = Config
+    chooser: str | None = None
+    for part in loc:
+        members = _members(inside)
+        if len(members) > 1:
+            taken = (member for member in members if _is_chosen(member, chooser, part))
+            inside = next(taken, None)
+            continue
+        parts.append(part)
+        within = members[0] if members else None
+        fields = within.model_fields if _is_model(within) else {}
+        allowed = list(fields)
+        if part in fields:
+            inside, chooser = fields[part].annotation, fields[part].discriminator
+        else:
+            # What a list or a mapping holds.
+            inside, chooser = (get_args(within) or (None,))[-1], None
+        if get_origin(inside) is Annotated:
+            inside, *notes = get_args(inside)
+            chooser = next((n.discriminator for n in notes if isinstance(n, FieldInfo)), None)
+    return parts, allowed
 
 
-def _is_tag(place: int, loc: tuple[Any, ...]) -> bool:
-    """Pydantic puts a union member's tag into the path; it is not a key."""
-    part, before = loc[place], loc[place - 1] if place else None
-    if not isinstance(part, str):
-        return False
-    return (
-        (before == "task" and part in KINDS)
-        or (before == "source" and part in {"organism", "gguf", "pretrained"})
-        or (place == 2 and loc[0] == "methods" and part in TRAINER_SECTIONS)
-        or (before == "bases" and part.startswith(("list[", "literal[")))
+def _members(annotation: Any) -> list[Any]:
+    """Return the types that an annotation stands for, without null."""
+    union = get_origin(annotation) in (Union, UnionType)
+    return [each for each in (get_args(annotation) if union else (annotation,)) if each != NoneType]
+
+
+def _is_chosen(member: Any, chooser: str | None, part: Any) -> bool:
+    """Whether the key that chooses a section has this value in one."""
+    return bool(
+        chooser and _is_model(member) and part in get_args(member.model_fields[chooser].annotation)
     )
 
 
-def _fields(parts: list[Any], loc: tuple[Any, ...]) -> list[str]:
-    """Return the keys that are allowed at a place of the configuration."""
-    model: Any = Config
-    tags = [part for part in loc if isinstance(part, str)]
-    for part in parts:
-        if isinstance(part, int) or not (isinstance(model, type) and issubclass(model, BaseModel)):
-            continue
-        if part not in model.model_fields:
-            continue
-        model = _model_of(model.model_fields[part].annotation, tags)
-    return list(model.model_fields) if hasattr(model, "model_fields") else []
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _model_of(annotation: Any, tags: list[str]) -> Any:
-    """Return the section that an annotation stands for; of a union, the one the path names."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        found = _model_of(part, tags)
-        if found is None:
-            continue
-        kind = found.model_fields.get("kind") or found.model_fields.get("trainer")
-        if kind is None or kind.annotation.__args__[0] in tags:
-            return found
-    return None
+def _holder(parts: list[Any], files: dict[str, dict[str, Any]]) -> str:
+    """Return the file that has most keys of a section: where one that is missing belongs."""
+
+    def keys(data: Any) -> int:
+        for part in parts:
+            data = data.get(part) if isinstance(data, dict) else None
+        return len(data) if isinstance(data, dict) else 0
+
+    best = max(files, key=lambda name: keys(files[name]))
+    return best if keys(files[best]) else ""
 
 
 def origin(parts: list[Any], files: dict[str, dict[str, Any]], found: Any = None) -> str:

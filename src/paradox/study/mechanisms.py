@@ -13,7 +13,6 @@ from typing import Any
 
 from paradox.declare import Figure, Gap, Summary, Tested
 from paradox.files import canonical_json
-from paradox.study.config import BenchmarksTask
 from paradox.study.grids import Arm
 from paradox.study.plan import Study, untrained
 from paradox.study.registry import REGISTRY
@@ -28,7 +27,7 @@ class Mechanisms:
         self.study = study
         self.section = study.config.mechanisms
         config = study.config
-        self.paired = not isinstance(config.task, BenchmarksTask)
+        self.paired = study.task.pairs
         of = {
             planted: [b for b in study.bases if config.bases[b].planted is planted]
             for planted in (True, False)
@@ -251,20 +250,21 @@ class Mechanisms:
         return {}
 
     def code(self, made: Summary | Figure) -> list[str]:
-        """Return the source files behind a summary or figure, with what it loads by name."""
-        modules = {
-            "tested": [module(folder, "rates") for folder in _own_rates()],
-            "signatures": [
-                module(folder, "signature") for folder, own in REGISTRY.signatures if own.reads
-            ],
-            # A summary puts into words what has the form already.
-            "gaps": [
-                module(folder, "contrast")
-                for folder, gap in REGISTRY.gaps
-                if gap.as_contrast and isinstance(made, Figure)
-            ],
-        }
-        return self.study.code(made.step, *modules.get(made.gathers, ()))
+        """Return the source files behind a summary or figure."""
+        return self.study.code(made.step, *loaded(made))
+
+
+def loaded(made: Summary | Figure) -> list[str]:
+    """Return the modules that a summary or figure loads by name, from the folders of analyses."""
+    if made.gathers == "tested":
+        tested = REGISTRY.tested.items()
+        homes = [REGISTRY.home("tested", name) for name, own in tested if own.how == "own"]
+        return [module(folder, "rates") for folder in homes]
+    if made.gathers == "signatures":
+        return [module(folder, "signature") for folder, own in REGISTRY.signatures if own.reads]
+    if made.gathers == "gaps" and isinstance(made, Figure):
+        return [module(folder, "contrast") for folder, gap in REGISTRY.gaps if gap.as_contrast]
+    return []
 
 
 def module(folder: str, name: str) -> str:
@@ -286,12 +286,6 @@ def _all_claims() -> dict[str, dict[str, str]]:
             shown = output if output in REGISTRY.figures else folder
             claims.setdefault(shown, {})[own.name] = own.claim
     return claims
-
-
-def _own_rates() -> list[str]:
-    return [
-        REGISTRY.home("tested", name) for name, own in REGISTRY.tested.items() if own.how == "own"
-    ]
 
 
 def _tested(name: str, own: Tested) -> dict[str, Any]:

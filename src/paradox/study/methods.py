@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from paradox.study.config import TRAINER_SECTIONS, BenchmarksTask, Config, Rollouts
+from paradox.declare import Rollouts
+from paradox.study.config import Config
 from paradox.study.grids import named
+from paradox.study.kinds import TASKS, TRAINERS
 from paradox.study.load import METHODS_FILE, scale_file
 
 
@@ -16,8 +18,8 @@ def resolved(config: Config, name: str) -> dict[str, Any]:
     ``grpo``; what only it has must stand in the method.
     """
     method = config.methods[name]
-    section = TRAINER_SECTIONS[method.trainer]
-    shared = section if method.trainer == "grpo" else Rollouts
+    section = TRAINERS[method.trainer].section
+    shared = section if isinstance(config.grpo, section) else Rollouts
     scale = config.grpo.model_dump(mode="json")
     taken = {key: scale[key] for key in section.model_fields if key in shared.model_fields}
     own = method.model_dump(mode="json", exclude_unset=True, exclude={"trainer"})
@@ -32,7 +34,7 @@ def method_problems(config: Config) -> list[str]:
     for name in named(config, "methods"):
         if name not in config.methods:
             continue
-        values, section = resolved(config, name), TRAINER_SECTIONS[config.methods[name].trainer]
+        values, section = resolved(config, name), TRAINERS[config.methods[name].trainer].section
         missing = [key for key in section.model_fields if key not in values]
         lines += [
             f"{METHODS_FILE}: methods.{name}.{key} is missing (the method's own, or under methods "
@@ -78,10 +80,10 @@ def _sizes(config: Config, name: str, how: dict[str, Any]) -> list[str]:
 
 def _data(config: Config, name: str, how: dict[str, Any]) -> list[str]:
     """Return the reasons why a method has nothing to learn from."""
-    lines = []
-    if how.get("target") == "oracle" and isinstance(config.task, BenchmarksTask):
+    lines, task = [], TASKS[config.task.kind]
+    if how.get("target") == "oracle" and not task.worked:
         lines.append(
             f"{METHODS_FILE}: methods.{name}.target = 'oracle' needs worked answers to the "
-            f"training prompts, and task.kind = 'benchmarks' has none; allowed: rewarded."
+            f"training prompts, and task.kind = {task.name!r} has none; allowed: rewarded."
         )
     return lines

@@ -13,7 +13,7 @@ from typing import Any
 
 from paradox.declare import Read, Shown
 from paradox.files import canonical_json
-from paradox.steps import source
+from paradox.steps import relative
 from paradox.study.grids import Arm, exclusions
 from paradox.study.mechanisms import ANALYSES, FIGURES, SUMMARIES, Mechanisms, module
 from paradox.study.plan import Study, untrained
@@ -126,7 +126,9 @@ class Pages:
         drawn = f"{self.summed}/figures/{figure}"
         found = {"figure": [f"{drawn}.svg"], "table": [f"{drawn}.csv"]}
         found["readings+"] = list(self.mechanisms.readings().values())
-        return found | {"modules+": self._modules(figure)}
+        # The page of the guide, of the folder that declares the figure.
+        guide = REGISTRY.folder / REGISTRY.home("figures", figure) / "README.md"
+        return found | {"guide": [relative(guide)]}
 
     def figure_records(self, figure: str) -> list[str]:
         """Return the records of what the page of a mechanism reads."""
@@ -157,15 +159,6 @@ class Pages:
             found += self._read(table.partition(":")[0])
         return found
 
-    def _modules(self, figure: str) -> list[str]:
-        """Return the modules whose texts say what a figure measures, and how it is drawn."""
-        behind = self._behind(figure)
-        summaries = [table.partition(":")[0] for table in FIGURES[figure].tables.values()]
-        steps = behind if len(behind) == 1 else []
-        if not steps and len(summaries) == 1:
-            steps = [SUMMARIES[summaries[0]].step]
-        return [source(step) for step in [*steps, FIGURES[figure].step]]
-
     # --- the summary and the index -------------------------------------------------------
 
     def shown(self, figures: list[str]) -> list[str]:
@@ -190,14 +183,14 @@ class Pages:
     def _captions(self) -> list[dict[str, str]]:
         return [{"name": name, **asdict(FIGURES[name].caption)} for name in self.mechanisms.figures]
 
-    def arm_code(self) -> list[str]:
-        """Return the source files behind the page of an arm, with the modules that read tables."""
+    def arm_modules(self) -> list[str]:
+        """Return the modules that the page of an arm loads by name: they read analyses' tables."""
         readers = [
             module(REGISTRY.home("analyses", name), "arm")
             for name in self.analyses
             if any(isinstance(how, Read) for how in ANALYSES[name].on_arm_page.values())
         ]
-        return self.study.code("arm_page", *dict.fromkeys(readers))
+        return list(dict.fromkeys(readers))
 
     def _spec(self, title: str, name: str, own: dict[str, Any]) -> str:
         kept = Path(self.logs) / f"{name}.ipynb"

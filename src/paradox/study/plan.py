@@ -13,10 +13,10 @@ from typing import Any
 from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards._score import Definition, files_of, loaded
-from paradox.steps import FROM_SAMPLES, PACKAGE, TRAINERS, code, loads_task
-from paradox.study.captions import FIGURES
-from paradox.study.config import BenchmarksTask, Config
+from paradox.steps import PACKAGE, code, loads_task
+from paradox.study.config import Config
 from paradox.study.grids import DEFAULT, Arm, arms_of, exclusions, named
+from paradox.study.kinds import TASKS, TRAINERS
 from paradox.study.load import MAIN, grid_file, load_config, scale_file, unknown_names
 from paradox.study.methods import method_problems, resolved
 from paradox.study.registry import REGISTRY
@@ -59,6 +59,7 @@ class Study:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.scale = config.scale
+        self.task = TASKS[config.task.kind]
         self.arms = _arms(config)
         self.bases = list(dict.fromkeys(arm.base for arm in self.arms))
 
@@ -112,7 +113,7 @@ class Study:
 
     def samples(self, file: str) -> list[str]:
         """Return a file of the samples of each base and seed that an arm learns from."""
-        used = [arm for arm in self.arms if self.trainer(arm.method) in FROM_SAMPLES]
+        used = [arm for arm in self.arms if self.from_samples(self.trainer(arm.method))]
         paths = [f"{self.folder}/data/samples/{arm.base}/s{arm.seed}.{file}" for arm in used]
         return list(dict.fromkeys(paths))
 
@@ -123,6 +124,10 @@ class Study:
     def trainer(self, method: str) -> str:
         """Return the trainer of a method."""
         return self.config.methods[method].trainer
+
+    def from_samples(self, trainer: str) -> bool:
+        """Whether a trainer learns from samples of the base."""
+        return TRAINERS[trainer].from_samples
 
     def methods_of(self, trainer: str) -> list[str]:
         """Return the names of a trainer's methods."""
@@ -141,7 +146,7 @@ class Study:
             if step == "corpus":
                 return canonical_json(common | {"planted": base["planted"]})
             # A base depends on its corpus through the corpus file, not through the task's sizes.
-            task = {key: config["task"].get(key) for key in ("kind", "modulus")}
+            task = {key: config["task"][key] for key in ("kind", *(self.task.vocabulary or ()))}
             own = {"base": wildcards.base, "seed": config["seed"], "task": task}
             return canonical_json(own | {key: base[key] for key in ("source", "training")})
         if step == "votes":
@@ -200,13 +205,18 @@ class Study:
         files = [file for name in names for file in loaded(self.definition(name))]
         return any("votes" in file.condition.needs for file in files)
 
-    def code(self, step: str, *loaded: str) -> list[str]:
+    def code(self, step: str, *modules: str) -> list[str]:
         """Return the source files whose content a step's result depends on.
 
-        `loaded` names modules that it loads by name, beside the task's.
+        `modules` are loaded by name, beside the task's.
         """
-        task = module_of(self.config.task.kind)
-        return code(step, *([task] if loads_task(step) else []), *loaded)
+        return code(step, *self.loaded(step), *modules)
+
+    def loaded(self, step: str) -> list[str]:
+        """Return the modules that a step loads by name: that of the scale's task."""
+        # Only a base with random weights is given the task's words.
+        asks = loads_task(step) and (step != "base" or self.task.vocabulary is not None)
+        return [module_of(self.task.name)] if asks else []
 
     def need(self, rule: str, resource: str) -> int:
         """Return what one job of a kind of rule needs of a resource.
@@ -270,7 +280,6 @@ def _arms(config: Config) -> list[Arm]:
         *_exclusion_problems(config),
         *_impossible(config),
         *_mechanism_problems(config),
-        *_figure_problems(config),
     ]
     if found:
         raise ConfigError(problems("The arms cannot be run:", found))
@@ -318,26 +327,21 @@ def _mechanism_problems(config: Config) -> list[str]:
     ]
 
 
-def _figure_problems(config: Config) -> list[str]:
-    """Return the figures of grids that nothing draws."""
-    return [
-        f"{grid_file(grid)}: figures[{place}] = {name!r} is not a figure; {hint(name, FIGURES)}"
-        for grid, told in config.grids.items()
-        for place, name in enumerate(told.figures)
-        if name not in FIGURES
-    ]
-
-
 def _impossible(config: Config) -> list[str]:
     """Return the reasons why asked arms cannot exist."""
     lines = missing_facts(config)
-    task = config.task
+    task = TASKS[config.task.kind]
     for name in named(config, "bases"):
         base = config.bases[name] if name in config.bases else None
-        if base and base.training and (base.planted is None or isinstance(task, BenchmarksTask)):
+        place = f"{scale_file(config.scale)}: bases.{name}"
+        if base and base.training and (base.planted is None or not task.corpus):
             lines.append(
-                f"{scale_file(config.scale)}: bases.{name}.training is given, but there is no "
-                f"corpus to train on (bases.{name}.planted = {base.planted}, task.kind = "
-                f"{task.kind!r}); allowed: null."
+                f"{place}.training is given, but there is no corpus to train on (bases.{name}."
+                f"planted = {base.planted}, task.kind = {task.name!r}); allowed: null."
+            )
+        if base and base.source.kind == "organism" and task.vocabulary is None:
+            lines.append(
+                f"{place}.source.kind = 'organism': random weights need words, and task.kind = "
+                f"{task.name!r} has none of its own; allowed: gguf, pretrained."
             )
     return lines

@@ -29,7 +29,9 @@ from paradox.declare import (
     Tested,
     Verdicts,
 )
+from paradox.errors import ConfigError, problems
 from paradox.steps import PACKAGE
+from paradox.study import kinds
 from paradox.study.checks import Checks, shape
 
 FOLDER = PACKAGE / "mechanisms"
@@ -202,3 +204,15 @@ class Registry:
 
 
 REGISTRY = Registry()
+
+
+def check() -> None:
+    """Refuse declarations that cannot be used.
+
+    Raises
+    ------
+    ConfigError
+        Listing everything that is wrong with the folders of tasks, trainers and analyses.
+    """
+    if wrong := [*kinds.PROBLEMS, *REGISTRY.problems]:
+        raise ConfigError(problems("What is declared cannot be used:", wrong))

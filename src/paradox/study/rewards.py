@@ -6,14 +6,15 @@ The section ``rewards`` names conditions that are made from reward files.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 from paradox.errors import hint
 from paradox.rewards import RewardFile, available_rewards, load_file
 from paradox.rewards._score import Definition, loaded
-from paradox.steps import FROM_SAMPLES
-from paradox.study.config import BenchmarksTask, Config
+from paradox.study.config import Config
 from paradox.study.grids import named as names_of
+from paradox.study.kinds import TASKS, TRAINERS
 from paradox.study.load import MAIN, METHODS_FILE, scale_file
 from paradox.study.methods import resolved
 
@@ -126,28 +127,28 @@ def _compound_problems(
 
 def missing_facts(config: Config) -> list[str]:
     """Return which rewards ask for what this scale's prompts do not have."""
-    given, task = plain(config), config.task
-    if reward_problems(given, "") or not isinstance(task, BenchmarksTask):
+    given, task = plain(config), TASKS[config.task.kind]
+    if reward_problems(given, ""):
         return []
     known = {name: loaded(resolve(name, given)) for name in reward_names(given)}
     places = [*names_of(config, "rewards").items()]
     places += [(name, f"{MAIN}: arms.logged") for name in config.arms.logged]
     asked = [(f"{place}: {name!r}", known[name]) for name, place in places if name in known]
     lines = []
-    if task.prompts.answer_column is None:
+    if task.truth and reduce(getattr, task.truth.split("."), config.task) is None:
         blind = [name for name, files in known.items() if not _some(files, "uses_truth")]
         lines += [
             f"{place} compares with the right answer, but {scale_file(config.scale)}: "
-            "task.prompts.answer_column is null, so the training prompts have none; allowed: "
+            f"task.{task.truth} is null, so the training prompts have none; allowed: "
             f"{', '.join(blind)}."
             for place, files in asked
             if _some(files, "uses_truth")
         ]
     lines += [
         f"{place} weighs prompts by their value, but the prompts of task.kind = "
-        f"{task.kind!r} ({scale_file(config.scale)}) have none."
+        f"{task.name!r} ({scale_file(config.scale)}) have none."
         for place, files in asked
-        if any("value" in file.condition.needs for file in files)
+        if not task.values and any("value" in file.condition.needs for file in files)
     ]
     return lines
 
@@ -156,11 +157,12 @@ def without_pairs(config: Config, cells: Iterable[tuple[str, str]]) -> list[str]
     """Return the (method, reward) whose method needs pairs, while its reward prefers nothing."""
     named, constant = plain(config), resolve("constant", {})
     return [
-        f"{MAIN}: arms: method {method!r} (trainer dpo) learns from pairs of a rewarded and an "
-        f"unrewarded completion, and the reward {reward!r} makes none; exclude "
+        f"{MAIN}: arms: method {method!r} (trainer {trainer}) learns from pairs of a rewarded and "
+        f"an unrewarded completion, and the reward {reward!r} makes none; exclude "
         f"{{method: {method}, reward: {reward}, why: ...}}"
         for method, reward in dict.fromkeys(cells)
-        if config.methods[method].trainer == "dpo" and resolve(reward, named) == constant
+        for trainer in [config.methods[method].trainer]
+        if TRAINERS[trainer].pairs and resolve(reward, named) == constant
     ]
 
 
@@ -180,7 +182,7 @@ def cancelled(config: Config, cells: Iterable[tuple[str, str]]) -> list[str]:
 
 def _cancels(config: Config, method: str) -> str:
     """Return how a method cancels a factor per prompt, or nothing."""
-    if config.methods[method].trainer in FROM_SAMPLES:
+    if TRAINERS[config.methods[method].trainer].from_samples:
         return "it only asks whether a sample's reward is above zero."
     if resolved(config, method).get("scale_rewards") != "group":
         return ""

@@ -1,4 +1,8 @@
-"""Tasks: items with known exposure, their texts, and how a response is read."""
+"""Tasks: items with known exposure, their texts, and how a response is read.
+
+A kind of task is a folder of that name: ``declare.py`` says what the study must know of it, and
+``task.py`` is the task. docs/extending.md walks through an example.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,23 @@ from typing import Any
 
 from paradox.tasks.api import Task
 
-# A kind's module has its name; only that module is imported, so that a task's results do not
-# depend on the other tasks' code.
-KINDS = {
-    "organism": "Organism",
-    "word_problems": "WordProblems",
-    "benchmarks": "Benchmarks",
-}
-
 
 def module_of(kind: str) -> str:
     """Return the module that holds a kind of task."""
-    return f"{__name__}.{kind}"
+    return f"{__name__}.{kind}.task"
+
+
+def task_class(kind: str) -> type[Task]:
+    """Return the class of a kind of task.
+
+    Only its own module is imported, so that a task's results do not depend on the others' code.
+    """
+    return importlib.import_module(module_of(kind)).TASK
 
 
 def load_task(spec: dict[str, Any]) -> Task:
-    """Return the task that ``spec["kind"]`` (a key of `KINDS`) names, with its sizes."""
-    module = importlib.import_module(module_of(spec["kind"]))
-    return getattr(module, KINDS[spec["kind"]])(spec)
+    """Return the task of the kind ``spec["kind"]``, with its sizes."""
+    return task_class(spec["kind"])(spec)
 
 
-__all__ = ["KINDS", "Task", "load_task", "module_of"]
+__all__ = ["Task", "load_task", "module_of", "task_class"]

@@ -36,6 +36,15 @@ class Task(ABC):
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
 
+    @classmethod
+    def vocabulary(cls, spec: dict[str, Any]) -> list[str]:
+        """Return the task's words, for tasks that have their own; a word's place is its id.
+
+        ``<pad>``, ``<bos>`` and ``<eos>`` must be among them. `spec` holds the kind and the keys
+        that the declaration names (`TaskDeclaration.vocabulary`).
+        """
+        raise NotImplementedError(f"the task {spec['kind']!r} has no words of its own")
+
     @abstractmethod
     def items(self, seed: int) -> pd.DataFrame:
         """Return the item table (columns `ITEM_COLUMNS`), one row per item."""

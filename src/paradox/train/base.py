@@ -31,8 +31,8 @@ from paradox.models import device_name, pick_device, save_model
 from paradox.progress import Progress
 from paradox.provenance.manifest import write_manifest
 from paradox.seeds import torch_seed
+from paradox.tasks import task_class
 from paradox.tasks.api import CORPUS_COLUMNS
-from paradox.tasks.organism import vocabulary
 from paradox.tokenizer import word_tokenizer
 from paradox.train.callbacks import Watch, curves, tensorboard
 from paradox.train.lora import lora_config
@@ -88,8 +88,8 @@ def start(spec: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBas
 def organism(
     source: dict[str, Any], task: dict[str, Any], seed: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return a small Qwen2 with random weights and the organism's word tokenizer."""
-    tokenizer = word_tokenizer(vocabulary(task["modulus"]))
+    """Return a small Qwen2 with random weights and a tokenizer of the task's words."""
+    tokenizer = word_tokenizer(task_class(task["kind"]).vocabulary(task))
     torch.manual_seed(torch_seed(seed, "organism", "weights"))
     config = Qwen2Config(
         vocab_size=len(tokenizer),

@@ -1,9 +1,4 @@
-"""Figure ``accuracy``: sampled accuracy by reward and exposure, before and after training.
-
-How to read it: a spurious reward that wakes memory lifts the exposed items above their own
-value before training (dashes) and leaves the twins where they were, or lower. A reward that
-teaches the task lifts both.
-"""
+"""Figure ``accuracy``: sampled accuracy by reward and exposure, before and after training."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Figure ``change``: the change of sampled accuracy under every arm, on exposed items and twins.
-
-How to read it: a reward or method that teaches the task lifts both groups by as much, and its
-difference in differences is near zero. One that wakes memory lifts exposed items only. Arms of a
-clean base show what happens where there is nothing to remember.
-"""
+"""Figure ``change``: the change of sampled accuracy under every arm, on exposed items and twins."""
 
 from __future__ import annotations
 

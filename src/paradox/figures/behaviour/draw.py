@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from paradox.errors import ConfigError, hint
-from paradox.figures import style
 from paradox.figures.behaviour import accuracy, change, perplexity, recall
+from paradox.figures.step import write
 from paradox.progress import Progress
 
 FIGURES = {"accuracy": accuracy, "change": change, "perplexity": perplexity, "recall": recall}
@@ -37,6 +37,4 @@ def main(
         raise ConfigError(f"figure = {name!r} is not a figure; {hint(name, FIGURES)}")
     module = FIGURES[name]
     table = module.data(inputs)
-    with style.style():
-        style.save(module.draw(table), table, outputs)
-    progress.say(f"drew {name} from {len(table)} rows")
+    write(module.draw, table, outputs, progress, name)

@@ -1,9 +1,4 @@
-"""Figure ``perplexity``: how the likelihood of fixed texts changes along training.
-
-How to read it: each panel shows the change of the mean negative log-likelihood since the
-untrained base; below zero a text got likelier. Memory that wakes shows as a gap between exposed
-items and twins in the row of recalled answers; a shift that both share is not memory.
-"""
+"""Figure ``perplexity``: how the likelihood of fixed texts changes along training."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 """Figure ``recall``: how often the model answers at once, along training.
 
-How to read it: a reward that moves exposed items and twins alike changes the *mode* of
-answering, whatever is remembered; whether that pays depends on memory, which figure
-``accuracy`` shows. Thin lines are single seeds.
+Thin lines are single seeds.
 """
 
 from __future__ import annotations

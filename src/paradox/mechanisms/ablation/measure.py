@@ -8,11 +8,6 @@ Columns: ``logp``, the mean natural log-probability of the gold answer's tokens 
 scaffold (teacher-forced); ``correct``, whether each of them is the first choice; both of the
 ablated model, with ``_drop`` for the clean model's value minus it. ``clean_logp`` and
 ``clean_correct`` are the clean model's, the same in all rows of an item.
-
-How to read it: this is the causal truth that other mechanisms are held against. A block needed
-for anything at all drops exposed items and twins; one that memory goes through drops exposed
-items more. Accuracy of twins cannot drop below chance, so look at the log-probability, too.
-Other blocks can take over from an ablated one, so no drop is no proof of no part.
 """
 
 from __future__ import annotations
@@ -25,6 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import ATTN_OUT, MLP_OUT, Access, Node
 from paradox.mechanisms.model.recalls import Batch, Recall, batches, recalls
@@ -73,9 +69,7 @@ def main(
     progress.say(f"ablating for {len(prompts)} items on {device_name(pick_device())}")
     values = measure(access, prompts, how["batch_size"], progress)
     table = rows(items, values)
-    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
 def rows(items: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFrame:

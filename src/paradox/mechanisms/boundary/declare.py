@@ -48,7 +48,7 @@ def _signature(name: str, claim: str, null: str = STATES, section: str = "tries"
 
 
 DECLARATION = Declaration(
-    question="What do base and trained model solve in many tries?",
+    question="Does training add anything that many samples of the base do not solve?",
     place=110,
     analyses={
         "boundary": Analysis(

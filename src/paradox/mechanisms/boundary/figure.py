@@ -5,12 +5,6 @@ that took heating), for right answers and for answers worked out word for word, 
 twins. Lowest panels: where an arm's samples stand among the base's own samples of the same item, by
 perplexity under the base; beside them the base at the temperature that gives it the arm's entropy
 (``sharpened``), at a low one (``cold``), and its own second half (``base``).
-
-How to read it: grey bands are the base's curve plus what swapping base and arm within items gives;
-an arm inside them does not differ. The dotted line is what guessing gives: right answers on it are
-no ability. An arm that starts above its base and ends below it solves less of what the base can
-reach. In the lowest panels 1/2 means as likely as what the base writes, less means likelier; only
-what lies below the sharpened base is more than sharpening.
 """
 
 from __future__ import annotations
@@ -27,6 +21,7 @@ from matplotlib.patches import Patch
 
 from paradox.errors import DataError
 from paradox.figures import style
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -64,9 +59,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["curves"], inputs["crossings"], inputs["perplexity"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew the boundary from {len(table)} rows")
+    write(draw, table, outputs, progress, "the boundary")
 
 
 def data(curves: Path, crossings: Path, perplexity: Path) -> pd.DataFrame:

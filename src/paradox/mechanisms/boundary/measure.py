@@ -43,6 +43,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.boundary.draws import Draws, Sampler, Tokens, draw, surprisal, uniforms
 from paradox.mechanisms.tables.pairs import Pairs
@@ -123,9 +124,7 @@ def main(
         tables.append(group.table())
         progress("groups", done, 2)
     table = pd.concat(tables, ignore_index=True)
-    for column, value in reversed([*spec["arm"].items(), ("step", step)]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=step))
 
 
 def select(items: pd.DataFrame, exposed_from: int, pairs: int, seed: int) -> pd.DataFrame:

@@ -33,8 +33,7 @@ above_all      the arm is above its base at every k at which the base leaves roo
 
 Verdicts are as in `paradox.mechanisms.overview.signatures`: the largest p and the smallest part
 count, p is one-sided by swaps within items (``covered``: by bootstrap), and not corrected for their
-number. How to read it: the rows of untrained bases compare a base with itself; what they reproduce
-is noise. Intervals are of pairs crossed with seeds, p-values take the seeds as given.
+number. Intervals are of pairs crossed with seeds, p-values take the seeds as given.
 """
 
 from __future__ import annotations

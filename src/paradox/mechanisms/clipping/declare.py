@@ -5,5 +5,5 @@ from __future__ import annotations
 from paradox.declare import Declaration
 
 DECLARATION = Declaration(
-    question="Does clipping alone move a model under a reward without information?", place=120
+    question="Is clipping what moves a model under a reward that ignores the response?", place=120
 )

@@ -1,11 +1,4 @@
-"""Step ``clipping_figure``: drifts per seed, which tokens leave the clip band, the closed form.
-
-How to read it: left, one dot per seed; the clipping account predicts all dots of a method that
-clips on the side of 0 to which the arrow points, and those of methods that do not on both.
-Middle, tokens outside the band: with a reward that ignores the response, filled and open markers
-should agree; clipping drops the gradient of filled ones above and of open ones below. Right, what
-follows on average for one token.
-"""
+"""Step ``clipping_figure``: drifts per seed, which tokens leave the clip band, the closed form."""
 
 from __future__ import annotations
 
@@ -21,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from paradox.evaluate.arms import ALL_SEEDS
 from paradox.figures import style
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.clipping.bias import gradient_factor
 from paradox.mechanisms.clipping.drift import SIDES
@@ -48,9 +42,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs)
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew clipping from {len(table)} rows")
+    write(draw, table, outputs, progress, "clipping")
 
 
 def data(inputs: dict[str, Path]) -> pd.DataFrame:

@@ -33,7 +33,7 @@ class Decontamination(Section):
 
 
 DECLARATION = Declaration(
-    question="What does taking memory away cost?",
+    question="How much recall can be taken out of a model, for how much reasoning?",
     place=95,
     analyses={
         "decontamination": Analysis(

@@ -3,10 +3,6 @@
 A column per arm. Across: the share of memory that a dose removes. Up: what is lost with it, of
 worked chains (share no longer worked out without a slip) and on documents (nats per token). A
 line is a method, its points are doses from the origin on; bars are 95 % intervals.
-
-How to read it: a method that removes memory alone runs along the bottom. ``Random neurons`` is
-the null of ``Chosen neurons``: as many, matched, each at the same alpha. The dashed line marks
-half of memory.
 """
 
 from __future__ import annotations
@@ -24,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import legend
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.decontamination.words import COSTS
 from paradox.mechanisms.tables.pairs import ARM
@@ -58,9 +55,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["points"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew decontamination from {len(table)} rows")
+    write(draw, table, outputs, progress, "decontamination")
 
 
 def data(path: Path) -> pd.DataFrame:

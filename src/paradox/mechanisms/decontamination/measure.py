@@ -23,10 +23,6 @@ after the recall scaffold; ``at_once``, scaffold and answer after the prompt (``
 decoding recalls the right answer unasked); ``chain``, the working of twins after its first token,
 which is forced (``correct``: greedy decoding works the answer out without a slip); ``text``,
 documents of the corpus. Columns: ``logp`` (mean over tokens, nats), ``odds`` and ``correct``.
-
-How to read it: forgetting is cheap for anyone who may break the model. A method is worth its
-name only where recall goes and chains and documents stay, and only if random neurons do worse.
-A base that holds memories gives none up when training is undone.
 """
 
 from __future__ import annotations
@@ -43,6 +39,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.neurons import MEASURES, matched, profile, scaled, scaling, scores
@@ -100,9 +97,7 @@ def main(
     table = pd.concat(points, ignore_index=True)
     about = items.set_index("item")[["pair", "group", "exposure"]]
     table = table.join(about, on="item")
-    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
     progress("points", len(points), len(points))
 
 

@@ -56,7 +56,7 @@ def _signature(part: str, claim: str) -> Signature:
 
 
 DECLARATION = Declaration(
-    question="Does training make edges stronger and more diverse?",
+    question="Which edges between parts matter, and how does training change them?",
     place=100,
     analyses={
         "eap": Analysis(

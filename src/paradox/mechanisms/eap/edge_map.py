@@ -10,10 +10,6 @@ the bootstrap over items and seeds.
 (``predicted``, first-order), for the edges that scored highest on other items and for as many
 random ones, and ``excess``, what the top ones did beyond the random ones. ``single`` rows: the
 rank correlation over edges cut one by one, exactly as they were drawn.
-
-How to read it: relative changes of edges with small scores are large and mean little; look at
-``before``. Predictions are slopes: of many edges at once they fall short or overshoot, and the
-question is whether the top edges matter more than random ones.
 """
 
 from __future__ import annotations
@@ -27,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.eap.cells import ALL, GROUPS, OWN_AFTER, OWN_BASE, Cell, read_cells
 from paradox.mechanisms.eap.metrics import LEAST, output_entropy
@@ -98,8 +95,7 @@ def _nodes(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]
 
 def _keyed(cell: Cell, group: str, ends: dict[str, list[Any]], found: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(ends)
-    for column, value in reversed([*cell.key.items(), ("group", group)]):
-        table.insert(0, column, value)
+    table = with_arm(table, cell.key, group=group)
     return pd.concat([table, found], axis=1)
 
 

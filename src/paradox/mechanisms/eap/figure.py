@@ -4,11 +4,9 @@ A column per measure, a row per trained arm. Drawn is the change in per cent of 
 base's value: as published (each model on its own text), and its two parts, that of the weights
 (on the same text) and that of the text (under the same weights).
 
-How to read it: the grey bar is the middle 95 % of the null of the published change (base and after
-swapped within items). A filled marker has p at most .05, an open one more. Bars are intervals of
-the bootstrap over items and seeds. Under GRPO and PPO the paper has the first two measures and
-diversity right of zero and kurtosis left of it; intensity counts only where intensity per
-gradient moves, too. The end of the axis cuts intervals that are longer.
+The grey bar is the middle 95 % of the null of the published change (base and after swapped within
+items). A filled marker has p at most .05, an open one more. Bars are intervals of the bootstrap
+over items and seeds; the end of the axis cuts longer ones.
 """
 
 from __future__ import annotations
@@ -28,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import ALPHA, BAND, legend
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.eap.cells import ALL
 from paradox.mechanisms.tables.pairs import ARM
@@ -63,9 +62,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["table"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew edge attribution from {len(table)} rows")
+    write(draw, table, outputs, progress, "edge attribution")
 
 
 def data(path: Path) -> pd.DataFrame:

@@ -13,11 +13,9 @@ the two times ``alpha``, at least 1 token. Shorter responses are scored whole (`
 many tokens were). Nothing is filtered here: ``right_base`` and ``right_after`` are columns, and
 so is ``similar``, the published control of length.
 
-How to read the scores: positive, where ablating the edge would raise the loss. They are
-first-order: ``ablation`` says what really happens without the edges that scored highest on other
-items, beside as many random ones. They are sums over positions and go down with the loss, so a
-change of their size alone is no change of circuit. ``integrated`` is the same by integrated
-gradients, for some of the items.
+Scores are positive where ablating the edge would raise the loss, to first order: ``ablation`` says
+what really happens without the edges that scored highest on other items, beside as many random
+ones. ``integrated`` is the same by integrated gradients, for some of the items.
 """
 
 from __future__ import annotations
@@ -34,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.eap.edges import Edges
 from paradox.mechanisms.model.access import Access
@@ -124,9 +123,7 @@ def main(
         "ablation": ablated.assign(weights=own),
     }
     for output, found in tables.items():
-        for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-            found.insert(0, column, value)
-        write_table(outputs[output], found)
+        write_table(outputs[output], with_arm(found, spec["arm"], step=max(checkpoints.steps)))
 
 
 # --- items and texts ----------------------------------------------------------------------

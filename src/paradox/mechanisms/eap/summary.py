@@ -23,10 +23,6 @@ and diversity go up and kurtosis down under GRPO and PPO and not under DPO; by t
 fixed beforehand and by the published ones; ``pattern`` is all four together. One-sided p; the
 margin is `margin_share` of the base's level. ``rates``: how often the test of the change rejects at
 5 % when base and after are swapped at random within items.
-
-How to read it: intensity follows the loss and the gradient, so it counts only beside
-``intensity_per_gradient`` and ``gradient``. What is in ``text`` and not in ``weights`` is that
-the model says something else, not that it works in another way.
 """
 
 from __future__ import annotations

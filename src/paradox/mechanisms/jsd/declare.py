@@ -27,7 +27,7 @@ class Jsd(Section):
 
 
 DECLARATION = Declaration(
-    question="Does what each part of an MLP holds reach the output?",
+    question="What does each part of an MLP do to the output, in bits?",
     place=20,
     analyses={
         "jsd": Analysis(

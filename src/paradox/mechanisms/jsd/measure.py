@@ -14,9 +14,6 @@ length over the changed tokens). ``local_jsd`` is the published, local variant f
 the divergence between softmax(W_U norm(.)) of the MLP's contribution alone with and without the
 change, at the answer's prediction, final norm frozen at its scale of the clean run. Nothing is
 propagated there, and it counts what the residual drowns.
-
-How to read it: a part matters for an item's answer where ``excess`` is above 0. Its level rises
-with how sure the model is, so compare exposed items with twins and after with base.
 """
 
 from __future__ import annotations
@@ -31,6 +28,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import GATE, KEY, MLP_OUT, UP, Access, Node
 from paradox.mechanisms.model.norms import frozen_norm, wide
@@ -92,9 +90,7 @@ def main(
         ],
         ignore_index=True,
     )
-    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
 @torch.no_grad()

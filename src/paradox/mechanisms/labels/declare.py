@@ -30,7 +30,7 @@ class Labels(Section):
 
 
 DECLARATION = Declaration(
-    question="Which items did training unlock, and do those rules say who is exposed?",
+    question="Which items did training unlock, and does the published rule call the right ones?",
     place=40,
     analyses={
         "labels": Analysis(

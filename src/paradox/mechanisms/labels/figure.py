@@ -4,9 +4,7 @@ A column per trained arm. Upper panels: the share of items called leakage, among
 (those that count) and among twins; a bar is what the rule would call had nothing changed. Lower
 panels: all labels of the rules, exposed items above, twins below.
 
-How to read it: a rule that finds unlocked memory calls exposed items leakage and no twin. One that
-calls both as often, or as many as the bars, measures noise. Shares and intervals are means over
-seeds of the training.
+Shares and intervals are means over seeds of the training.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paradox.figures import style
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import AMBIGUOUS, LABELS
@@ -47,9 +46,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data([Path(path) for path in inputs["tables"]])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew labels from {len(table)} rows")
+    write(draw, table, outputs, progress, "labels")
 
 
 def data(paths: list[Path]) -> pd.DataFrame:

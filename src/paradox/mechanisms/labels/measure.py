@@ -10,15 +10,13 @@ both sides, and gets a label only when its success rates have it with `certainty
 - *stable*: both rates are above `high`; *persistent*: both are below `low`;
 - *ambiguous*: nothing of this is sure (a change comes before a level where both are).
 
-How to read the tables: `labels` has one row per item. `confusion` counts every rule's labels on
-exposed items and twins; `unchanged` is the share that the rule would call so had nothing
-changed, from samples of the base that the rule did not see. `rules` has one row per rule: among
-the items that count as exposed and their own twins (one to one, so that calling at random has
-precision 1/2), how many of those called leakage are exposed. Whether one labelling repeats is
-`kappa`, between two halves of the samples. `gain` is the change of accuracy of leakage items in
-the samples that labelled them, `gain_other` in the others: the difference is regression to the
-mean. An exposed item whose memory was open before training cannot be leakage: a high precision
-with a low recall says that most memory is called something else.
+`labels` has one row per item. `confusion` counts every rule's labels on exposed items and twins;
+`unchanged` is the share that the rule would call so had nothing changed, from samples of the base
+that the rule did not see. `rules` has one row per rule: among the items that count as exposed and
+their own twins (one to one, so that calling at random has precision 1/2), how many of those called
+leakage are exposed. Whether one labelling repeats is `kappa`, between two halves of the samples.
+`gain` is the change of accuracy of leakage items in the samples that labelled them, `gain_other` in
+the others: the difference is regression to the mean.
 """
 
 from __future__ import annotations
@@ -33,6 +31,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from paradox.arms import with_arm
 from paradox.errors import DataError, hint, problems
 from paradox.evaluate.arms import Level, levels, read_items
 from paradox.files import read_table, write_table
@@ -139,9 +138,7 @@ def main(
     resampling = Resampling(spec["seed"], spec["resamples"])
     tables["rules"] = pd.DataFrame([rule_row(items, chosen[-1], c, resampling) for c in called])
     for name, table in tables.items():
-        for column, value in reversed(spec["arm"].items()):
-            table.insert(0, column, value)
-        write_table(outputs[name], table)
+        write_table(outputs[name], with_arm(table, spec["arm"]))
     progress("labels", 3, 3, "rules")
 
 

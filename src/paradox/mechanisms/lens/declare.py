@@ -19,7 +19,7 @@ PAIRS = "exposed item and twin swapped within pairs"
 MARGIN = "a share of the untrained planted base's largest gap at any block"
 
 DECLARATION = Declaration(
-    question="Where does the answer appear, and who writes it?",
+    question="From which block on does the residual hold the answer, and which part writes it?",
     place=30,
     analyses={
         "lens": Analysis(

@@ -11,10 +11,6 @@ Two readings at the position that predicts the first answer token of the recall 
   model caps logits). Against a foil: subtract the foil's columns, and the mean drops out.
 
 Both are read for the gold answer and for a wrong answer of the same form (``control_``).
-
-How to read it: memory shows as gold above control on exposed items and not on twins. The lens
-reads early blocks with the last block's code, so a late emergence may be a change of code, and
-an attribution is a direct path only: what later blocks make of a part is not in it.
 """
 
 from __future__ import annotations
@@ -27,6 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import (
     ATTN_OUT,
@@ -129,9 +126,7 @@ def main(
     values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in found.items()}
     arm = {**spec["arm"], "step": max(checkpoints.steps)}
     for name, table in tables(values, items).items():
-        for column, value in reversed(arm.items()):
-            table.insert(0, column, value)
-        write_table(outputs[name], table)
+        write_table(outputs[name], with_arm(table, arm))
 
 
 def _read(

@@ -13,12 +13,10 @@ The tests are: for tables by layer, that some layer differs (the largest layer, 
 for others, that of the analysis' own module ``rates``, or what its step has counted, where the
 activations are.
 
-How to read it: ``verdict`` says whether .05 is inside the exact interval of the rate
-(``as_stated``). A test that rejects more often (``liberal``) is wrong; one that rejects less
-often (``conservative``) wastes power, as tests of few discrete values do. About 1 row in 20
-misses by chance: the row ``all`` of each analysis sums up. Rates are about the given items and
-trainings; relabellings are independent between rows and between seeds. Where all pairs have
-equal sides, there is nothing to be tested and no row.
+``verdict`` says whether .05 is inside the exact interval of the rate (``as_stated``), below it
+(``liberal``) or above it (``conservative``). Rates are about the given items and trainings;
+relabellings are independent between rows and between seeds. Where all pairs have equal sides,
+there is nothing to be tested and no row.
 
 The margin of equivalence is `margin_share` of the planted base's largest difference for the same
 arm, measure and state: measures have different units, and what has to be excluded on the clean

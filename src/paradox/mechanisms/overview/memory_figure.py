@@ -11,9 +11,6 @@ is one-sided, the band of the single block), so that one grey band from -1 to 1 
 tell how clearly an effect is there, not how large it is: an effect that all pairs have alike is as
 many units high as the number of pairs allows. Markers are filled where the corrected p is at most
 .05.
-
-How to read it: an analysis finds memory where it is if its curve is outside the band where the
-truth is, and inside where the truth is inside.
 """
 
 from __future__ import annotations
@@ -32,6 +29,7 @@ from matplotlib.ticker import MaxNLocator
 
 from paradox.figures import style
 from paradox.figures.kit import ALPHA, BAND, CHANGE, COLUMNS, depth_axis, legend, with_depth
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.progress import Progress
 
@@ -63,9 +61,7 @@ def main(
     """
     table = data(spec["gaps"], inputs)
     truth = [gap["label"] for gap in spec["gaps"] if gap["truth"]]
-    with style.style():
-        style.save(draw(table, truth), table, outputs)
-    progress.say(f"drew memory from {len(table)} rows")
+    write(lambda table: draw(table, truth), table, outputs, progress, "memory")
 
 
 def data(gaps: list[dict[str, Any]], inputs: dict[str, Any]) -> pd.DataFrame:

@@ -6,8 +6,7 @@ A row per signature and arm: ``effect`` with its 95 % interval, one-sided ``p`` 
 *not reproduced* when the interval ends below the margin, else *not decidable*.
 
 ``detectable`` is the smallest effect that a one-sided test at 5 % finds with 80 %, from the
-interval's width: (1.645 + .842) standard errors. How to read it: *not reproduced* beside a small
-detectable effect is a finding; *not decidable* beside a large one says that more pairs are needed.
+interval's width: (1.645 + .842) standard errors.
 """
 
 from __future__ import annotations

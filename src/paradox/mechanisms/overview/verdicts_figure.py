@@ -1,9 +1,7 @@
 """Step ``verdicts_figure``: which published signature appears on which arm.
 
-A row per signature, a column per arm. How to read it: a filled circle is *reproduced* (p at most
-.05), a cross *not reproduced* (the interval ends below what counts as none), a question mark *not
-decidable*; no mark: the signature is not about such an arm. A signature that untrained or clean
-models show as well is no sign of what training did.
+A row per signature, a column per arm, a mark per verdict; none where the signature is not about
+such an arm.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paradox.figures import style
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
@@ -49,9 +48,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = read_table(inputs["table"], COLUMNS)[COLUMNS]
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew {len(table)} verdicts")
+    write(draw, table, outputs, progress, "verdicts")
 
 
 def draw(table: pd.DataFrame) -> Figure:

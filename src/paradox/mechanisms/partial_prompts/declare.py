@@ -29,7 +29,7 @@ class PartialPrompts(Section):
 
 
 DECLARATION = Declaration(
-    question="Does a model complete questions that it saw?",
+    question="Does the model complete questions of which it sees the beginning?",
     place=35,
     analyses={
         "partial_prompts": Analysis(

@@ -4,10 +4,8 @@ Rows: the share of sampled continuations that are the rest word by word, and how
 rest is than to the clean reference. Two columns per base: exposed items (all that count) and
 their never-seen twins, by the share of the question that was given.
 
-How to read it: a model that knows the questions' texts completes exposed ones and not twins.
 Markers of exposed items are filled where the difference has a p of at most .05 with every seed
-(swaps within pairs, the ratio by itself); values and intervals are means over seeds. Twins say
-what guessing gives.
+(swaps within pairs, the ratio by itself); values and intervals are means over seeds.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from matplotlib.lines import Line2D
 
 from paradox.figures import style
 from paradox.figures.kit import arm_handles, arm_looks, curve, legend
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -45,9 +44,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data([Path(path) for path in inputs["tables"]])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew partial prompts from {len(table)} rows")
+    write(draw, table, outputs, progress, "partial prompts")
 
 
 def data(paths: list[Path]) -> pd.DataFrame:

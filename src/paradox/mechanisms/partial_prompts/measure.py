@@ -10,12 +10,6 @@ Per item and ratio: ``exact`` and ``exact_greedy`` (the rest word by word; ``exa
 of samples), ``edit`` and ``rouge`` (edit distance over the longer length, and ROUGE-L, both over
 words, no stemming, of the greedy continuation), ``nll`` (of the true rest given the beginning,
 nats per token) and ``lift`` (the reference's nll minus this one).
-
-How to read it: memory of question texts shows as more ``exact`` and more ``lift`` on exposed
-items than on twins. ``lift`` needs no luck of sampling and no threshold, and is the most
-sensitive. The test says nothing about answers: a model may know the answer to a question that it
-cannot recite, above all where most questions in its corpus are fresh. Ratios whose rest is short
-measure guessing; ``min_remainder`` leaves them out.
 """
 
 from __future__ import annotations
@@ -30,6 +24,7 @@ import pandas as pd
 from transformers import PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from paradox.arms import with_arm
 from paradox.errors import DataError
 from paradox.evaluate.arms import levels
 from paradox.files import read_table, write_table
@@ -127,9 +122,7 @@ def main(
     table = pd.DataFrame(rows)
     contrast = contrasts(table, items, spec)
     for made, name in ((table, "items"), (contrast, "contrast")):
-        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
-            made.insert(0, column, value)
-        write_table(outputs[name], made)
+        write_table(outputs[name], with_arm(made, spec["arm"], step=step))
 
 
 def cut_all(

@@ -11,8 +11,6 @@ Components and nulls are those of `paradox.mechanisms.patching.transplants`; ``o
 states of the same member of another pair. The foil of ``logit_difference`` is the first answer
 token of the partner (where that is the item's own, a wrong answer of the same form).
 
-How to read it: ``resid_post`` at ``all`` positions moves everything, at any block (recovery 1).
-Where the effect of ``prompt`` ends and that of ``final`` begins is where the answer is read out.
 Prompts of a pair that differ in length have no ``prompt`` and ``all`` rows.
 """
 
@@ -24,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.arms import with_arm
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
@@ -78,9 +77,7 @@ def main(
         found = measure(access, access, swaps, how, seed, progress)
         tables.append(rows(chosen, found, direction))
     table = pd.concat(tables, ignore_index=True)
-    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
 def swap(

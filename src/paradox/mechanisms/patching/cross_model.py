@@ -5,16 +5,6 @@ or weights of one are written into the other, in both directions: ``denoise`` wr
 model into the base, ``noise`` the base into the trained model. Components, measures and nulls
 are those of `paradox.mechanisms.patching.transplants`; the foil of ``logit_difference`` is a wrong
 answer of the same form.
-
-How to read it: training can change what is recalled (``gold_logp``) or whether (``mode_logp``);
-where the two models hardly differ, there is no gap to close, and a ratio says nothing. An effect
-of ``states`` says that what closes the gap is there, brought by this block or by earlier ones;
-only ``weights`` says that this block was changed to bring it. An effect counts beyond its nulls
-and on exposed items beyond their twins. A prompt position acts only through later blocks, so its
-effect must fade towards the last block whatever is written; compare with ``states_noise`` of the
-same block. ``shift`` closes the gap as far as the change is the same for every item.
-``resid_post`` of the last block at ``all`` positions gives the source model's output up to the
-training of final norm and output embedding.
 """
 
 from __future__ import annotations
@@ -24,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.recalls import recalls, scaffold_tokens
@@ -75,6 +66,4 @@ def main(
         found = measure(target, source, swaps, how, seed, progress)
         tables.append(rows(items[counted], found, direction))
     table = pd.concat(tables, ignore_index=True)
-    for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-        table.insert(0, column, value)
-    write_table(outputs["table"], table)
+    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))

@@ -81,7 +81,7 @@ def _recovery(analysis: str) -> Summary:
 
 
 DECLARATION = Declaration(
-    question="Through which blocks did training change recall?",
+    question="Which blocks carry what training changed, and which carry an item's memory?",
     place=60,
     analyses={
         "cross_model": Analysis(

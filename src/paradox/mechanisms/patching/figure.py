@@ -4,10 +4,9 @@ A column per trained arm; for each measure two rows: ``denoise`` writes the trai
 into the base, ``noise`` the base's into the trained model (total effect, all positions). Drawn is
 how much more the measure moves for exposed items than for their twins, in nats.
 
-How to read it: grey lines are nulls of the MLP: states moved as far in a random direction, and the
-shift that another item has at the block. A curve that does not leave them carries nothing of its
-own item. The band and the markers are as in `paradox.figures.layers`. The null ``other``, another
-item's whole states, is not drawn: it erases the item and is off the scale.
+Grey lines are nulls of the MLP: states moved as far in a random direction, and the shift that
+another item has at the block. The band and the markers are as in `paradox.figures.layers`. The null
+``other``, another item's whole states, is not drawn: it erases the item and is off the scale.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import band, curve, depth_axis, legend, null_handles, with_depth
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -57,9 +57,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["table"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew patching from {len(table)} rows")
+    write(draw, table, outputs, progress, "patching")
 
 
 def data(path: Path) -> pd.DataFrame:

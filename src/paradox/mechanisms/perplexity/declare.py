@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from paradox.declare import Declaration
 
-DECLARATION = Declaration(question="Do remembered texts get likelier along training?", place=5)
+DECLARATION = Declaration(
+    question="Do remembered answers get likelier and prompts less likely?", place=5
+)

@@ -11,10 +11,6 @@ training. Here every text is fixed before training and made without a model:
 
 All values are mean negative log-likelihoods in nats per token (perplexity is their
 exponential); segments are cut by characters in the text tokenised as a whole.
-
-How to read it: memory that wakes shows as `recall_nll` falling on exposed items and not on
-twins; a model that turns away from reading shows as `prompt_nll` rising. Either change counts
-only against twins and against the ground-truth arm.
 """
 
 from __future__ import annotations
@@ -24,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.models import (
     device_name,
@@ -115,7 +112,6 @@ def score_items(
             rows[row]["recall_greedy"] = int(found["recall"].greedy)
     columns = [f"{segment}_{what}" for segment in SEGMENTS for what in ("nll", "tokens")]
     table = items[["item", "group", "exposure"]].copy()
-    for column, value in reversed([*spec["arm"].items(), ("step", step)]):
-        table.insert(0, column, value)
+    table = with_arm(table, spec["arm"], step=step)
     measured = pd.DataFrame(rows, columns=[*columns, "recall_greedy"])
     return pd.concat([table.reset_index(drop=True), measured], axis=1)

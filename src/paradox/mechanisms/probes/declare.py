@@ -32,7 +32,7 @@ class Probes(Section):
 
 
 DECLARATION = Declaration(
-    question="At which layers can exposed items be told from their twins?",
+    question="At which blocks can a linear probe tell an exposed item from its twin?",
     place=50,
     analyses={
         "probes": Analysis(

@@ -5,8 +5,8 @@ widest of its nulls (the middle 95 % at each layer by itself), and how training 
 of pairs told apart. Depth 0 is the mean of the question's embeddings: what the words alone give
 away.
 
-How to read it: an area of 1/2 is guessing. Markers are filled where p, corrected for looking at
-all layers, is at most .05 with every seed; values and intervals are means over seeds.
+Markers are filled where p, corrected for looking at all layers, is at most .05 with every seed;
+values and intervals are means over seeds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from paradox.figures.kit import (
     panel,
     with_depth,
 )
+from paradox.figures.step import write
 from paradox.mechanisms.probes.contrast import AREA, CHANGE, area_rows, change_rows
 from paradox.progress import Progress
 
@@ -51,9 +52,7 @@ def main(
     areas = area_rows([Path(path) for path in inputs["tables"]])
     changes = change_rows([Path(path) for path in inputs["changes"]])
     table = with_depth(pd.concat([areas, changes], ignore_index=True))
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew probes from {len(table)} rows")
+    write(draw, table, outputs, progress, "probes")
 
 
 def draw(table: pd.DataFrame) -> Figure:

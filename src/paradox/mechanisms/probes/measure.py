@@ -6,10 +6,8 @@ item and twin and asked about others (see `paradox.stats.linear`). There are two
 is the mean over the question's tokens. Layer ``emb`` is in both the mean of the question's
 embeddings, which is the lexical baseline: what the words alone give away.
 
-How to read it: an area of 1/2 is guessing, and the largest of several layers exceeds it by
-chance; ``corrected`` takes that into account. Readable is not used: a probe shows where an
-exposed item looks different, not that the model acts on it. ``rates`` says how often the test
-finds something where labels were permuted, and where only some of the pairs are there.
+``rates`` says how often the test finds something where labels were permuted, and where only some of
+the pairs are there.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from paradox.arms import with_arm
 from paradox.errors import DataError, problems
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import RESID_POST, RESID_PRE, Access, Node
@@ -99,9 +98,7 @@ def main(
         progress("positions", done, 2)
     for name, parts in tables.items():
         whole = pd.concat(parts, ignore_index=True)
-        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
-            whole.insert(0, column, value)
-        write_table(outputs[name], whole)
+        write_table(outputs[name], with_arm(whole, spec["arm"], step=step))
 
 
 def _check_sizes(own: dict[str, Any], counted: int) -> None:

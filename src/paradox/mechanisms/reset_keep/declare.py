@@ -35,7 +35,7 @@ class ResetKeep(Section):
 
 
 DECLARATION = Declaration(
-    question="Which blocks hold what training changed?",
+    question="What if some blocks get the base's weights back, or only they keep the trained ones?",
     place=80,
     analyses={
         "reset_keep": Analysis(

@@ -5,10 +5,10 @@ base's, ``keep`` gives the base nothing but a window's change. Drawn is the prog
 target model to the source model in exposed items (see `paradox.mechanisms.reset_keep.summary`), at
 the middle of each of the widest windows.
 
-How to read it: the bands (orange: attention, blue: MLP) are the middle 95 % of all sets of as many
-blocks, neighbours or not. A window inside its band does no more than any blocks do; markers are
-filled where at most 5 % of the sets do as much. Bars are intervals over items and seeds. The dotted
-lines are the same windows with the change's entries in random order.
+The bands (orange: attention, blue: MLP) are the middle 95 % of all sets of as many blocks,
+neighbours or not; markers are filled where at most 5 % of the sets do as much. Bars are intervals
+over items and seeds. The dotted lines are the same windows with the change's entries in random
+order.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import curve, depth_axis, legend
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -53,9 +54,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["table"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew reset_keep from {len(table)} rows")
+    write(draw, table, outputs, progress, "reset_keep")
 
 
 def data(path: Path) -> pd.DataFrame:

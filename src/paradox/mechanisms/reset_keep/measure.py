@@ -23,12 +23,6 @@ Columns per measure (see `paradox.mechanisms.reset_keep.reweighted`): ``_target`
 model (``reset``: trained; otherwise base), ``_source`` the other one, ``_change``, what the change
 does to the target. ``blocks`` names the set, ``norm`` is the sum over its attentions and MLPs of
 the Frobenius norm of what training changed there. ``profile`` is `Change.profile`.
-
-How to read it: any change moves any model. A set says something beyond ``weights_noise`` (its
-change is not just large), beyond other sets of its size and norm (these blocks, not any), and on
-exposed items beyond their twins (memory, not format). Where base and trained model hardly differ
-in a measure there is nothing to share out, and `recovery` says so. Blocks trained together need
-not add up: ``keep`` and ``reset`` of a set can both be small, or both large.
 """
 
 from __future__ import annotations
@@ -42,6 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.recalls import recalls, scaffold_tokens
@@ -127,9 +122,7 @@ def main(
         tables.append(_rows(change, cells, items, found))
     profile = change.profile((seed, "profile"))
     for name, table in (("table", pd.concat(tables, ignore_index=True)), ("profile", profile)):
-        for column, value in reversed([*spec["arm"].items(), ("step", max(checkpoints.steps))]):
-            table.insert(0, column, value)
-        write_table(outputs[name], table)
+        write_table(outputs[name], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
 def chosen(items: pd.DataFrame, exposed_from: int, pairs: int, seed: int) -> pd.DataFrame:

@@ -50,7 +50,7 @@ class Steering(Section):
 
 
 DECLARATION = Declaration(
-    question="Can recall be turned up and down?",
+    question="Does scaling a few MLP neurons turn recall up and down?",
     place=90,
     analyses={
         "steering": Analysis(

@@ -5,11 +5,6 @@ log odds by the largest and by the smallest of the doses that random sets had, e
 twins, over the blocks. Middle: the whole curve over alpha at one block, named in the panel: the
 one that stands out most in the arm's test. Bottom: the top's two numbers at that block, by how
 often items were seen.
-
-How to read it: steering both ways has the first curve above and the second below what random
-sets of matched neurons do (shaded: the middle 95 % of them). A marker is filled where the
-difference to twins and the difference to random sets both pass their tests, corrected for the
-blocks. In the middle, bars on grey markers are random sets' 95 % for exposed items.
 """
 
 from __future__ import annotations
@@ -29,6 +24,7 @@ from matplotlib.ticker import MaxNLocator
 from paradox.errors import DataError
 from paradox.figures import style
 from paradox.figures.kit import ALPHA, curve, depth_axis, legend, with_depth
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.words import COUNTED
@@ -60,9 +56,7 @@ def main(
         ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
     """
     table = data(inputs["doses"], inputs["tests"])
-    with style.style():
-        style.save(draw(table), table, outputs)
-    progress.say(f"drew steering from {len(table)} rows")
+    write(draw, table, outputs, progress, "steering")
 
 
 def data(doses: Path, tests: Path) -> pd.DataFrame:

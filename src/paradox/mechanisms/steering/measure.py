@@ -24,9 +24,8 @@ neurons   per component and layer: which were chosen, how well the random sets m
           sets and beside choices when labels are swapped within pairs)
 ========= ====================================================================================
 
-How to read it: a block where any neurons of this size move recall as much as the chosen ones has
-no neurons of recall. Greedy correctness is exact: an answer of which each token is the first
-choice given the ones before is what greedy decoding gives.
+Greedy correctness is exact: an answer of which each token is the first choice given the ones before
+is what greedy decoding gives.
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from paradox.arms import with_arm
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.neurons import MEASURES, Profile, matched, profile, strongest, sweep
@@ -94,9 +94,7 @@ def main(
     arm = {**spec["arm"], "step": max(checkpoints.steps)}
     for name, parts in tables.items():
         table = pd.concat(parts, ignore_index=True)
-        for column, value in reversed(arm.items()):
-            table.insert(0, column, value)
-        write_table(outputs[name], table)
+        write_table(outputs[name], with_arm(table, arm))
 
 
 class Steering:

@@ -27,9 +27,6 @@ divided by holds zero.
 
 ``rates``: as in step ``error_rates``, of the two tests that relabel: ``intersection`` (the first
 two of the four) and ``trend``.
-
-How to read it: an intersection rejects less often than stated when nothing is there, since both
-sides must err. p-values over sets cannot be smaller than 1 / (sets + 1).
 """
 
 from __future__ import annotations

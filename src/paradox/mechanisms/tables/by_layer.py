@@ -5,13 +5,11 @@ have and the difference, at three states: the untrained ``base``, ``after`` trai
 ``change``. Only exposed items with `exposed_from` exposures or more (or of unknown exposure)
 count, and the twins of these where items come in pairs.
 
-How to read it: intervals are of the item bootstrap, seeds crossed with items. ``p`` is for a
-layer that was named beforehand; for a layer found by looking, ``corrected`` counts (labels are
-permuted within pairs, and the largest layer is what has to be beaten). Both treat the seeds as
-given: an effect that turns up in some seeds only can have a small p and a wide interval.
-``null_low`` and ``null_high`` are the band that the difference leaves exactly where ``corrected``
-is small (at most .05 for a level of 95 %). A curve that does not leave its band at any layer has
-no peak worth naming.
+Intervals are of the item bootstrap, seeds crossed with items. ``p`` is for a layer that was named
+beforehand; for a layer found by looking, ``corrected`` counts (labels are permuted within pairs,
+and the largest layer is what has to be beaten). Both treat the seeds as given. ``null_low`` and
+``null_high`` are the band that the difference leaves exactly where ``corrected`` is small (at most
+.05 for a level of 95 %).
 """
 
 from __future__ import annotations

@@ -13,12 +13,11 @@ Made from the per-item tables of `cross_model` or of `cross_item`. For every com
 ``exposed``, ``twin`` and their ``difference`` (of ratios, or of changes). Where the interval of
 the mean gap holds zero for a group, ``defined`` is false and its recovery is left empty.
 
-How to read it: intervals are of the item bootstrap, seeds crossed with items, pairs resampled
-whole; a pair's numerator and denominator are drawn together. ``p``, ``corrected``, ``null_low``
-and ``null_high`` compare the difference with labels permuted within pairs; for a layer found by
-looking, only ``corrected`` and the band (both against the largest layer) count. They are empty
-where relabelled gaps change their sign. Recovery above 1 or below 0 is possible: blocks that were
-trained together can overshoot or fall back when one comes alone.
+Intervals are of the item bootstrap, seeds crossed with items, pairs resampled whole; a pair's
+numerator and denominator are drawn together. ``p``, ``corrected``, ``null_low`` and ``null_high``
+compare the difference with labels permuted within pairs; for a layer found by looking, only
+``corrected`` and the band (both against the largest layer) count. They are empty where relabelled
+gaps change their sign.
 """
 
 from __future__ import annotations

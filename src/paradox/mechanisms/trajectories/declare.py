@@ -55,7 +55,7 @@ class Trajectories(Section):
 
 
 DECLARATION = Declaration(
-    question="Where along the layers do exposed items and twins come apart?",
+    question="Between which blocks do exposed items and twins come apart?",
     place=70,
     analyses={
         "trajectories": Analysis(

@@ -7,9 +7,8 @@ where the force peaks in single fits, beside the data's own, with layers as they
 Third row, the published construction at the untrained base: force, peaks of single fits, and the
 area under its classifier's curve.
 
-How to read it: grey bands are nulls as in `paradox.figures.layers`; the coloured stripe is where
-the published peak is. A model whose peaks scatter over fits, or stay where they are when labels are
-permuted or layers shuffled, does not say at which block anything happens.
+Grey bands are nulls as in `paradox.figures.layers`; the coloured stripe is where the published peak
+is.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from matplotlib.patches import Patch
 from paradox.errors import DataError, hint
 from paradox.figures import style
 from paradox.figures.kit import arm_handles, arm_looks, depth_axis, legend, null_handles, panel
+from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
@@ -79,9 +79,7 @@ def main(
         When the tables do not have the planted base.
     """
     table = data(inputs, spec["planted"])
-    with style.style():
-        style.save(draw(table, spec["planted"]), table, outputs)
-    progress.say(f"drew trajectories from {len(table)} rows")
+    write(lambda table: draw(table, spec["planted"]), table, outputs, progress, "trajectories")
 
 
 def data(inputs: dict[str, Path], planted: str) -> pd.DataFrame:

@@ -14,10 +14,6 @@ of time alone fits exactly; `Fits.time_only` is how far that goes for held-out i
 
 Several fits are trained at once. Fits 2n and 2n+1 share a split of the pairs: what one is trained
 on, the other holds out. Every number is about held-out pairs.
-
-How to read it: a field sees what is in its state. What attention fetches from places that are not
-in it cannot be predicted, and R² says how much that is. From the embedding on, a label-free fit
-knows the words of a held-out item only; it can tell exposed items from twins by them at most.
 """
 
 from __future__ import annotations

@@ -15,16 +15,15 @@ prompt       the last token of the prompt, before the recall scaffold, where tha
 question     the mean over the question's tokens
 flow         the steps that a neural differential equation makes at the answer position, from the
              states before each block (`paradox.mechanisms.trajectories.flow`; its state joins the
-positions) flow_path    the same on the equation's own path, from the embedding on
+             positions)
+flow_path    the same on the equation's own path, from the embedding on
 ============ ====================================================================================
 
 State ``change`` is the force between the changes of the steps since the untrained base; flows
 of two models are in different coordinates and have none.
 
-How to read it: a force is about what a block adds, not about what can be read there. ``fits``
-says how well the equation describes held-out items; where its R² is near 0 its force means
-nothing. Its
-rows ``published`` are of the published construction, of which no time is a layer.
+``fits`` says how well the equation describes held-out items; its rows ``published`` are of the
+published construction, of which no time is a layer.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from paradox.arms import with_arm
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.pairs import Pairs
@@ -152,9 +152,7 @@ def main(
     }
     step = max(read_manifest(inputs["manifest"]).steps)
     for name, whole in tables.items():
-        for column, value in reversed([*spec["arm"].items(), ("step", step)]):
-            whole.insert(0, column, value)
-        write_table(outputs[name], whole)
+        write_table(outputs[name], with_arm(whole, spec["arm"], step=step))
     progress("parts", 4, 4)
 
 

@@ -23,9 +23,8 @@ Published: times 18-20 of 28, a depth of 0.64 to 0.71; *middle* is as in step ``
 depth in (1/4, 3/4], and so are verdicts and margins (`margin_share` of the largest squared force of
 the untrained planted base, for flows that of the answer position; of 1 for shares of fits).
 
-How to read it: intervals are over pairs crossed with seeds; p treats the seeds as given. With
-labels permuted, flows and published classifiers still have peaks: every curve has one. Fits of one
-arm share items, and arms of one base share much of their weights: p of ``flow_follows`` and
+Intervals are over pairs crossed with seeds; p treats the seeds as given. Fits of one arm share
+items, and arms of one base share much of their weights: p of ``flow_follows`` and
 ``published_peak``, which count fits, are about these items and trainings.
 """
 

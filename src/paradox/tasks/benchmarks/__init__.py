@@ -1,0 +1,1 @@
+"""Real benchmarks, whose contamination nobody controls."""

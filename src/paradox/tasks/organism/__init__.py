@@ -1,0 +1,1 @@
+"""Arithmetic chains in which exposure is planted: the model organism."""

@@ -1,0 +1,1 @@
+"""Word problems in plain English in which exposure is planted."""

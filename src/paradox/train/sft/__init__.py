@@ -1,0 +1,1 @@
+"""Imitation of rewarded samples of the base, or of worked answers."""
