@@ -62,7 +62,7 @@ def probes(arm: tuple[Any, ...]) -> pd.DataFrame:
     return pd.DataFrame([row | dict(zip(named, one, strict=True)) for one in of])
 
 
-def test_of(name: str) -> dict[str, Any]:
+def as_told(name: str) -> dict[str, Any]:
     """Return how a test's rates are counted, as the step is told."""
     (told,) = [each for each in summary("error_rates")["tested"] if each["name"] == name]
     return told
@@ -93,9 +93,9 @@ def made(
     spec = {
         "tested": [
             {"name": "ablation", "how": "layers", "measures": ["drop"], "module": None},
-            test_of("partial_prompts") | {"measures": ["nll", "same"]},
-            test_of("labels"),
-            test_of("probes"),
+            as_told("partial_prompts") | {"measures": ["nll", "same"]},
+            as_told("labels"),
+            as_told("probes"),
         ],
         "exposed_from": 64,
         "bootstrap": {"seed": 0, "resamples": 200},

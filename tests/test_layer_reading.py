@@ -17,8 +17,8 @@ from paradox.mechanisms.labels.signature import leakage
 from paradox.mechanisms.overview import reading as layer_reading
 from paradox.mechanisms.overview import signatures
 from paradox.mechanisms.probes.signature import probe_peak
+from paradox.mechanisms.tables import signatures as computed
 from paradox.mechanisms.tables.pairs import Groups, item_rows
-from paradox.mechanisms.tables.signatures import Given, Tester
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 from paradox.study.registry import REGISTRY
@@ -85,8 +85,9 @@ def stored(folder: Path, name: str, tables: list[pd.DataFrame]) -> list[Path]:
     return paths
 
 
-def given(name: str, paths: list[Path], items: pd.DataFrame, share: float = 0.1) -> Given:
-    return Given(name, paths, Tester(Groups(items, 8), SPEC), "contaminated", share)
+def given(name: str, paths: list[Path], items: pd.DataFrame, share: float = 0.1) -> computed.Given:
+    test = computed.Tester(Groups(items, 8), SPEC)
+    return computed.Given(name, paths, test, "contaminated", share)
 
 
 SHOWN: list[tuple[str, dict[str, list[float]]]] = [

@@ -69,7 +69,7 @@ DECLARATION = Declaration(
         ),
     ),
     verdicts={"lens": Verdicts("doses:tests")},
-    gaps=(Gap("lens", "resid", "logp", "gap", "nats", "Lens", as_contrast="turned"),),
+    gaps=(Gap("lens", "resid", "logp", "", "", "Lens", as_contrast="turned"),),
     tested={"lens": Tested(("lens", "table"), how="own")},
 )
 """
@@ -286,6 +286,12 @@ CASES: dict[str, tuple[str, str, str, str]] = {
         "gaps.lens.as_contrast: 'turn' is not a function of contrast.py; allowed: turned.",
         "Did you mean 'turned'?",
     ),
+    "words of a curve": (
+        'Gap("lens", "resid", "logp", ""',
+        'Gap("lens", "resid", "logp", "a gap"',
+        "gaps.lens.words = 'a gap'; what as_contrast turns is drawn only",
+        "",
+    ),
     "way of counting": (
         'how="own"',
         'how="layer"',
@@ -299,7 +305,7 @@ CASES: dict[str, tuple[str, str, str, str]] = {
         "",
     ),
     "type": (
-        'Gap("lens", "resid", "logp", "gap", "nats", "Lens", as_contrast="turned")',
+        'Gap("lens", "resid", "logp", "", "", "Lens", as_contrast="turned")',
         'Row("resid", "logp", "Log-probability")',
         "gaps.0 is of type Row; it must be of type Gap",
         "",

@@ -12,6 +12,7 @@ import pytest
 import torch
 from families import FAMILIES, tiny
 from test_rerun import made
+from told_fixture import summary as told
 
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.recalls import Recall
@@ -270,6 +271,6 @@ def test_figure_and_words_follow_the_numbers(tmp_path: Path) -> None:
     figure.main({}, {"table": tmp_path / "windows.csv"}, outputs, Progress("t"))
     drawn = pd.read_csv(outputs["csv"])
     assert drawn.loc[drawn["value"].idxmax(), "depth"] == pytest.approx(20 / 28)
-    text = paragraph(claims, windows)
+    text = paragraph(claims, windows, told("reset_keep_reading")["claims"])
     assert "reproduced for format, reset 18 19 20 / 21 22 23 (+0.7" in text
     assert "differ clearly on exposed items in 1 of 1 arms (format)" in text

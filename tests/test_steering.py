@@ -12,6 +12,7 @@ import torch
 from families import FAMILIES, tiny
 from test_rerun import made, together
 
+from paradox.errors import DataError
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.neurons import (
     MEASURES,
@@ -179,5 +180,5 @@ def test_the_step_tests_pairs_that_chose_nothing(
 
 
 def test_half_of_a_layer_is_the_most(task_spec: dict[str, Any]) -> None:
-    with pytest.raises(step.DataError, match="neurons: 9 found, allowed 1 to 8"):
+    with pytest.raises(DataError, match="neurons: 9 found, allowed 1 to 8"):
         strongest(np.zeros((2, 16)), 9)

@@ -240,7 +240,7 @@ def test_words_follow_the_numbers(did: Any, test: Any, expected: str) -> None:
 DRAWN_BY = """
 import sys
 from pathlib import Path
-from paradox.figures import draw
+from paradox.figures.behaviour import draw
 from paradox.progress import Progress
 tables, folder = Path(sys.argv[1]), Path(sys.argv[2])
 made = {path.stem: path for path in tables.iterdir()}

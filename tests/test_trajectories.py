@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from told_fixture import summary as told
 
 from paradox.errors import DataError
 from paradox.mechanisms.tables.pairs import Pairs
@@ -131,6 +132,7 @@ def test_from_states_to_the_figure(arm: dict[str, Any], tmp_path: Path) -> None:
     made = {name: tmp_path / f"{name}.csv" for name in ("table", "flows", "signatures")}
     made["reading"] = tmp_path / "reading.json"
     how = {"bootstrap": {"seed": 0, "resamples": 100}, "planted": "b", "margin_share": 0.1}
+    how |= {"claims": told("trajectories")["claims"]}
     separation.main(how, both, made, Progress("separation"))
     text = json.loads(made["reading"].read_text())["paragraphs"]["trajectories"]
     assert "published construction" in text and "nan" not in text

@@ -122,6 +122,8 @@ class Checks:
             where = f"gaps.{gap.table}"
             yield from self._table(f"{where}.table", gap.table)
             yield from self._function(f"{where}.as_contrast", folder, "contrast", gap.as_contrast)
+            if gap.as_contrast and gap.words:
+                yield f"{where}.words = {gap.words!r}; what as_contrast turns is drawn only"
         for name, tested in own.tested.items():
             yield from self._file(f"tested.{name}.reads", tested.reads)
             yield from self._one_of(f"tested.{name}.how", tested.how, HOW, "a way of counting")
