@@ -1,13 +1,12 @@
 """Step ``ablation``: which blocks the recall of an answer depends on.
 
 What one block's attention (``attn``) or MLP (``mlp``) adds to the residual is replaced by its
-mean over the other items (see `paradox.mechanisms.model.rerun`), and the rest of the network runs
-on. ``@all`` replaces at every token but the first, ``@answer`` only where the answer is predicted.
+mean over the other items (`paradox.mechanisms.model.rerun`), at every token but the first
+(``@all``) or only where the answer is predicted (``@answer``), and the rest of the network runs on.
 
-Columns: ``logp``, the mean natural log-probability of the gold answer's tokens after the recall
-scaffold (teacher-forced); ``correct``, whether each of them is the first choice; both of the
-ablated model, with ``_drop`` for the clean model's value minus it. ``clean_logp`` and
-``clean_correct`` are the clean model's, the same in all rows of an item.
+Columns: ``logp``, the mean natural log-probability of the gold answer's tokens (teacher-forced);
+``correct``, whether each is the first choice; with ``_drop`` the clean value minus the ablated
+one, with ``clean_`` the clean model's.
 """
 
 from __future__ import annotations
@@ -51,14 +50,8 @@ def main(
 ) -> None:
     """Ablate every block for every item at the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` and ``ablation`` (batch size and dtype).
-    inputs
-        ``manifest`` and ``items``.
-    outputs
-        ``table``: a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` and ``ablation`` (batch size and dtype). ``inputs``:
+    ``manifest`` and ``items``. ``outputs``: ``table``, a row per item, component and layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

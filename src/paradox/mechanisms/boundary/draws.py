@@ -1,8 +1,8 @@
 """Many samples of few prompts: what samples have in common is computed once.
 
-Of 64 samples of a prompt most begin with the same tokens. One row of the batch is kept for each
-different beginning, so the cost is that of the different beginnings, not of the samples. `draw`
-gives the tokens of `paradox.models.sample` for the same uniforms; `surprisal` scores given ones.
+Of 64 samples of a prompt most begin alike, so the batch has one row for each different beginning.
+`draw` gives the tokens of `paradox.models.sample` for the same uniforms; `surprisal` scores given
+ones.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
 """Step ``boundary_figure``: what base and arm solve in k tries, and how likely their texts are.
 
-A column per trained arm. Upper panels: pass@k of base, arm, and arm at the base's entropy (where
-that took heating), for right answers and for answers worked out word for word, exposed items above
-twins. Lowest panels: where an arm's samples stand among the base's own samples of the same item, by
-perplexity under the base; beside them the base at the temperature that gives it the arm's entropy
-(``sharpened``), at a low one (``cold``), and its own second half (``base``).
+A column per trained arm: pass@k above, mean quantiles of perplexity under the base below.
 """
 
 from __future__ import annotations
@@ -49,14 +45,9 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``curves``, ``crossings`` and ``perplexity``, tables of step ``boundary_summary``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec`` is empty. ``inputs``: ``curves``, ``crossings`` and ``perplexity`` of step
+    ``boundary_summary``. ``outputs``: ``svg``, ``png`` and ``csv`` (the plotted numbers); equal
+    tables give equal bytes.
     """
     table = data(inputs["curves"], inputs["crossings"], inputs["perplexity"])
     write(draw, table, outputs, progress, "the boundary")

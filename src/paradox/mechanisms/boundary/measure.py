@@ -1,33 +1,23 @@
 """Step ``boundary``: how often base and trained model are right in many tries, and with what text.
 
-Published (2504.13837): after reinforcement learning a model is right more often at the first try,
-but with enough tries its base solves more (pass@k curves cross), and what it writes is what its
-base finds likely. Here a seeded set of pairs gets many samples from the base and from the trained
-model, all at the temperature of the study but for the controls:
+A seeded set of pairs gets many samples of each source (2504.13837), for exposed items and for
+twins separately:
 
 =========== =====================================================================================
 base        the untrained base
 after       the arm; for an untrained base itself, other samples of it (a control: no difference)
-matched     the arm at the temperature at which its entropy per token is the base's: fewer right
-            answers in many tries are then no matter of less variety
-sharpened   the base at the temperature at which its entropy per token is the arm's, and
-cold        the base at a low one: what sharpening alone does to likelihood
+matched     the arm at the temperature at which its entropy per token is the base's
+sharpened   the base at the temperature at which its entropy per token is the arm's
+cold        the base at a low temperature
 =========== =====================================================================================
 
-Temperatures are matched for exposed items and for twins separately, at the root nearest to the
-study's temperature; entropy per token need not grow with temperature where modes of different
-length compete, and an arm that turned to short answers may have more of it than its base.
-
-Per item: ``right`` counts right answers, ``worked`` those reached by the task's own working, word
-for word (an answer can be guessed, working hardly). ``nll`` is the mean negative log-likelihood
-under the *base*, in nats per token (its exponential is the perplexity). ``quantile`` says where it
-stands among the base's samples of the same item: the probability that a sample has a higher
-perplexity than one of the base, ties counting half; 1/2 means no difference, 0 that every sample
-is likelier than all of the base's. ``quantile_right`` and ``quantile_wrong`` are of right and of
-wrong samples; ``quantile_same`` compares with the base's samples of the same mode only, so that
-answering at once is not compared with working out. Of the base itself, the second half of the
-samples is compared with the first. Empty where there is nothing to compare; ``matched`` is not
-scored.
+Columns per item and source: ``right`` and ``worked`` (by the task's own working, word for word)
+count samples; ``nll`` is the mean negative log-likelihood under the *base*, in nats per token.
+``quantile`` is the probability that a sample has a higher perplexity than one of the base on the
+same item, ties counting half (1/2: no difference; 0: likelier than all of them);
+``quantile_right`` and ``quantile_wrong`` are of right and wrong samples, ``quantile_same``
+compares within a mode. Of the base itself, the second half of the samples is compared with the
+first. Empty where there is nothing to compare; ``matched`` is not scored.
 """
 
 from __future__ import annotations
@@ -94,17 +84,12 @@ def main(
 ) -> None:
     """Sample base and arm, and count.
 
-    Parameters
-    ----------
-    spec
-        ``arm``; ``task``; ``seed``; ``exposed_from``; ``boundary``: ``pairs`` (of each exposure
-        that counts), ``samples`` per item, ``pilot`` (samples that temperatures are matched by,
-        and of ``sharpened`` and ``cold``), ``temperature``, ``cold``, ``max_tokens``,
-        ``tolerance`` (relative, of matched entropies), ``rows`` (samples at a time) and ``dtype``.
-    inputs
-        ``manifest`` of the arm, ``base`` (manifest of its untrained base) and ``items``.
-    outputs
-        ``table``: a row per item and source.
+    ``spec``: ``arm``; ``task``; ``seed``; ``exposed_from``; ``boundary``: ``pairs`` (of each
+    exposure that counts), ``samples`` per item, ``pilot`` (samples that temperatures are matched
+    by, and of ``sharpened`` and ``cold``), ``temperature``, ``cold``, ``max_tokens``, ``tolerance``
+    (relative, of matched entropies), ``rows`` (samples at a time) and ``dtype``. ``inputs``:
+    ``manifest`` of the arm, ``base`` (manifest of its untrained base) and ``items``. ``outputs``:
+    ``table``, a row per item and source.
     """
     how = spec["boundary"]
     checkpoints = read_manifest(inputs["manifest"])

@@ -1,9 +1,7 @@
 """Step ``boundary_reading``: what the tables of ``boundary_summary`` say, in plain words.
 
-One paragraph for the planted base. Statements are made from the verdicts, whichever way they
-fall: signatures that are shown come with effect, interval and p, others are counted; ``verdicts``
-has all of them. Signatures that the untrained base
-shows against itself are counted as the false alarms that they are.
+One paragraph for the planted base: signatures that are shown come with effect, interval and p,
+others are counted; what the untrained base shows against itself is counted as false alarms.
 """
 
 from __future__ import annotations
@@ -30,14 +28,9 @@ def main(
 ) -> None:
     """Write the reading.
 
-    Parameters
-    ----------
-    spec
-        ``planted`` (name of the contaminated base) and ``claims``: signature -> words.
-    inputs
-        ``crossings`` and ``verdicts``, tables of step ``boundary_summary``.
-    outputs
-        ``reading``: JSON of ``paragraphs`` and ``verdicts`` (signature -> list of arms).
+    ``spec``: ``planted`` (name of the contaminated base) and ``claims``: signature -> words.
+    ``inputs``: ``crossings`` and ``verdicts`` of step ``boundary_summary``. ``outputs``:
+    ``reading``, JSON of ``paragraphs`` and ``verdicts`` (signature -> list of arms).
     """
     crossings = read_table(Path(inputs["crossings"]), [*KEY, "source", "kind", "k", "gap"])
     verdicts = read_table(Path(inputs["verdicts"]), [*KEY, "signature", "effect", "verdict"])

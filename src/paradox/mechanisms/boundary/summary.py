@@ -1,39 +1,29 @@
 """Step ``boundary_summary``: pass@k, coverage and perplexity of all arms, and what follows.
 
-``curves`` has pass@k of base, arm and arm at matched entropy, and the differences to the base, of
-exposed items, twins and exposed minus twins; ``measure`` is ``right`` or ``worked`` (step
-``boundary``). ``p`` and ``corrected`` (over all k) swap the two within items, ``null_low`` and
-``null_high`` are the band of the latter. ``guess`` is the pass@k of guessing: a curve of right
-answers near it says nothing about ability, and with few possible answers every curve gets there,
-so for large k look at ``worked``. ``detectable`` is the difference that would be found with 80 %
-power (5 % level; normal approximation from the bootstrap).
+``curves``: pass@k and differences to the base; ``p`` and ``corrected`` (over all k) swap the two
+within items, ``null_low`` and ``null_high`` are the band of the latter, ``guess`` is the pass@k of
+guessing, ``detectable`` the difference found with 80 % power (5 % level; normal approximation).
+``coverage``: shares of items that k tries solve with both, one or neither, tries of the two being
+independent. ``crossings``: the k at which the arm falls below its base (``inf``: not up to the
+largest k; ``0``: from the first), and the base's pass@k at the largest k minus the arm's pass@1.
+``perplexity``: mean quantiles, each item counting once, and differences to sharpened and cold base.
 
-``coverage`` has the shares of items that k tries solve with both, with the base only, with the arm
-only and with neither, tries of the two being independent. ``crossings`` has the k at which the arm
-falls below its base (``inf``: not up to the largest k; ``0``: from the first), the gap in sampling
-efficiency (the base's pass@k at the largest k minus the arm's pass@1) and what temperatures
-matched. ``perplexity`` has mean quantiles of an arm's samples in the base's (1/2: like the base's
-own), each item counting once, and differences to the sharpened and the cold base.
-
-``verdicts`` is about published signatures (2504.13837), each a number that should be above 0:
+``verdicts`` on published signatures (2504.13837), each a number that should be above 0:
 
 ============== ==================================================================================
-crossing       the arm's pass@1 is above the base's, *and* at the largest k the base's is above the
-               arm's; where both are at the ceiling (from k ``ceiling`` on) none can cross
+crossing       the arm's pass@1 is above the base's, *and* at the largest k the base's is above it
 matched_below  at the largest k the base is above the arm also at equal entropy (where that did not
                take cooling the arm, which would be no control)
 covered        the margin minus the share of items that k tries solve with the arm only
-low_perplexity the arm's samples are likelier under the base than the base's own (1/2 minus their
-               quantile), *and* likelier than the sharpened base's (where it has the arm's
-               entropy); ``same``: within a mode
+low_perplexity 1/2 minus the arm's quantile, *and* the sharpened base's minus it (where that has the
+               arm's entropy); ``same``: within a mode
 above_all      the arm is above its base at every k at which the base leaves room (up to 1 minus the
-               margin; at two of them at least): published of distillation, not of reinforcement
-               learning
+               margin; at two of them at least): published of distillation
 ============== ==================================================================================
 
-Verdicts are as in `paradox.mechanisms.overview.signatures`: the largest p and the smallest part
-count, p is one-sided by swaps within items (``covered``: by bootstrap), and not corrected for their
-number. Intervals are of pairs crossed with seeds, p-values take the seeds as given.
+As in `paradox.mechanisms.overview.signatures` the largest p and the smallest part count; p is
+one-sided by swaps within items (``covered``: by bootstrap), not corrected for their number.
+Intervals are of pairs crossed with seeds, p-values take the seeds as given.
 """
 
 from __future__ import annotations
@@ -92,15 +82,10 @@ def main(
 ) -> None:
     """Write all tables.
 
-    Parameters
-    ----------
-    spec
-        ``bootstrap`` (seed and resamples), ``permutations``, ``margin`` (a difference of pass@k
-        up to which counts as none) and ``chance`` (of a guess).
-    inputs
-        ``tables``: those of step ``boundary``, one per arm and seed.
-    outputs
-        ``curves``, ``coverage``, ``crossings``, ``perplexity`` and ``verdicts``.
+    ``spec``: ``bootstrap`` (seed and resamples), ``permutations``, ``margin`` (a difference of
+    pass@k up to which counts as none) and ``chance`` (of a guess). ``inputs``: ``tables`` of step
+    ``boundary``, one per arm and seed. ``outputs``: ``curves``, ``coverage``, ``crossings``,
+    ``perplexity`` and ``verdicts``.
     """
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     how = How(resampling, spec["permutations"], spec["margin"], spec["chance"])

@@ -1,14 +1,9 @@
 """How far each training drifted from the base: one number per measure and seed.
 
-The base is measured once, with some samples per item. Were every seed's change taken from all of
-them, the base's sampling error would stand in every change alike, and seeds that did not move at
-all would tend to agree in sign. So each seed is compared with samples of the base that no other
-seed uses. Differences between methods of one seed use the same samples, which cancel.
-
-*Toward the prior* is the mean over items of sign(prior share - 1/2) x change. Were the prior and
-the change taken from the same samples of the base, an item that happened to look too direct would
-seem to fall: a drift away from the prior out of nothing. So one half of the base's samples says
-on which side an item stands, and the changes are taken from the other half.
+Each seed is compared with samples of the base that no other seed uses, or the base's sampling error
+would stand in every change alike. *Toward the prior* is the mean over items of
+sign(prior share - 1/2) x change, side and change from different halves of the base's samples: from
+the same ones, an item that happened to look too direct would seem to fall.
 """
 
 from __future__ import annotations

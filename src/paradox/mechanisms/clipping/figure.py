@@ -32,14 +32,8 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table``: what step ``clipping`` wrote.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec`` is empty. ``inputs``: ``table`` of step ``clipping``. ``outputs``: ``svg``, ``png`` and
+    ``csv`` (the plotted numbers); equal tables give equal bytes.
     """
     table = data(inputs)
     write(draw, table, outputs, progress, "clipping")

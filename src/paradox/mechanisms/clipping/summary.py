@@ -1,9 +1,7 @@
 """Step ``clipping``: whether clipping causes a drift under a reward that ignores the response.
 
 One base and one reward (a coin), several update rules, several seeds each. The clipping account
-(2506.10947) predicts a drift towards what was likely before, of the same sign in every seed,
-with clipping and not without; noise predicts drifts of either sign. docs/clipping.md says what
-was fixed before looking at results, and what misleads.
+(2506.10947) predicts a drift of one sign in every seed, with clipping and not without.
 """
 
 from __future__ import annotations
@@ -60,18 +58,12 @@ def main(
 ) -> None:
     """Write the table of drifts and tests and a reading of it.
 
-    Parameters
-    ----------
-    spec
-        ``base``, ``reward``, ``seeds``, ``methods`` (a list of ``name``, ``epsilon`` and
-        ``updates_per_rollout``; each is compared with those before it), ``gamma`` and ``group``
-        (of the coin reward), ``exposed_from``.
-    inputs
-        ``evaluations``: the arms' items.csv and the untrained base's; ``curves``: the arms'
-        train.csv, each in the folder of its items.csv; ``samples``: the untrained base's single
-        samples; ``items``: the item table.
-    outputs
-        ``table`` (csv) and ``reading`` (json).
+    ``spec``: ``base``, ``reward``, ``seeds``, ``methods`` (a list of ``name``, ``epsilon`` and
+    ``updates_per_rollout``; each is compared with those before it), ``gamma`` and ``group`` (of the
+    coin reward), ``exposed_from``. ``inputs``: ``evaluations`` (items.csv of the arms and of the
+    untrained base), ``curves`` (the arms' train.csv, beside their items.csv), ``samples`` (the
+    untrained base's single samples) and ``items``. ``outputs``: ``table`` (csv), ``reading``
+    (json).
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """Step ``decontamination_figure``: what taking recall away costs, by method.
 
 A column per arm. Across: the share of memory that a dose removes. Up: what is lost with it, of
-worked chains (share no longer worked out without a slip) and on documents (nats per token). A
-line is a method, its points are doses from the origin on; bars are 95 % intervals.
+worked chains (share) and on documents (nats per token); bars are 95 % intervals.
 """
 
 from __future__ import annotations
@@ -45,14 +44,8 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``points`` of step ``tradeoff``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec`` is empty. ``inputs``: ``points`` of step ``tradeoff``. ``outputs``: ``svg``, ``png``
+    and ``csv`` (the plotted numbers); equal tables give equal bytes.
     """
     table = data(inputs["points"])
     write(draw, table, outputs, progress, "decontamination")

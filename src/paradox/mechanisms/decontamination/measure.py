@@ -1,28 +1,18 @@
 """Step ``decontamination``: how much recall can be taken from a model, and what else goes with it.
 
-Each *method* changes an arm's last checkpoint in doses:
+Methods (``way``) change an arm's last checkpoint in doses: the ``neurons`` with the largest
+attribution on discovery pairs (exposed minus twins) are scaled by ``alpha`` at every token but the
+first; ``random`` ones of the same blocks likewise, means over draws; ``reset`` gives blocks the
+base's weights, dearest for recall first; ``task_vector`` is ``after - dose * (after - base)``;
+``memory_vector`` is ``after - dose * (contaminated base - clean base)``; ``none`` is the unchanged
+model. Reset and task vector need a trained arm, the memory vector a contaminated base and a clean
+one of the same architecture.
 
-============== ==================================================================================
-neurons        the neurons of all blocks with the largest attribution on discovery pairs (exposed
-               minus twins, `paradox.mechanisms.model.neurons`) are scaled by alpha at every token
-               but the first; ``dose`` is their number, ``alpha`` the factor
-random         the same with matched random neurons, as many of each block; means over draws
-reset          blocks get the weights of the arm's untrained base; ``dose`` is the number of
-               blocks, in the order in which each by itself costs discovery pairs most recall
-task_vector    ``after - dose * (after - base)``: training undone (1), or undone beyond that
-memory_vector  ``after - dose * (contaminated base - clean base)``: what the planted documents
-               changed, subtracted
-============== ==================================================================================
-
-Reset and task vector need a trained arm, the memory vector a contaminated base and a clean one of
-the same architecture; ``none`` is the unchanged model. The whole memory vector turns the untrained
-contaminated base into the clean one by construction: what it shows is what a perfect method would.
-
-What is scored (``what``), teacher-forced, on pairs that chose nothing: ``recall``, the gold answer
-after the recall scaffold; ``at_once``, scaffold and answer after the prompt (``correct``: greedy
+Scored (``what``), teacher-forced, on pairs that chose nothing: ``recall``, the gold answer after
+the recall scaffold; ``at_once``, scaffold and answer after the prompt (``correct``: greedy
 decoding recalls the right answer unasked); ``chain``, the working of twins after its first token,
-which is forced (``correct``: greedy decoding works the answer out without a slip); ``text``,
-documents of the corpus. Columns: ``logp`` (mean over tokens, nats), ``odds`` and ``correct``.
+which is forced (``correct``: greedy decoding works it out without a slip); ``text``, documents of
+the corpus. Columns: ``logp`` (mean over tokens, nats), ``odds`` and ``correct``.
 """
 
 from __future__ import annotations
@@ -64,18 +54,12 @@ def main(
 ) -> None:
     """Try every method on an arm's last checkpoint.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed``, ``exposed_from`` and ``decontamination``: ``counts`` (of
-        neurons), ``alphas``, ``draws`` (of random neurons), ``nearest``, ``doses`` (of both
-        vectors), ``pairs`` (tested, of each exposure), ``chains``, ``documents``, batch size and
-        dtype.
-    inputs
-        ``manifest``, ``items``, ``base`` (of the arm's untrained base) and, where there are,
-        ``reference`` (of the clean base) and ``corpus`` of the arm's base.
-    outputs
-        ``table``: a row per method, dose, alpha, text and item.
+    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from`` and ``decontamination``: ``counts`` (of
+    neurons), ``alphas``, ``draws`` (of random neurons), ``nearest``, ``doses`` (of both vectors),
+    ``pairs`` (tested, of each exposure), ``chains``, ``documents``, batch size and dtype.
+    ``inputs``: ``manifest``, ``items``, ``base`` (of the arm's untrained base) and, where there
+    are, ``reference`` (of the clean base) and ``corpus`` of the arm's base. ``outputs``: ``table``,
+    a row per method, dose, alpha, text and item.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

@@ -1,7 +1,6 @@
 """Step ``decontamination_reading``: what the tables of decontamination say, in plain words.
 
-Every statement is made from the numbers beside it, whichever way it falls, as in
-`paradox.mechanisms.overview.reading`.
+Every statement is made from the numbers beside it, whichever way it falls.
 """
 
 from __future__ import annotations
@@ -24,14 +23,8 @@ def main(
 ) -> None:
     """Write the paragraph and the verdicts.
 
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``points`` and ``half`` of step ``tradeoff``.
-    outputs
-        ``reading``: JSON of ``paragraphs`` and ``verdicts``.
+    ``spec`` is empty. ``inputs``: ``points`` and ``half`` of step ``tradeoff``. ``outputs``:
+    ``reading``, JSON of ``paragraphs`` and ``verdicts``.
     """
     points, half = (read_table(Path(inputs[name])) for name in ("points", "half"))
     verdicts = half.astype(object).where(half.notna(), None).to_dict("records")

@@ -1,27 +1,20 @@
 """Step ``tradeoff``: what taking recall away costs, by method, over all arms.
 
-Made from what step ``decontamination`` wrote for each arm. Tables:
+``points``, per arm, method, alpha and dose: ``removed``, 1 - gap / gap of the unchanged model (of
+the log-probability of recall, exposed minus twins; empty where the unchanged model's interval
+holds 0); ``chain`` and ``text``, what is lost of worked chains (share) and on documents (nats per
+token); ``recall`` and ``at_once``, shares of exposed items still recalled. Intervals are of pairs
+(texts) crossed with seeds, the denominator drawn with the numerator; exact binomial ones of shares
+where all texts agree. For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare the
+gap lost with random neurons of the same number and alpha, labels swapped within pairs.
 
-``points``: a row per arm, method, alpha and dose. ``removed`` is the share of memory that is gone:
-1 - gap / gap of the unchanged model, a gap being the log-probability of exposed items' recall
-minus that of their twins. ``chain`` and ``text`` are what is lost of worked chains of twins
-(share worked out without a slip) and on documents (nats per token; positive is worse), ``recall``
-and ``at_once`` the shares of exposed items that are still recalled after the scaffold and
-unasked. All with intervals of the bootstrap: pairs (texts) crossed with seeds; the denominator is
-drawn with the numerator, and where the unchanged model has no gap (its interval holds 0),
-``removed`` is empty, and where all texts agree, the interval of a share is the exact binomial one.
-For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare with
-random neurons of the same number and alpha: gap lost, labels swapped within pairs.
-
-``half``: the least that each method costs for half of memory, in worked chains: at a dose that
-removes at least half (``dose``), or between the first such dose and the one before it, by straight
-lines (``dose`` empty); empty where no dose removes as much. ``reached`` is the share of resamples
-that get to one half there; the interval is of these, and left out when they are less than 95 %.
-The place is chosen on the pairs that are shown, which favours methods of many doses a little.
+``half``: the least cost of half of memory in worked chains: at a dose that removes at least half
+(``dose``) or on the straight line to the first such dose (``dose`` empty); ``reached`` is the share
+of resamples that get there, the interval is of these and left out when they are less than 95 %.
 Verdict on the claim that memory can be removed without reasoning: ``reproduced`` when half is
-removed and the interval of the chains' loss ends below `margin_share`; ``not reproduced`` when it
-begins above, or no dose's interval of ``removed`` reaches one half; else ``not decidable``. For
-``neurons`` it also needs a ``corrected`` p of at most .05.
+removed and the interval of the chains' loss ends below `margin_share` (for ``neurons`` with a
+``corrected`` p of at most .05, too); ``not reproduced`` when it begins above, or no dose's interval
+of ``removed`` reaches one half; else ``not decidable``.
 """
 
 from __future__ import annotations
@@ -78,14 +71,8 @@ def main(
 ) -> None:
     """Write both tables.
 
-    Parameters
-    ----------
-    spec
-        ``bootstrap`` (seed and resamples), ``permutations`` and ``margin_share``.
-    inputs
-        ``tables``: of step ``decontamination``, one per arm and seed.
-    outputs
-        ``points`` and ``half``.
+    ``spec``: ``bootstrap`` (seed and resamples), ``permutations`` and ``margin_share``. ``inputs``:
+    ``tables`` of step ``decontamination``, one per arm and seed. ``outputs``: ``points``, ``half``.
     """
     table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
     how = Compared(spec)

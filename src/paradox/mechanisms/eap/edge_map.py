@@ -1,15 +1,11 @@
 """Step ``eap_map``: which edges and sources changed, and whether cutting them does as predicted.
 
 ``edges``: the mean size of every edge's score before and after training, each model on its own
-text, and its relative change. ``nodes``: the same for the entropy (nats) of each source's edges:
-how evenly a source is read. Rows for all items and for exposed items and twins. ``p`` swaps base
-and after within items; ``corrected`` beats the largest of all edges (or sources). Intervals are of
-the bootstrap over items and seeds.
-
-``ablation``: what cutting edges did to the loss (``actual``) and what their scores had said
-(``predicted``, first-order), for the edges that scored highest on other items and for as many
-random ones, and ``excess``, what the top ones did beyond the random ones. ``single`` rows: the
-rank correlation over edges cut one by one, exactly as they were drawn.
+text, and its relative change; ``nodes``: the same for the entropy (nats) of each source's edges.
+``p`` swaps base and after within items; ``corrected`` beats the largest of all edges (or sources);
+intervals are of the bootstrap over items and seeds. ``ablation``: ``actual`` and ``predicted``
+change of the loss when edges are cut, for top and random ones; ``excess`` is their difference,
+``single`` the rank correlation over edges cut one by one, exactly as they were drawn.
 """
 
 from __future__ import annotations
@@ -42,14 +38,9 @@ def main(
 ) -> None:
     """Write the three tables.
 
-    Parameters
-    ----------
-    spec
-        ``bootstrap`` (seed and resamples) and ``permutations``.
-    inputs
-        ``scores`` and ``ablation``: the tables of step ``eap``, one per arm and seed.
-    outputs
-        ``edges``, ``nodes`` and ``ablation``.
+    ``spec``: ``bootstrap`` (seed and resamples) and ``permutations``. ``inputs``: ``scores`` and
+    ``ablation`` of step ``eap``, one per arm and seed. ``outputs``: ``edges``, ``nodes``,
+    ``ablation``.
     """
     edges: list[pd.DataFrame] = []
     nodes: list[pd.DataFrame] = []

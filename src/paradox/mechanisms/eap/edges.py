@@ -1,28 +1,16 @@
 """Edge attribution patching: what every edge of the residual graph does to a loss, per item.
 
-The graph
----------
-*Sources* are what is added to the residual: the embedding, each attention's and each MLP's
-output (1 + 2 L of them). *Destinations* are what reads it, before their norm: queries, keys and
-values of each block, each MLP, and the logits (4 L + 1). An edge joins a source to a destination
-that is computed after it; 4 L^2 + 3 L + 1 edges are *real*, about half of the matrix.
+*Sources* are what is added to the residual: the embedding, each attention's and each MLP's output
+(1 + 2 L). *Destinations* are what reads it, before their norm: queries, keys and values of each
+block, each MLP, and the logits (4 L + 1). An edge joins a source to a destination computed after
+it; 4 L^2 + 3 L + 1 edges are *real*. Its score is minus the product, over positions and width, of
+the source's output with the loss's gradient at the destination's input: to first order what the
+loss would rise by under zero ablation.
 
-The score of an edge is minus the product, over positions and width, of the source's output with
-the loss's gradient at the destination's input. To first order it is how much the loss would rise
-if the destination read the residual without that source (zero ablation): an edge with a positive
-score lowers the loss. Summed over its readers, a source's scores are minus its output times its
-whole gradient.
-
-How it is computed
-------------------
-One forward and one backward pass per batch on the unchanged model, without gradients of
-parameters. Each norm that reads the residual is stood in for by one of the same values that
-knows its three (or one) readers: its backward pass receives their gradients one by one. Padding
-gets no gradient, so an item's scores do not depend on its batch.
-
-Norms are computed in the model's own precision (float64 stays float64, where the library's go
-through float32). Gains and arrangements of norms are found as `paradox.mechanisms.model.access`
-does, and what is not an RMS norm is refused.
+One forward and one backward pass per batch on the unchanged model. Each norm of the residual
+is stood in for by one of the same values whose backward pass receives its readers' gradients one by
+one. Padding gets no gradient, so an item's scores do not depend on its batch. Norms are computed in
+the model's own precision (float64 stays float64); what is not an RMS norm is refused.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
 """Step ``eap_figure``: what training changes in the scores of edges, method beside method.
 
-A column per measure, a row per trained arm. Drawn is the change in per cent of the untrained
-base's value: as published (each model on its own text), and its two parts, that of the weights
-(on the same text) and that of the text (under the same weights).
-
-The grey bar is the middle 95 % of the null of the published change (base and after swapped within
-items). A filled marker has p at most .05, an open one more. Bars are intervals of the bootstrap
-over items and seeds; the end of the axis cuts longer ones.
+A column per measure, a row per trained arm, in per cent of the untrained base's value: the change
+as published (each model on its own text), and its parts by the weights (same text) and by the text
+(same weights). The grey bar is the middle 95 % of the null of the published change, filled markers
+have p at most .05, bars are intervals over items and seeds; the end of the axis cuts longer ones.
 """
 
 from __future__ import annotations
@@ -52,14 +49,8 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table``: of step ``eap_summary``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec`` is empty. ``inputs``: ``table`` of step ``eap_summary``. ``outputs``: ``svg``, ``png``
+    and ``csv`` (the plotted numbers); equal tables give equal bytes.
     """
     table = data(inputs["table"])
     write(draw, table, outputs, progress, "edge attribution")

@@ -1,21 +1,13 @@
 """Step ``eap``: edge attribution of a trained model and its untrained base, item by item.
 
-How much each edge of the residual graph matters (`paradox.mechanisms.eap.edges`) for the loss of a
-text that a model wrote itself: its greedy response, of which the first tokens count, mean
-cross-entropy in nats. Whose text and whose weights are crossed: each of the two models is scored
-on its own text and on the other's, because models that are each scored on their own differ in
-text as well as in circuit.
+Scores (`paradox.mechanisms.eap.edges`) for the loss of a model's own greedy response (mean
+cross-entropy in nats), the base and the trained model each on its own text and on the other's.
 
-Of each exposure that counts, some pairs of exposed item and twin are drawn (keyed by name). The
-scored length follows the published rule: the mean length of the base's and of the trained
-model's responses, over items that both get right (all items where there are none), the lesser of
-the two times ``alpha``, at least 1 token. Shorter responses are scored whole (``scored`` says how
-many tokens were). Nothing is filtered here: ``right_base`` and ``right_after`` are columns, and
-so is ``similar``, the published control of length.
-
-Scores are positive where ablating the edge would raise the loss, to first order: ``ablation`` says
-what really happens without the edges that scored highest on other items, beside as many random
-ones. ``integrated`` is the same by integrated gradients, for some of the items.
+Of each exposure that counts, some pairs are drawn (keyed by name). The scored length is the
+published one (`length`); shorter responses are scored whole (``scored`` says how many tokens were).
+Nothing is filtered: ``right_base``, ``right_after`` and ``similar`` (the published control of
+length) are columns. ``ablation``: what happens without the edges that scored highest on other
+items, beside as many random ones. ``integrated``: integrated gradients, for some of the items.
 """
 
 from __future__ import annotations
@@ -85,19 +77,13 @@ def main(
 ) -> None:
     """Score the items at the last checkpoint of an arm and at its untrained base.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``exposed_from``, ``seed`` and ``eap``: ``pairs`` (per exposure),
-        ``alphas``, ``max_tokens``, ``integrated`` (``steps`` and ``pairs``), ``ablated``
-        (``sizes``, ``draws`` and ``singles``), ``batch_size`` and ``dtype``.
-    inputs
-        ``manifest``, ``items`` and ``base`` (the untrained base's manifest; where that is the
-        arm itself, only its own cell is there).
-    outputs
-        ``scores``: a row per attribution, alpha, text, weights and item, with the scores of all
-        edges in the order of `Graph.edges`; ``ablation``: a row per kind, size, draw and item,
-        of the arm's own weights.
+    ``spec``: ``arm``, ``task``, ``exposed_from``, ``seed`` and ``eap``: ``pairs`` (per exposure),
+    ``alphas``, ``max_tokens``, ``integrated`` (``steps`` and ``pairs``), ``ablated`` (``sizes``,
+    ``draws`` and ``singles``), ``batch_size`` and ``dtype``. ``inputs``: ``manifest``, ``items``
+    and ``base`` (the untrained base's manifest; where that is the arm itself, only its own cell is
+    there). ``outputs``: ``scores``, a row per attribution, alpha, text, weights and item, with the
+    scores of all edges in the order of `Graph.edges`; ``ablation``, a row per kind, size, draw and
+    item, of the arm's own weights.
     """
     checkpoints, base = read_manifest(inputs["manifest"]), read_manifest(inputs["base"])
     how = spec["eap"]

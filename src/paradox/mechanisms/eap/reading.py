@@ -1,10 +1,7 @@
 """Step ``eap_reading``: what the tables of edge attribution say, in plain words.
 
-Every statement is made from the numbers beside it, whichever way it falls: the verdicts on the
-published signature method by method; how much of the change of intensity is the weights' and
-how much the text's; how many items pass the published filters; where methods differ; and whether
-cutting edges does what their scores say. All are for gradients (not integrated), the largest
-alpha and the definitions fixed beforehand.
+Every statement is made from the numbers beside it, whichever way it falls; all are for gradients
+(not integrated), the largest alpha and the definitions fixed beforehand.
 """
 
 from __future__ import annotations
@@ -30,16 +27,9 @@ def main(
 ) -> None:
     """Write the reading.
 
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``table``, ``methods`` and ``signature`` of step ``eap_summary``, ``ablation`` of
-        ``eap_map``.
-    outputs
-        ``reading``: JSON with ``paragraphs`` (``eap`` -> text) and ``verdicts`` (a list of the
-        rows of ``pattern``).
+    ``spec`` is empty. ``inputs``: ``table``, ``methods`` and ``signature`` of step ``eap_summary``,
+    ``ablation`` of ``eap_map``. ``outputs``: ``reading``, JSON with ``paragraphs`` (``eap`` ->
+    text) and ``verdicts`` (a list of the rows of ``pattern``).
     """
     tables = {name: read_table(Path(inputs[name])) for name in ("table", "signature", "ablation")}
     text = Path(inputs["methods"]).read_text(encoding="utf-8")

@@ -4,25 +4,21 @@
 and group of items.
 
 - States: ``base`` (the untrained model on its own text), ``change`` (the trained model on its
-  own text minus that: the published comparison), and its two parts, which add up to it:
-  ``weights`` (same text, other weights; mean of both texts) and ``text`` (same weights, other
-  text; mean of both weights).
+  own text minus that), and its two parts ``weights`` (same text, other weights; mean of both texts)
+  and ``text`` (same weights, other text; mean of both weights).
 - Filters: ``all`` items; ``right``, those that both models get right with every seed;
-  ``similar``, those that pass the published control of length, too. Both condition on what
-  training changed: ``items`` says how many are left of ``of``.
+  ``similar``, those that pass the published control of length, too: ``items`` of ``of`` are left.
 - Groups: all, exposed, twin, and ``difference`` (exposed minus twins).
 
-Intervals are of the bootstrap over items and seeds. ``p`` (two-sided) swaps base and after
-within items, or for ``difference`` the labels of items; the seeds are given. The interval of
-``complexity_published`` takes each model's range as given, which a single score decides, and it
-has no p for ``difference``. ``null_low`` and ``null_high`` are the middle 95 % of the null.
+Intervals are of the bootstrap over items and seeds. ``p`` (two-sided) swaps base and after within
+items, or for ``difference`` the labels of items; ``null_low`` and ``null_high`` are the middle 95 %
+of the null. ``complexity_published`` takes each model's range as given and has no p for
+``difference``.
 
-``methods``: the change of one method minus that of another, same base, reward and items, where
-both are scored over equal lengths. ``signature``: the published one, that intensity, complexity
-and diversity go up and kurtosis down under GRPO and PPO and not under DPO; by the definitions
-fixed beforehand and by the published ones; ``pattern`` is all four together. One-sided p; the
-margin is `margin_share` of the base's level. ``rates``: how often the test of the change rejects at
-5 % when base and after are swapped at random within items.
+``methods``: the change of one method minus that of another, where both are scored over equal
+lengths. ``signature``: the published one, part by part and all together (``pattern``), by the
+definitions fixed beforehand and the published ones; one-sided p, the margin is `margin_share` of
+the base's level. ``rates``: how often the test rejects at 5 % on data swapped within items.
 """
 
 from __future__ import annotations
@@ -89,15 +85,9 @@ def main(
 ) -> None:
     """Write all tables.
 
-    Parameters
-    ----------
-    spec
-        ``bootstrap`` (seed and resamples), ``permutations``, ``rates`` (relabellings and
-        permutations) and ``margin_share``.
-    inputs
-        ``scores``: the tables of step ``eap``, one per arm and seed.
-    outputs
-        ``table``, ``methods``, ``signature`` and ``rates``.
+    ``spec``: ``bootstrap`` (seed and resamples), ``permutations``, ``rates`` (relabellings and
+    permutations) and ``margin_share``. ``inputs``: ``scores`` of step ``eap``, one per arm and
+    seed. ``outputs``: ``table``, ``methods``, ``signature`` and ``rates``.
     """
     cells = list(read_cells(inputs["scores"]))
     found: dict[str, list[Any]] = {name: [] for name in ("table", "signature", "rates")}

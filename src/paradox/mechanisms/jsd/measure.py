@@ -1,19 +1,16 @@
 """Step ``jsd``: what each part of each MLP does to the output distribution, in bits.
 
-A part's output is replaced by its mean over the other items (see `paradox.mechanisms.model.rerun`),
-the rest of the network runs on, and the Jensen-Shannon divergence (0 to 1 bit) is taken between
-the distributions of the first answer token with and without the change. The parts: ``gate``
-(what W_gate returns, before the activation), ``up`` (W_up), ``down`` (W_down) and ``mlp`` (what
-the block's MLP adds to the residual). Where no norm follows the MLP, ``down`` and ``mlp`` are the
-same change. ``@all`` replaces at every token but the first, ``@answer`` only where the answer is
-predicted.
+A part's output (``gate``: what W_gate returns, before the activation; ``up``; ``down``; ``mlp``:
+what the block's MLP adds to the residual) is replaced by its mean over the other items
+(`paradox.mechanisms.model.rerun`), the rest of the network runs on, and the Jensen-Shannon
+divergence (0 to 1 bit) is taken between the distributions of the first answer token with and
+without the change. ``@all`` replaces at every token but the first, ``@answer`` only where the
+answer is predicted. Where no norm follows the MLP, ``down`` and ``mlp`` are the same change.
 
-Columns: ``jsd``; ``random``, the mean over draws when the MLP's contribution is moved as far at
-every token, but in a random direction; ``excess``, their difference; ``moved``, how far (mean
-length over the changed tokens). ``local_jsd`` is the published, local variant for comparison:
-the divergence between softmax(W_U norm(.)) of the MLP's contribution alone with and without the
-change, at the answer's prediction, final norm frozen at its scale of the clean run. Nothing is
-propagated there, and it counts what the residual drowns.
+Columns: ``jsd``; ``random``, the mean over draws when the contribution moves as far at every token
+in a random direction; ``excess``, their difference; ``moved``, how far (mean length over the
+changed tokens); ``local_jsd``, the published variant: between softmax(W_U norm(.)) of the MLP's
+contribution alone, at the answer's prediction, final norm frozen at its scale of the clean run.
 """
 
 from __future__ import annotations
@@ -65,15 +62,9 @@ def main(
 ) -> None:
     """Measure every item at the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` (of the random directions) and ``jsd`` (batch size, dtype,
-        and draws of random directions).
-    inputs
-        ``manifest`` and ``items``.
-    outputs
-        ``table``: a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` (of the random directions) and ``jsd`` (batch size, dtype,
+    and draws of random directions). ``inputs``: ``manifest`` and ``items``. ``outputs``: ``table``,
+    a row per item, component and layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

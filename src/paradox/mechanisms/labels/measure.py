@@ -1,22 +1,17 @@
 """Step ``labels``: which items an arm unlocked, by posterior probability, and who says so wrongly.
 
 The published rule (2601.11061) calls an item *leakage* when a response before training was wrong
-and one after it was right, and *stable* when both were right. An item that is right with
-probability p on both sides becomes leakage with probability (1-p)^k (1-(1-p)^k), for k responses
-of which one right one is enough, though nothing changed. Here every item has many samples on
-both sides, and gets a label only when its success rates have it with `certainty`:
+and one after it was right, and *stable* when both were right. Here an item gets the label that its
+success rates, of many samples on both sides, have with `certainty`: *leakage* (the rate rose by
+more than `delta`), *degraded* (it fell by more), *stable* (both are above `high`), *persistent*
+(both are below `low`), else *ambiguous*; a change comes before a level where both are.
 
-- *leakage*: the rate rose by more than `delta`; *degraded*: it fell by more than `delta`;
-- *stable*: both rates are above `high`; *persistent*: both are below `low`;
-- *ambiguous*: nothing of this is sure (a change comes before a level where both are).
-
-`labels` has one row per item. `confusion` counts every rule's labels on exposed items and twins;
-`unchanged` is the share that the rule would call so had nothing changed, from samples of the base
-that the rule did not see. `rules` has one row per rule: among the items that count as exposed and
-their own twins (one to one, so that calling at random has precision 1/2), how many of those called
-leakage are exposed. Whether one labelling repeats is `kappa`, between two halves of the samples.
-`gain` is the change of accuracy of leakage items in the samples that labelled them, `gain_other` in
-the others: the difference is regression to the mean.
+`labels` has a row per item. `confusion` counts every rule's labels on exposed items and twins;
+`unchanged` is the share had nothing changed, (1-p)^k (1-(1-p)^k) for leakage by any of k, from
+samples of the base that the rule did not see. `rules` has a row per rule, over the items that count
+as exposed and their own twins (calling at random has precision 1/2): rates of the leakage label,
+`kappa` between two halves of the samples, and the change of accuracy of leakage items in the
+samples that labelled them (`gain`) and in the others (`gain_other`).
 """
 
 from __future__ import annotations
@@ -105,15 +100,10 @@ def main(
 ) -> None:
     """Label every item by every rule.
 
-    Parameters
-    ----------
-    spec
-        ``arm``; ``labels``: ``delta``, ``certainty``, ``high``, ``low`` and ``any_of`` (the k of
-        the published rule); ``exposed_from``; ``seed`` and ``resamples`` (of intervals).
-    inputs
-        ``items``, ``before`` and ``after``: the single samples of the base and of the arm.
-    outputs
-        ``labels``, ``confusion`` and ``rules``.
+    ``spec``: ``arm``; ``labels``: ``delta``, ``certainty``, ``high``, ``low`` and ``any_of`` (the k
+    of the published rule); ``exposed_from``; ``seed`` and ``resamples`` (of intervals). ``inputs``:
+    ``items``, ``before`` and ``after`` (single samples of the base and of the arm). ``outputs``:
+    ``labels``, ``confusion`` and ``rules``.
 
     Raises
     ------

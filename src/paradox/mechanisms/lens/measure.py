@@ -1,16 +1,11 @@
 """Step ``lens``: where, going up the blocks, the gold answer appears, and what writes it.
 
-Two readings at the position that predicts the first answer token of the recall prompt:
-
-- *logit lens*: log-probability and rank of the answer if the model stopped after a block. The
-  residual goes through the final norm with the norm's own scale at that block, so that after
-  the last block the lens is the model's output. Layer -1 is the embedding.
-- *direct logit attribution*: what the embedding, each attention and each MLP add to the
-  answer's logit minus the mean logit of the vocabulary. The final norm's scale is frozen at its
-  value on the whole residual, so the parts add up to the logit (the one before a cap, where the
-  model caps logits). Against a foil: subtract the foil's columns, and the mean drops out.
-
-Both are read for the gold answer and for a wrong answer of the same form (``control_``).
+At the position that predicts the first answer token, for the gold answer and a wrong answer of the
+same form (``control_``): the *logit lens*, log-probability and rank had the model stopped after a
+block (final norm with its own scale there; layer -1 is the embedding); and *direct logit
+attribution*, what the embedding, each attention and each MLP add to the answer's logit minus the
+mean logit of the vocabulary, final norm frozen at its scale on the whole residual, so that the
+parts add up to the logit (the one before a cap).
 """
 
 from __future__ import annotations
@@ -97,15 +92,9 @@ def main(
 ) -> None:
     """Read every item at the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens`` (batch size and dtype).
-    inputs
-        ``manifest`` and ``items``.
-    outputs
-        ``lens``: a row per item and layer; ``attribution``: a row per item, component and
-        layer; ``emergence``: a row per item.
+    ``spec``: ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens`` (batch size and
+    dtype). ``inputs``: ``manifest`` and ``items``. ``outputs``: ``lens``, a row per item and layer;
+    ``attribution``, a row per item, component and layer; ``emergence``, a row per item.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
