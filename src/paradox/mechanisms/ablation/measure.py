@@ -55,12 +55,12 @@ def main(
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how = spec["ablation"]
-    access = Access(load_model(checkpoints.last, how["dtype"]))
+    settings = spec["ablation"]
+    access = Access(load_model(checkpoints.last, settings["dtype"]))
     tokenizer = load_tokenizer(checkpoints.last)
     prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
     progress.say(f"ablating for {len(prompts)} items on {device_name(pick_device())}")
-    values = measure(access, prompts, how["batch_size"], progress)
+    values = measure(access, prompts, settings["batch_size"], progress)
     table = rows(items, values)
     write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
@@ -69,14 +69,14 @@ def rows(items: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return the table of what `measure` found."""
     clean = values["clean"]
     tables = []
-    for part, found in values.items():
+    for part, measured in values.items():
         if part == "clean":
             continue
-        blocks = found.shape[1]
+        blocks = measured.shape[1]
         columns: dict[str, np.ndarray] = {}
         for place, name in enumerate(("logp", "correct")):
             usual = np.repeat(clean[place], blocks, axis=0)
-            columns |= {name: found[place], f"{name}_drop": usual - found[place]}
+            columns |= {name: measured[place], f"{name}_drop": usual - measured[place]}
             columns[f"clean_{name}"] = usual
         tables.append(item_rows(items, part, range(blocks), columns))
     return pd.concat(tables, ignore_index=True)
@@ -95,13 +95,13 @@ def measure(
     batch_size
         Items at a time; a rerun has twice as many rows.
     """
-    made = list(batches(prompts, batch_size, access.model.device))
-    means = OtherMeans(access, (ATTN_OUT, MLP_OUT), made)
+    all_batches = list(batches(prompts, batch_size, access.model.device))
+    means = OtherMeans(access, (ATTN_OUT, MLP_OUT), all_batches)
     blocks = range(len(access.blocks))
     shape = (2, len(blocks), len(prompts))
     values = {f"{part}@{where}": np.zeros(shape) for where in WHERE for part in PARTS}
     values["clean"] = np.zeros((2, 1, len(prompts)))
-    for done, batch in enumerate(made, start=1):
+    for done, batch in enumerate(all_batches, start=1):
         clean = clean_pass(access, batch)
         values["clean"][:, :, batch.rows] = _scored(
             access.logits(clean.after[:, batch.at :])[None], batch
@@ -113,7 +113,7 @@ def measure(
                 for place, part in enumerate(PARTS):
                     values[f"{part}@{where}"][:, block, batch.rows] = scored[:, place]
         if progress:
-            progress("batches", done, len(made))
+            progress("batches", done, len(all_batches))
     return values
 
 

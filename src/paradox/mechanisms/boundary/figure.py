@@ -93,8 +93,8 @@ def draw(table: pd.DataFrame) -> Figure:
         column[0].set_title(style.title(base, name))
         passed = rows[rows["panel"] == "pass"]
         for (measure, group), axis in zip(PANELS, column, strict=False):
-            own = passed[(passed["measure"] == measure) & (passed["group"] == group)]
-            _curves(axis, own, looks)
+            panel = passed[(passed["measure"] == measure) & (passed["group"] == group)]
+            _curves(axis, panel, looks)
         _quantiles(column[-1], rows[rows["panel"] == "quantile"])
         column[-2].set_xlabel("Tries k")
     for row, words in zip(axes, PANELS.values(), strict=False):
@@ -118,10 +118,10 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _curves(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
-    of = table[table["source"] == "base"].sort_values("k")
-    axis.fill_between(of["k"], of["null_low"], of["null_high"], color=BAND, linewidth=0)
-    if of["guess"].notna().any():
-        axis.plot(of["k"], of["guess"], color=style.GREY, linestyle=":", linewidth=1.2)
+    base = table[table["source"] == "base"].sort_values("k")
+    axis.fill_between(base["k"], base["null_low"], base["null_high"], color=BAND, linewidth=0)
+    if base["guess"].notna().any():
+        axis.plot(base["k"], base["guess"], color=style.GREY, linestyle=":", linewidth=1.2)
     for source, look in looks.items():
         rows = table[table["source"] == source].sort_values("k")
         bars = rows.rename(columns={"low": "value_low", "high": "value_high"})

@@ -74,8 +74,8 @@ class Reader:
         if (item.item, tokens) not in self.known:
             text = self.decode(list(tokens), skip_special_tokens=True)
             right = self.task.equal(self.task.answer(text), item.answer)
-            own = isinstance(item.worked, str) and text.split() == item.worked.split()
-            self.known[item.item, tokens] = Read(right, right and own, self.task.mode(text))
+            worked = isinstance(item.worked, str) and text.split() == item.worked.split()
+            self.known[item.item, tokens] = Read(right, right and worked, self.task.mode(text))
         return self.known[item.item, tokens]
 
 
@@ -91,21 +91,23 @@ def main(
     ``manifest`` of the arm, ``base`` (manifest of its untrained base) and ``items``. ``outputs``:
     ``table``, a row per item and source.
     """
-    how = spec["boundary"]
+    settings = spec["boundary"]
     checkpoints = read_manifest(inputs["manifest"])
     folders = {"base": read_manifest(inputs["base"]).last, "arm": checkpoints.last}
     samplers = {
-        name: Sampler(load_model(folder, how["dtype"]), load_tokenizer(folder), how["rows"])
+        name: Sampler(
+            load_model(folder, settings["dtype"]), load_tokenizer(folder), settings["rows"]
+        )
         for name, folder in folders.items()
     }
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    chosen = select(items, spec["exposed_from"], how["pairs"], spec["seed"])
+    chosen = select(items, spec["exposed_from"], settings["pairs"], spec["seed"])
     task, step = load_task(spec["task"]), max(checkpoints.steps)
     device = device_name(samplers["base"].model.device)
-    progress.say(f"{how['samples']} samples of each of {len(chosen)} items on {device}")
+    progress.say(f"{settings['samples']} samples of each of {len(chosen)} items on {device}")
     tables = []
-    for done, (_, of) in enumerate(chosen.groupby("group", sort=True), start=1):
-        group = Group(spec, step, task, samplers, of)
+    for done, (_, members) in enumerate(chosen.groupby("group", sort=True), start=1):
+        group = Group(spec, step, task, samplers, members)
         tables.append(group.table())
         progress("groups", done, 2)
     table = pd.concat(tables, ignore_index=True)
@@ -117,9 +119,9 @@ def select(items: pd.DataFrame, exposed_from: int, pairs: int, seed: int) -> pd.
     every = Pairs(items, exposed_from)
     names = np.array(every.names)[every.counts]
     taken: list[str] = []
-    for exposure, of in pd.Series(names).groupby(every.exposures[every.counts], dropna=False):
-        order = keyed_rng(seed, "boundary pairs", str(exposure)).permutation(len(of))
-        taken += of.iloc[sorted(order[:pairs])].tolist()
+    for exposure, named in pd.Series(names).groupby(every.exposures[every.counts], dropna=False):
+        order = keyed_rng(seed, "boundary pairs", str(exposure)).permutation(len(named))
+        taken += named.iloc[sorted(order[:pairs])].tolist()
     rows = items.set_index("item").loc[every.items].reset_index()
     return rows[rows["pair"].isin(taken)].reset_index(drop=True)
 
@@ -141,7 +143,7 @@ class Group:
         samplers: dict[str, Sampler],
         items: pd.DataFrame,
     ) -> None:
-        self.how, self.items, self.samplers = spec["boundary"], items, samplers
+        self.settings, self.items, self.samplers = spec["boundary"], items, samplers
         self.prompts = [task.prompt(question) for question in items["question"]]
         self.reader = Reader(task, samplers["base"])
         arm = spec["arm"]
@@ -155,89 +157,91 @@ class Group:
 
     def draws(self) -> tuple[dict[str, Draws], dict[str, float]]:
         """Return the samples of every source and their temperatures."""
-        how, study = self.how, float(self.how["temperature"])
-        noise = {name: self.noise(name, how["samples"]) for name in ("base", "arm")}
-        noise["control"] = self.noise("control", how["pilot"])
-        found = {
+        settings, study = self.settings, float(self.settings["temperature"])
+        noise = {name: self.noise(name, settings["samples"]) for name in ("base", "arm")}
+        noise["control"] = self.noise("control", settings["pilot"])
+        draws = {
             "base": self.draw("base", noise["base"], study),
             "after": self.draw("arm", noise["arm"], study),
-            "cold": self.draw("base", noise["control"], how["cold"]),
+            "cold": self.draw("base", noise["control"], settings["cold"]),
         }
-        at = {"base": study, "after": study, "cold": float(how["cold"])}
-        few = noise["arm"][:, : how["pilot"]]
-        for name, of, uniform, start, target in (
+        at = {"base": study, "after": study, "cold": float(settings["cold"])}
+        few = noise["arm"][:, : settings["pilot"]]
+        for name, model, uniform, start, target in (
             ("matched", "arm", few, "after", "base"),
             ("sharpened", "base", noise["control"], "base", "after"),
         ):
-            at[name], found[name] = match(
-                lambda t, of=of, uniform=uniform: self.draw(of, uniform, t),
-                (study, found[start].token_entropy),
-                found[target].token_entropy,
-                how["tolerance"],
+            at[name], draws[name] = match(
+                lambda t, model=model, uniform=uniform: self.draw(model, uniform, t),
+                (study, draws[start].token_entropy),
+                draws[target].token_entropy,
+                settings["tolerance"],
             )
-        found["matched"] = self.draw("arm", noise["arm"], at["matched"])
-        return {name: found[name] for name in SOURCES}, at
+        draws["matched"] = self.draw("arm", noise["arm"], at["matched"])
+        return {name: draws[name] for name in SOURCES}, at
 
     def noise(self, name: str, samples: int) -> Array:
         """Return the uniforms of one role."""
         keys = [(*self.keys[name], item) for item in self.items["item"]]
-        return uniforms(keys, samples, self.how["max_tokens"])
+        return uniforms(keys, samples, self.settings["max_tokens"])
 
-    def draw(self, of: str, noise: Array, temperature: float) -> Draws:
+    def draw(self, model: str, noise: Array, temperature: float) -> Draws:
         """Draw from one of the two models."""
-        return draw(self.samplers[of], self.prompts, noise, temperature)
+        return draw(self.samplers[model], self.prompts, noise, temperature)
 
     def table(self) -> pd.DataFrame:
         """Return a row per source and item."""
-        found, at = self.draws()
-        likelihoods = self.likelihoods(found)
-        half = self.how["samples"] // 2
+        draws, at = self.draws()
+        likelihoods = self.likelihoods(draws)
+        half = self.settings["samples"] // 2
         rows = []
         for place, item in enumerate(self.items.itertuples()):
             read = {
-                name: [self.reader(item, tokens) for tokens in of.tokens[place]]
-                for name, of in found.items()
+                name: [self.reader(item, tokens) for tokens in drawn.tokens[place]]
+                for name, drawn in draws.items()
             }
             reference = _sides(likelihoods["base"][place], read["base"])
             halves = [part[:half] for part in reference], [part[half:] for part in reference]
-            for name, of in found.items():
+            for name, drawn in draws.items():
                 row = {"item": item.item, "group": item.group, "exposure": item.exposure}
                 row |= {"pair": item.pair, "source": name, "temperature": at[name]}
                 row |= {"samples": len(read[name]), "right": sum(r.right for r in read[name])}
                 row["worked"] = sum(r.worked for r in read[name])
-                row["tokens"] = of.lengths[place].mean()
-                row["entropy"] = of.entropy[place].sum() / of.lengths[place].sum()
+                row["tokens"] = drawn.lengths[place].mean()
+                row["entropy"] = drawn.entropy[place].sum() / drawn.lengths[place].sum()
                 if name in likelihoods:
-                    own = _sides(likelihoods[name][place], read[name])
-                    row["nll"] = own[0].mean()
-                    pair = (halves[1], halves[0]) if name == "base" else (own, reference)
+                    sampled = _sides(likelihoods[name][place], read[name])
+                    row["nll"] = sampled[0].mean()
+                    pair = (halves[1], halves[0]) if name == "base" else (sampled, reference)
                     row |= quantiles(*pair)
                 rows.append(row)
         return pd.DataFrame(rows)
 
-    def likelihoods(self, found: dict[str, Draws]) -> dict[str, Array]:
+    def likelihoods(self, draws: dict[str, Draws]) -> dict[str, Array]:
         """Return every sample's nats per token under the base, shape (items, samples)."""
-        base = found["base"]
+        base = draws["base"]
         # What the base drew itself has its likelihood, and equal texts have equal ones.
         known = {
             (prompt, tokens): value
-            for prompt, of, values in zip(self.prompts, base.tokens, base.surprisal, strict=True)
-            for tokens, value in zip(of, values, strict=True)
+            for prompt, samples, values in zip(
+                self.prompts, base.tokens, base.surprisal, strict=True
+            )
+            for tokens, value in zip(samples, values, strict=True)
         }
-        scored = {name: found[name].tokens for name in SOURCES if name != "matched"}
+        scored = {name: draws[name].tokens for name in SOURCES if name != "matched"}
         texts = {
             (prompt, tokens)
             for by_prompt in scored.values()
-            for prompt, of in zip(self.prompts, by_prompt, strict=True)
-            for tokens in of
+            for prompt, samples in zip(self.prompts, by_prompt, strict=True)
+            for tokens in samples
         }
         new = sorted(texts - set(known))
         known |= dict(zip(new, surprisal(self.samplers["base"], new), strict=True))
         return {
             name: np.array(
                 [
-                    [known[prompt, tokens] for tokens in of]
-                    for prompt, of in zip(self.prompts, by_prompt, strict=True)
+                    [known[prompt, tokens] for tokens in samples]
+                    for prompt, samples in zip(self.prompts, by_prompt, strict=True)
                 ]
             )
             for name, by_prompt in scored.items()
@@ -262,20 +266,20 @@ def ranks(values: Array, reference: Array) -> Array:
     return (sides[0] + sides[1]) / (2 * len(ordered))
 
 
-def quantiles(own: Any, reference: Any) -> dict[str, float]:
+def quantiles(sampled: Any, reference: Any) -> dict[str, float]:
     """Return the columns `QUANTILES` of one item.
 
     Parameters
     ----------
-    own, reference
+    sampled, reference
         Likelihoods, right or wrong, and modes of the samples, and of the base's.
     """
-    values, right, mode = own
+    values, right, mode = sampled
     place = ranks(values, reference[0])
     same = np.full(len(values), np.nan)
     for name in set(mode) & set(reference[2]):
-        of = mode == name
-        same[of] = ranks(values[of], reference[0][reference[2] == name])
+        inside = mode == name
+        same[inside] = ranks(values[inside], reference[0][reference[2] == name])
     parts = (place, place[right], place[~right], same[np.isfinite(same)])
     return {
         name: float(part.mean()) if len(part) else math.nan

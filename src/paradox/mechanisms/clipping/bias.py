@@ -79,8 +79,8 @@ def gradient_factor(ratio: ArrayLike, epsilon: float, strength: float) -> NDArra
     strength
         `mu` of the reward.
     """
-    found = np.asarray(ratio, dtype=np.float64)
-    return strength * ((found < 1 - epsilon).astype(float) - (found > 1 + epsilon))
+    ratios = np.asarray(ratio, dtype=np.float64)
+    return strength * ((ratios < 1 - epsilon).astype(float) - (ratios > 1 + epsilon))
 
 
 def reachable(prior: float, epsilon: float) -> tuple[bool, bool]:

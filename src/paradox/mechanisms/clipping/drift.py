@@ -135,7 +135,7 @@ def read_base(path: Path, items: Iterable[str], counts: pd.Series) -> dict[str, 
     """
     table = read_table(path, ["item", "sample", "mode", "correct"])
     table = table[table["sample"] >= 0].assign(direct=lambda t: t["mode"] == "recall")
-    found = {}
+    samples = {}
     for name in ("direct", "correct"):
         wide = table.pivot_table(index="item", columns="sample", values=name, aggfunc="first")
         values = wide.reindex(list(items)).to_numpy(float)
@@ -145,13 +145,13 @@ def read_base(path: Path, items: Iterable[str], counts: pd.Series) -> dict[str, 
                 f"{path}: {bad} items lack samples that others have; needed: the same sample "
                 "numbers for every item."
             )
-        found[name] = values
-    if not np.array_equal(found["direct"].sum(axis=1), counts.to_numpy(float)):
+        samples[name] = values
+    if not np.array_equal(samples["direct"].sum(axis=1), counts.to_numpy(float)):
         raise DataError(
             f"{path}: column 'mode' does not give the counts of column 'recall' in the base's "
             "items.csv: the two files are of different runs."
         )
-    return found
+    return samples
 
 
 def read_curves(path: Path, first: int) -> Curves:

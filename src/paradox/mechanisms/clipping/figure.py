@@ -45,22 +45,22 @@ def data(inputs: dict[str, Path]) -> pd.DataFrame:
     Of factors, ``x`` is the ratio; of shares, ``value`` is the mean per update.
     """
     table = read_table(inputs["table"], [*NEEDED, "value", "low", "high"])
-    own = table[(table["method"] != "base") & table["against"].isna()]
-    drifts = own[own["primary"].astype(bool)].assign(panel="drift")
-    shares = own[own["measure"].isin(SIDES) & (own["seed"].astype(str) == ALL_SEEDS)]
+    changes = table[(table["method"] != "base") & table["against"].isna()]
+    drifts = changes[changes["primary"].astype(bool)].assign(panel="drift")
+    shares = changes[changes["measure"].isin(SIDES) & (changes["seed"].astype(str) == ALL_SEEDS)]
     shares = shares.assign(panel="share")
     for name in ("value", "low", "high"):
         shares[name] = shares[name] / shares["updates"]
     strength = table.loc[table["measure"] == "mu", "value"].iloc[0]
     columns = ["panel", "method", "epsilon", "measure", "seed", "x", "value", "low", "high"]
     columns.append("predicted")
-    parts = [drifts, shares, _factors(own, float(strength))]
+    parts = [drifts, shares, _factors(changes, float(strength))]
     return pd.concat(parts, ignore_index=True).reindex(columns=columns)
 
 
-def _factors(own: pd.DataFrame, strength: float) -> pd.DataFrame:
+def _factors(changes: pd.DataFrame, strength: float) -> pd.DataFrame:
     """Return the closed form for the widest band that clips, by prior, up to ratio 1 / prior."""
-    acting = own[own["epsilon"] < 1]
+    acting = changes[changes["epsilon"] < 1]
     epsilon = acting["epsilon"].max() if len(acting) else UNCLIPPED
     rows = []
     for name, prior in PRIORS.items():
@@ -134,9 +134,9 @@ def _shares(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -
     for row, (side, prior) in enumerate(KINDS):
         for index, (method, look) in enumerate(looks.items()):
             y = row + (index - (len(looks) - 1) / 2) * step
-            of = table[table["method"] == method].set_index("measure")["value"]
+            shares = table[table["method"] == method].set_index("measure")["value"]
             for sign, fill, aside in (("pos", look["color"], -1), ("neg", "white", 1)):
-                value, place = of[f"{side}_{sign}_{prior}"], y + 0.22 * aside * step
+                value, place = shares[f"{side}_{sign}_{prior}"], y + 0.22 * aside * step
                 axis.plot(value, place, **look, markerfacecolor=fill, linestyle="none", ms=5)
         if row:
             axis.axhline(row - 0.5, color="#bbbbbb", linewidth=0.8)

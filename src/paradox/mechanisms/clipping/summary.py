@@ -70,7 +70,7 @@ def main(
     DataError
         When an arm or a seed is missing, or the files are malformed or do not fit together.
     """
-    methods = [Method(**how) for how in spec["methods"]]
+    methods = [Method(**settings) for settings in spec["methods"]]
     items = read_items(inputs["items"])
     results = read_results(inputs["evaluations"], COUNTED, items)
     step = _check(results, methods, spec)
@@ -81,7 +81,7 @@ def main(
     drifts |= from_curves(methods, curves, mu(spec["gamma"], spec["group"]))
     base["mu"] = mu(spec["gamma"], spec["group"])
     table = rows(drifts, base, methods, spec)
-    table["updates"] = max(found.updates for of in curves.values() for found in of)
+    table["updates"] = max(logged.updates for trainings in curves.values() for logged in trainings)
     write_table(outputs["table"], table)
     write_json(outputs["reading"], reading(table, methods, PRIMARY))
     progress("clipping", 3, 3, "table")
@@ -94,8 +94,8 @@ def _check(results: Results, methods: list[Method], spec: dict[str, Any]) -> int
     for method in methods:
         arm = Arm(spec["base"], method.name, spec["reward"])
         if arm not in results.tables:
-            said = hint(method.name, dict.fromkeys(known))
-            bad.append(f"{'/'.join(arm)}: no results; found methods are {said}")
+            likely = hint(method.name, dict.fromkeys(known))
+            bad.append(f"{'/'.join(arm)}: no results; found methods are {likely}")
             continue
         missing = sorted(set(spec["seeds"]) - set(results.seeds(arm)))
         bad += [f"{'/'.join(arm)}/s{seed}: no results" for seed in missing]
@@ -114,7 +114,7 @@ def _curves(
     folders = {path.parent: path for path in inputs["curves"]}
     first = max(method.updates_per_rollout for method in methods)
     ends = [Path(spec["base"]) / m.name / spec["reward"] for m in methods]
-    found: dict[str, list[Curves]] = {}
+    curves: dict[str, list[Curves]] = {}
     bad = []
     for method, end in zip(methods, ends, strict=True):
         for seed in spec["seeds"]:
@@ -123,10 +123,10 @@ def _curves(
             if len(paths) != 1:
                 bad.append(f"{'/'.join(parts)}/train.csv: found {len(paths)}, needed 1")
                 continue
-            found.setdefault(method.name, []).append(read_curves(paths[0], first))
+            curves.setdefault(method.name, []).append(read_curves(paths[0], first))
     if bad:
         raise DataError(problems("the study of clipping is not complete", bad))
-    return found
+    return curves
 
 
 def _items(
@@ -146,8 +146,12 @@ def _items(
         for level in _groups(levels(items, before.index, spec["exposed_from"]))
     }
     drifts: dict[str, Drifts] = {"toward_prior": {}}
-    facts = {f"direct{of}": _at(base["direct"], before, chosen) for of, chosen in sets.items()}
-    facts |= {f"accuracy{of}": _at(base["correct"], before, chosen) for of, chosen in sets.items()}
+    facts = {
+        f"direct{suffix}": _at(base["direct"], before, chosen) for suffix, chosen in sets.items()
+    }
+    facts |= {
+        f"accuracy{suffix}": _at(base["correct"], before, chosen) for suffix, chosen in sets.items()
+    }
     shares = {name: float(values.mean()) for name, values in facts.items()}
     # Items are fixed, so this error of a share of all samples is, if anything, too large.
     shares |= {
@@ -157,20 +161,20 @@ def _items(
     shares["prior_agreement"] = agreement(base["direct"])
     for method in methods:
         arm = Arm(spec["base"], method.name, spec["reward"])
-        for of, chosen in sets.items():
+        for suffix, chosen in sets.items():
             count = results.values(arm, spec["seeds"], step, "samples", chosen)
             for name, column in (("direct", "recall"), ("accuracy", "correct")):
                 after = results.values(arm, spec["seeds"], step, column, chosen) / count
-                values = drift(facts[name + of], after)
-                drifts.setdefault(name + of, {})[method.name] = values
-                if name == "direct" and not of:
+                values = drift(facts[name + suffix], after)
+                drifts.setdefault(name + suffix, {})[method.name] = values
+                if name == "direct" and not suffix:
                     drifts["toward_prior"][method.name] = toward_prior(base["direct"], after)
     return shares, drifts
 
 
-def _groups(found: list[Level]) -> Iterator[Level]:
+def _groups(every: list[Level]) -> Iterator[Level]:
     """Yield the exposed items that count as such, and the twins where there are any."""
-    yield from (level for level in found if level.name in ("exposed", "twin"))
+    yield from (level for level in every if level.name in ("exposed", "twin"))
 
 
 def _at(values: NDArray[np.float64], table: pd.DataFrame, chosen: pd.Index) -> NDArray[np.float64]:
@@ -187,22 +191,22 @@ def from_curves(
     its parts from tokens of high and low old probability. ``outside`` is the share of tokens
     outside the band (outside +-.2 for a method without one).
     """
-    found: dict[str, Drifts] = {}
+    drifts: dict[str, Drifts] = {}
     for method in methods:
-        of = curves[method.name]
-        columns = {name: [c.change[name] for c in of] for name in ("probability", "entropy")}
-        columns |= {name: [c.shares[name] for c in of] for name in SIDES}
-        columns["outside"] = [c.share() / c.updates for c in of]
+        trainings = curves[method.name]
+        columns = {name: [c.change[name] for c in trainings] for name in ("probability", "entropy")}
+        columns |= {name: [c.shares[name] for c in trainings] for name in SIDES}
+        columns["outside"] = [c.share() / c.updates for c in trainings]
         acting = strength * method.clips
         for prior in ("", "high", "low"):
             parts = (prior,) if prior else ()
             columns["bias" + (f"_{prior}" if prior else "")] = [
                 acting * (c.share("below", *parts) - c.share("above", *parts)) / c.updates
-                for c in of
+                for c in trainings
             ]
         for name, values in columns.items():
-            found.setdefault(name, {})[method.name] = np.array(values)
-    return found
+            drifts.setdefault(name, {})[method.name] = np.array(values)
+    return drifts
 
 
 # --- the table ----------------------------------------------------------------------------
@@ -214,11 +218,11 @@ def predicted(base: dict[str, float]) -> dict[str, int]:
     The share of direct responses should move to the side of 1/2 on which the base has it; when
     that share is not clear of 1/2 (by 1.96 standard errors), there is no direction to predict.
     """
-    found = {"toward_prior": 1, "probability": 1, "entropy": -1}
+    direction = {"toward_prior": 1, "probability": 1, "entropy": -1}
     for name in ("direct", "direct_exposed", "direct_twin"):
         if name in base and abs(base[name] - 0.5) > 1.96 * base[f"{name}_error"]:
-            found[name] = int(np.sign(base[name] - 0.5))
-    return found
+            direction[name] = int(np.sign(base[name] - 0.5))
+    return direction
 
 
 def rows(
@@ -231,7 +235,7 @@ def rows(
     tests. Shares of tokens cannot be negative, so their own rows have no tests.
     """
     head = {"base": spec["base"], "reward": spec["reward"]}
-    found: list[Row] = [
+    lines: list[Row] = [
         head | {"method": "base", "against": "", "measure": name, "seed": ALL_SEEDS, "value": value}
         for name, value in base.items()
     ]
@@ -241,10 +245,10 @@ def rows(
             key = head | {"method": method.name, "against": against.name if against else ""}
             key["epsilon"] = method.epsilon
             tested = []
-            for name, of in drifts.items():
-                values = of[method.name] - (of[against.name] if against else 0.0)
+            for name, by_method in drifts.items():
+                values = by_method[method.name] - (by_method[against.name] if against else 0.0)
                 line = key | {"measure": name, "primary": name in PRIMARY}
-                found += [
+                lines += [
                     line | {"seed": seed, "value": float(value)}
                     for seed, value in zip(spec["seeds"], values, strict=True)
                 ]
@@ -253,8 +257,8 @@ def rows(
                 share = not against and name in (*SIDES, "outside")
                 tested.append(line | seed_row(values, tests=not share))
             _correct(tested)
-            found += tested
-    table = pd.DataFrame(found).reindex(columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64"))
+            lines += tested
+    table = pd.DataFrame(lines).reindex(columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64"))
     return table.assign(primary=table["primary"].eq(True))
 
 

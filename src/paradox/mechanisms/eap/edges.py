@@ -86,14 +86,14 @@ class Edges:
             so many passes give a mean gradient, and outputs count by how they differ from those
             at the start: what the loss would rise by if the edge carried no words.
         """
-        found = self._pass(batch, 1.0, None)
+        passed = self._pass(batch, 1.0, None)
         if not steps:
-            return Scores(*found[:3])
-        outputs = found.outputs - self._outputs(batch, 0.0)
-        total = torch.zeros_like(found.edges)
+            return Scores(*passed[:3])
+        outputs = passed.outputs - self._outputs(batch, 0.0)
+        total = torch.zeros_like(passed.edges)
         for step in range(steps):
             total += self._pass(batch, (step + 0.5) / steps, outputs).edges
-        return Scores(total / steps, *found[1:3])
+        return Scores(total / steps, *passed[1:3])
 
     @torch.no_grad()
     def losses(self, batch: Batch, lost: Tensor | None = None) -> Tensor:
@@ -106,8 +106,8 @@ class Edges:
             destinations) or (items, sources, destinations); None: of none. What a source adds is
             that of the cut model.
         """
-        with self._read(_Cut(self, lost)) as reading, self.access.capture(self._nodes) as found:
-            reading.found = found
+        with self._read(_Cut(self, lost)) as reading, self.access.capture(self._nodes) as captured:
+            reading.captured = captured
             return self._loss(batch)
 
     # --- the pass -------------------------------------------------------------------------
@@ -120,20 +120,20 @@ class Edges:
             torch.enable_grad(),
             self._read(reading),
             self._start(batch, share),
-            self.access.capture(self._nodes) as found,
+            self.access.capture(self._nodes) as captured,
         ):
             loss = self._loss(batch)
             if outputs is None:
-                outputs = torch.stack([found.pop(node).detach() for node in self._nodes], 1)
+                outputs = torch.stack([captured.pop(node).detach() for node in self._nodes], 1)
             reading.start(outputs)
             loss.sum().backward()
         return _Pass(reading.scores, loss.detach(), reading.squares.sqrt(), outputs)
 
     @torch.no_grad()
     def _outputs(self, batch: Batch, share: float) -> Tensor:
-        with self._start(batch, share), self.access.capture(self._nodes) as found:
+        with self._start(batch, share), self.access.capture(self._nodes) as captured:
             self.access.model(**batch.inputs, use_cache=False, logits_to_keep=1)
-        return torch.stack([found[node] for node in self._nodes], 1)
+        return torch.stack([captured[node] for node in self._nodes], 1)
 
     def _start(self, batch: Batch, share: float) -> AbstractContextManager[None]:
         """Begin with embeddings that keep a `share` of how they differ from the text's mean."""
@@ -157,8 +157,8 @@ class Edges:
         ]
 
     def _loss(self, batch: Batch) -> Tensor:
-        kept = batch.ids.shape[1] - batch.at
-        logits = self.access.model(**batch.inputs, use_cache=False, logits_to_keep=kept).logits
+        positions = batch.ids.shape[1] - batch.at
+        logits = self.access.model(**batch.inputs, use_cache=False, logits_to_keep=positions).logits
         lost = nn.functional.cross_entropy(
             wide(logits).flatten(0, 1), batch.gold.flatten(), reduction="none"
         ).view_as(batch.gold)
@@ -198,14 +198,14 @@ class Edges:
             seen.extend((reader, x) for reader in readers)
             return [normed(x, norm)[0]] * max(1, len(readers))
 
-        with self._read(reading), self.access.capture(self._nodes) as found:
+        with self._read(reading), self.access.capture(self._nodes) as captured:
             logits = self.access.model(input_ids=ids, use_cache=False).logits
         # The library's norms may be less precise than the stand-ins.
         bound = 1e3 * max(torch.finfo(usual.dtype).eps, torch.finfo(torch.float32).eps)
         known = [reader for reader, _ in seen] == self.graph.destinations
         pairs = [(logits, usual)] if known else []
         for reader, x in seen if known else ():
-            read = [found[node] for node in self._nodes[: self.graph.reads(*reader)]]
+            read = [captured[node] for node in self._nodes[: self.graph.reads(*reader)]]
             pairs.append((torch.stack(read).sum(0), x))
         if not known or any(
             (one - two).abs().max() > bound * two.abs().max().clamp(min=1.0) for one, two in pairs
@@ -245,15 +245,15 @@ class _Gradients:
         """Score the edges to some readers of the same sources."""
         first, reads = self.places[readers[0]], self.graph.reads(*readers[0])
         flat = wide(back).flatten(2)
-        found = torch.bmm(self.outputs[:, :reads], flat.mT)
-        self.scores[:, :reads, first : first + len(readers)] = found.neg_()
+        products = torch.bmm(self.outputs[:, :reads], flat.mT)
+        self.scores[:, :reads, first : first + len(readers)] = products.neg_()
         self.squares += torch.linalg.vector_norm(flat, dim=(1, 2)).square_()
 
 
 class _Cut:
     """Reads the residual without the edges that are cut."""
 
-    found: dict[Node, Tensor]
+    captured: dict[Node, Tensor]
 
     def __init__(self, edges: Edges, lost: Tensor | None) -> None:
         self.edges, self.lost = edges, lost
@@ -272,5 +272,5 @@ class _Cut:
             return whole
         for source in cut:
             share = shares[..., source].to(x).reshape(-1, 1, 1)
-            x = x - share * self.found[self.edges._nodes[source]]
+            x = x - share * self.captured[self.edges._nodes[source]]
         return normed(x, norm)[0]

@@ -72,8 +72,8 @@ def data(path: Path) -> pd.DataFrame:
     drawn = chosen[chosen["state"].isin(STATES)].reset_index(drop=True)
     if drawn.empty:
         raise DataError(f"{path}: no changes by training, of the largest alpha and all items.")
-    own = level.loc[pd.MultiIndex.from_frame(drawn[[*ARM, "measure"]])].to_numpy()
-    drawn[NUMBERS] = 100 * drawn[NUMBERS].div(own, axis=0)
+    levels = level.loc[pd.MultiIndex.from_frame(drawn[[*ARM, "measure"]])].to_numpy()
+    drawn[NUMBERS] = 100 * drawn[NUMBERS].div(levels, axis=0)
     return drawn
 
 
@@ -94,8 +94,8 @@ def draw(table: pd.DataFrame) -> Figure:
     for axis, (measure, title) in zip(axes[0], MEASURES.items(), strict=True):
         axis.set_title(title)
         for place, arm in enumerate(arms):
-            own = (table[ARM] == list(arm)).all(axis=1) & (table["measure"] == measure)
-            _row(axis, place, table[own].set_index("state"))
+            chosen = (table[ARM] == list(arm)).all(axis=1) & (table["measure"] == measure)
+            _row(axis, place, table[chosen].set_index("state"))
         axis.axvline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
         axis.grid(axis="y", visible=False)
         axis.grid(axis="x", visible=True)
@@ -139,8 +139,8 @@ def _row(axis: Axes, place: int, rows: pd.DataFrame) -> None:
         clear = bool(one["p"].iloc[0] <= ALPHA)
         face = look["color"] if clear else "white"
         y = np.array([place + shift])
-        how = {"markersize": 4.5, "linestyle": "none", "markerfacecolor": face, "zorder": 3}
-        style.interval_across(axis, y, one, "value", **look, **how)
+        marks = {"markersize": 4.5, "linestyle": "none", "markerfacecolor": face, "zorder": 3}
+        style.interval_across(axis, y, one, "value", **look, **marks)
 
 
 def _handles() -> list[Artist]:

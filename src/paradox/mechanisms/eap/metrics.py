@@ -98,11 +98,11 @@ def pooled(scores: Array, top: float) -> dict[str, Array]:
 
 def measures(scores: Array, loss: Array, gradient: Array, top: float) -> dict[str, Array]:
     """Return all measures, each of shape (items,)."""
-    found = single(scores, loss, gradient) | pooled(scores, top)
-    found["complexity_share"] = found["complexity"] / np.log(BINS)
+    values = single(scores, loss, gradient) | pooled(scores, top)
+    values["complexity_share"] = values["complexity"] / np.log(BINS)
     for bins in OTHER_BINS:
-        found[f"complexity_{bins}"] = complexity(np.abs(scores), bins, top)
-    return found
+        values[f"complexity_{bins}"] = complexity(np.abs(scores), bins, top)
+    return values
 
 
 def entropy(shares: Array) -> Array:
@@ -143,8 +143,8 @@ def complexity(size: Array, bins: int, top: float, zeros: int = 0) -> Array:
 def diversity(scores: Array) -> Array:
     """Return a value per item whose mean is 1 - the mean correlation over pairs of items."""
     unit = _units(scores)
-    own = 1 - (unit @ unit.sum(0) - 1) / (len(scores) - 1)
-    return 2 * own - own.mean()
+    each = 1 - (unit @ unit.sum(0) - 1) / (len(scores) - 1)
+    return 2 * each - each.mean()
 
 
 def output_entropy(scores: Array, graph: Graph) -> Array:
@@ -176,12 +176,12 @@ def swapped(before: Array, after: Array, signs: Array, top: float) -> Array:
         Shape (relabellings, measures).
     """
     sizes = np.abs(before), np.abs(after)
-    found = [
+    changes = [
         _gap(*(_counts(size, top) for size in sizes), signs),
         _published(*sizes, signs, before.shape[1] - 1),
         _mixing(_units(before), _units(after), signs),
     ]
-    return np.stack(found, 1)
+    return np.stack(changes, 1)
 
 
 def _counts(size: Array, top: float) -> Array:
@@ -207,15 +207,15 @@ def _published(before: Array, after: Array, signs: Array, zeros: int) -> Array:
     sides = []
     for sign in (1, -1):
         tops = np.where(sign * signs > 0, most[1], most[0]).max(1)
-        found = np.zeros(len(signs))
+        entropies = np.zeros(len(signs))
         # The largest score belongs to one of few items: few ranges occur.
         for top in np.unique(tops):
-            own = tops == top
+            here = tops == top
             one, other = _counts(before, top), _counts(after, top)
-            counts = ((one + other).sum(0) + sign * signs[own] @ (other - one)) / 2
+            counts = ((one + other).sum(0) + sign * signs[here] @ (other - one)) / 2
             counts[:, 0] += zeros * len(before)
-            found[own] = _entropy_of(counts)
-        sides.append(found)
+            entropies[here] = _entropy_of(counts)
+        sides.append(entropies)
     return sides[0] - sides[1]
 
 

@@ -68,16 +68,20 @@ def main(
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how = spec["jsd"]
-    access = Access(load_model(checkpoints.last, how["dtype"]))
+    settings = spec["jsd"]
+    access = Access(load_model(checkpoints.last, settings["dtype"]))
     tokenizer = load_tokenizer(checkpoints.last)
     prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
     progress.say(f"measuring {len(prompts)} items on {device_name(pick_device())}")
-    values = measure(access, prompts, how["batch_size"], how["draws"], spec["seed"], progress)
+    values = measure(
+        access, prompts, settings["batch_size"], settings["draws"], spec["seed"], progress
+    )
     table = pd.concat(
         [
-            item_rows(items, part, range(len(access.blocks)), dict(zip(MEASURES, of, strict=True)))
-            for part, of in values.items()
+            item_rows(
+                items, part, range(len(access.blocks)), dict(zip(MEASURES, measured, strict=True))
+            )
+            for part, measured in values.items()
         ],
         ignore_index=True,
     )
@@ -100,25 +104,27 @@ def measure(
     batch_size
         Items at a time; a rerun has (1 + draws) times as many rows.
     """
-    made = list(batches(prompts, batch_size, access.model.device, answers=False))
-    means = OtherMeans(access, (GATE, UP, KEY, MLP_OUT), made)
+    all_batches = list(batches(prompts, batch_size, access.model.device, answers=False))
+    means = OtherMeans(access, (GATE, UP, KEY, MLP_OUT), all_batches)
     shape = (len(MEASURES), len(access.blocks), len(prompts))
     values = {f"{part}@{where}": np.zeros(shape) for where in WHERE for part in PARTS}
-    for done, batch in enumerate(made, start=1):
+    for done, batch in enumerate(all_batches, start=1):
         clean = clean_pass(access, batch)
         usual = access.logits(clean.after[:, batch.at :])
         names = [prompts[row].item for row in batch.rows]
         for block in range(len(access.blocks)):
             drawn = directions(batch, names, clean.after.shape[-1], draws, seed, block)
             noise = drawn.to(clean.after)
-            for part, own, changed in changes(access, clean, means, block):
+            for part, contribution, changed in changes(access, clean, means, block):
                 for where in WHERE:
-                    new = put(batch, where, changed, own)
+                    new = put(batch, where, changed, contribution)
                     since = first_changed(batch, where)
-                    found = _measured(access, clean, block, usual, own, new, noise, since)
-                    values[f"{part}@{where}"][:, block, batch.rows] = found
+                    measured = _measured(
+                        access, clean, block, usual, contribution, new, noise, since
+                    )
+                    values[f"{part}@{where}"][:, block, batch.rows] = measured
         if progress:
-            progress("batches", done, len(made))
+            progress("batches", done, len(all_batches))
     return values
 
 
@@ -132,17 +138,17 @@ def changes(
     into = parts.mlp_in(clean.middle(block))
     gate, up = mlp.gate_proj(into), mlp.up_proj(into)
     key = mlp.act_fn(gate) * up
-    own = parts.mlp_out(mlp.down_proj(key))
+    contribution = parts.mlp_out(mlp.down_proj(key))
 
     def other(kind: str, value: Tensor) -> Tensor:
         # A part is replaced where tokens are counted only, so that it differs nowhere else.
         return put(batch, "all", means.of_others(Node(kind, block), batch, value), value)
 
-    yield "gate", own, parts.mlp_out(mlp.down_proj(mlp.act_fn(other(GATE, gate)) * up))
-    yield "up", own, parts.mlp_out(mlp.down_proj(mlp.act_fn(gate) * other(UP, up)))
+    yield "gate", contribution, parts.mlp_out(mlp.down_proj(mlp.act_fn(other(GATE, gate)) * up))
+    yield "up", contribution, parts.mlp_out(mlp.down_proj(mlp.act_fn(gate) * other(UP, up)))
     # W_down is linear: its mean output is its output of the mean.
-    yield "down", own, parts.mlp_out(mlp.down_proj(other(KEY, key)))
-    yield "mlp", own, other(MLP_OUT, own)
+    yield "down", contribution, parts.mlp_out(mlp.down_proj(other(KEY, key)))
+    yield "mlp", contribution, other(MLP_OUT, contribution)
 
 
 def _measured(
@@ -150,25 +156,25 @@ def _measured(
     clean: Clean,
     block: int,
     usual: Tensor,
-    own: Tensor,
+    contribution: Tensor,
     new: Tensor,
     noise: Tensor,
     since: int,
 ) -> np.ndarray:
     """Return `MEASURES` of one change, shape (measures, items); `since` is its first column."""
     batch = clean.batch
-    length = (new - own).norm(dim=-1, keepdim=True)
+    length = (new - contribution).norm(dim=-1, keepdim=True)
     middle = clean.middle(block)
-    runs = torch.cat([(middle + new)[None], middle + own + length * noise])
+    runs = torch.cat([(middle + new)[None], middle + contribution + length * noise])
     logits = rerun(access, clean, block, runs[:, :, since:])
     bits = js_divergence(logits[:, :, 0], usual[:, 0].expand_as(logits[:, :, 0]))
     random = bits[1:].mean(0)
     moved = length[..., 0].double()
     touched = (moved > 0).sum(-1).clamp(min=1)
     gain, scale = frozen_norm(access.norm, wide(clean.after[:, batch.at]))
-    alone = [access.head((wide(v[:, batch.at]) * gain * scale).to(v)) for v in (own, new)]
-    found = (bits[0], random, bits[0] - random, moved.sum(-1) / touched, js_divergence(*alone))
-    return torch.stack([value.double().cpu() for value in found]).numpy()
+    alone = [access.head((wide(v[:, batch.at]) * gain * scale).to(v)) for v in (contribution, new)]
+    columns = (bits[0], random, bits[0] - random, moved.sum(-1) / touched, js_divergence(*alone))
+    return torch.stack([value.double().cpu() for value in columns]).numpy()
 
 
 def directions(

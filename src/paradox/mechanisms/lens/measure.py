@@ -98,21 +98,21 @@ def main(
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how = spec["lens"]
-    access = Access(load_model(checkpoints.last, how["dtype"]))
+    settings = spec["lens"]
+    access = Access(load_model(checkpoints.last, settings["dtype"]))
     tokenizer = load_tokenizer(checkpoints.last)
     prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
     progress.say(f"reading {len(prompts)} items on {device_name(pick_device())}")
-    found: dict[str, list[Tensor]] = {}
+    readings: dict[str, list[Tensor]] = {}
     order: list[int] = []
-    for batch in batches(prompts, how["batch_size"], access.model.device, answers=False):
+    for batch in batches(prompts, settings["batch_size"], access.model.device, answers=False):
         tokens = torch.stack([batch.gold[:, 0], batch.control], -1)[:, None]
         for name, values in _read(access, batch.inputs, [batch.at], tokens).items():
-            found.setdefault(name, []).append(values.cpu())
+            readings.setdefault(name, []).append(values.cpu())
         order += batch.rows
         progress("items", len(order), len(prompts))
     back = torch.tensor(order).argsort()
-    values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in found.items()}
+    values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in readings.items()}
     arm = {**spec["arm"], "step": max(checkpoints.steps)}
     for name, table in tables(values, items).items():
         write_table(outputs[name], with_arm(table, arm))
@@ -145,9 +145,9 @@ def tables(values: Mapping[str, Tensor], items: pd.DataFrame) -> dict[str, pd.Da
     measured = {"logp": values["logp"], "rank": rank, "emerged": emerged}
     read = item_rows(items, "resid", layers.tolist(), _columns(measured))
     parts = [
-        item_rows(items, name, range(start, start + len(values[name])), _columns({"logit": of}))
+        item_rows(items, name, range(start, start + len(values[name])), _columns({"logit": logits}))
         for name, start in (("embedding", -1), ("attention", 0), ("mlp", 0))
-        for of in (values[name],)
+        for logits in (values[name],)
     ]
     firsts = items[["item", "group", "exposure"]].reset_index(drop=True)
     firsts = firsts.assign(emergence=first[:, 0].numpy(), control_emergence=first[:, 1].numpy())
@@ -160,9 +160,9 @@ def tables(values: Mapping[str, Tensor], items: pd.DataFrame) -> dict[str, pd.Da
 
 def _columns(measured: Mapping[str, Tensor]) -> dict[str, Any]:
     return {
-        prefix + name: of[..., place].numpy()
+        prefix + name: reading[..., place].numpy()
         for place, prefix in enumerate(("", "control_"))
-        for name, of in measured.items()
+        for name, reading in measured.items()
     }
 
 
@@ -201,12 +201,12 @@ def lens(
         Tokens to follow at each, shape (B, K, C).
     """
     nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
-    with access.capture(nodes, positions) as found:
+    with access.capture(nodes, positions) as captured:
         # The model's own logits are not used: one position is the least that it computes.
         access.model(**inputs, use_cache=False, logits_to_keep=1)
     logp, rank = [], []
     for node in nodes:
-        logits = access.logits(found.pop(node))
+        logits = access.logits(captured.pop(node))
         logits = logits if logits.dtype == torch.float64 else logits.float()
         chosen = logits.gather(-1, tokens)
         logp.append(chosen - logits.logsumexp(-1, keepdim=True))
@@ -234,9 +234,9 @@ def attribution(
     """
     start, end = Node(RESID_PRE, 0), Node(RESID_POST, len(access.blocks) - 1)
     nodes = [start, end, *access.nodes(ATTN_OUT, MLP_OUT, *([HEAD_IN] if heads else []))]
-    with access.capture(nodes, positions) as found:
+    with access.capture(nodes, positions) as captured:
         access.model(**inputs, use_cache=False, logits_to_keep=1)
-    whole = wide(found[end])
+    whole = wide(captured[end])
     weight = access.head.weight
     # The mean of the rows, not of copies of them: a vocabulary is large.
     direction = wide(weight[tokens]) - wide(weight).mean(0)
@@ -245,24 +245,24 @@ def attribution(
     total = _part(aim, whole)
     bias = torch.zeros_like(total)
     if access.head.bias is not None:
-        of = wide(access.head.bias)
-        bias = of[tokens] - of.mean()
+        offsets = wide(access.head.bias)
+        bias = offsets[tokens] - offsets.mean()
     blocks = range(len(access.blocks))
     return Attribution(
-        _part(aim, found[start]),
-        torch.stack([_part(aim, found[Node(ATTN_OUT, n)]) for n in blocks]),
-        torch.stack([_part(aim, found[Node(MLP_OUT, n)]) for n in blocks]),
-        torch.stack([_heads(access, n, found, aim) for n in blocks]) if heads else None,
+        _part(aim, captured[start]),
+        torch.stack([_part(aim, captured[Node(ATTN_OUT, n)]) for n in blocks]),
+        torch.stack([_part(aim, captured[Node(MLP_OUT, n)]) for n in blocks]),
+        torch.stack([_heads(access, n, captured, aim) for n in blocks]) if heads else None,
         bias,
         total + bias,
     )
 
 
-def _heads(access: Access, block: int, found: Mapping[Node, Tensor], aim: Tensor) -> Tensor:
+def _heads(access: Access, block: int, captured: Mapping[Node, Tensor], aim: Tensor) -> Tensor:
     """Return the part of each head of a block, the heads as first axis."""
     parts = access.blocks[block]
     projection = parts.attention.o_proj
-    into = found[Node(HEAD_IN, block)]  # (B, K, h, e)
+    into = captured[Node(HEAD_IN, block)]  # (B, K, h, e)
     weight = projection.weight.unflatten(1, (access.heads, -1))
     added = torch.einsum("bkhe,dhe->bkhd", into, weight)
     if not isinstance(parts.attention_out, nn.Identity):
