@@ -91,13 +91,11 @@ def main(
     ``manifest`` of the arm, ``base`` (manifest of its untrained base) and ``items``. ``outputs``:
     ``table``, a row per item and source.
     """
-    settings = spec["boundary"]
+    settings, dtype = spec["boundary"], spec["boundary"]["dtype"]
     checkpoints = read_manifest(inputs["manifest"])
     folders = {"base": read_manifest(inputs["base"]).last, "arm": checkpoints.last}
     samplers = {
-        name: Sampler(
-            load_model(folder, settings["dtype"]), load_tokenizer(folder), settings["rows"]
-        )
+        name: Sampler(load_model(folder, dtype), load_tokenizer(folder), settings["rows"])
         for name, folder in folders.items()
     }
     items = read_table(inputs["items"], ITEM_COLUMNS)
@@ -223,32 +221,23 @@ class Group:
         # What the base drew itself has its likelihood, and equal texts have equal ones.
         known = {
             (prompt, tokens): value
-            for prompt, samples, values in zip(
-                self.prompts, base.tokens, base.surprisal, strict=True
-            )
-            for tokens, value in zip(samples, values, strict=True)
+            for prompt, drawn, nats in zip(self.prompts, base.tokens, base.surprisal, strict=True)
+            for tokens, value in zip(drawn, nats, strict=True)
         }
         scored = {name: draws[name].tokens for name in SOURCES if name != "matched"}
         texts = {
             (prompt, tokens)
             for by_prompt in scored.values()
-            for prompt, samples in zip(self.prompts, by_prompt, strict=True)
-            for tokens in samples
+            for prompt, drawn in zip(self.prompts, by_prompt, strict=True)
+            for tokens in drawn
         }
         new = sorted(texts - set(known))
         known |= dict(zip(new, surprisal(self.samplers["base"], new), strict=True))
-        return {
-            name: np.array(
-                [
-                    [known[prompt, tokens] for tokens in samples]
-                    for prompt, samples in zip(self.prompts, by_prompt, strict=True)
-                ]
-            )
-            for name, by_prompt in scored.items()
-        }
-
-
-# --- quantiles ----------------------------------------------------------------------------
+        values = {}
+        for name, by_prompt in scored.items():
+            pairs = zip(self.prompts, by_prompt, strict=True)
+            values[name] = np.array([[known[prompt, t] for t in drawn] for prompt, drawn in pairs])
+        return values
 
 
 def _sides(values: Array, read: list[Read]) -> tuple[Array, NDArray[np.bool_], NDArray[np.str_]]:
@@ -285,9 +274,6 @@ def quantiles(sampled: Any, reference: Any) -> dict[str, float]:
         name: float(part.mean()) if len(part) else math.nan
         for name, part in zip(QUANTILES, parts, strict=True)
     }
-
-
-# --- temperatures -------------------------------------------------------------------------
 
 
 def match(

@@ -8,22 +8,10 @@ independent. ``crossings``: the k at which the arm falls below its base (``inf``
 largest k; ``0``: from the first), and the base's pass@k at the largest k minus the arm's pass@1.
 ``perplexity``: mean quantiles, each item counting once, and differences to sharpened and cold base.
 
-``verdicts`` on published signatures (2504.13837), each a number that should be above 0:
-
-============== ==================================================================================
-crossing       the arm's pass@1 is above the base's, *and* at the largest k the base's is above it
-matched_below  at the largest k the base is above the arm also at equal entropy (where that did not
-               take cooling the arm, which would be no control)
-covered        the margin minus the share of items that k tries solve with the arm only
-low_perplexity 1/2 minus the arm's quantile, *and* the sharpened base's minus it (where that has the
-               arm's entropy); ``same``: within a mode
-above_all      the arm is above its base at every k at which the base leaves room (up to 1 minus the
-               margin; at two of them at least): published of distillation
-============== ==================================================================================
-
-As in `paradox.mechanisms.overview.signatures` the largest p and the smallest part count; p is
-one-sided by swaps within items (``covered``: by bootstrap), not corrected for their number.
-Intervals are of pairs crossed with seeds, p-values take the seeds as given.
+``verdicts`` on published signatures (2504.13837), each a number that should be above 0: `verdicts`
+says of what. As in `paradox.mechanisms.overview.signatures` the largest p and the smallest part
+count; p is one-sided by swaps within items (``covered``: by bootstrap), not corrected for their
+number. Intervals are of pairs crossed with seeds, p-values take the seeds as given.
 """
 
 from __future__ import annotations
@@ -151,18 +139,15 @@ class Arm:
         return self.values(source, group, SPLITS[split])
 
 
-# --- tables -------------------------------------------------------------------------------
-
-
 def curves(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
     """Yield pass@k of the sources and the differences to the base."""
     guess = 1 - (1 - settings.chance) ** np.array(arm.ks)
     for measure in MEASURES:
         for group in (*GROUPS, "difference"):
             values = {name: arm.passed(name, group, measure) for name in CURVES}
-            series = dict(values)
-            series |= {f"{name}_minus_base": values[name] - values["base"] for name in CURVES[1:]}
-            for source, passed in series.items():
+            for name in CURVES[1:]:
+                values[f"{name}_minus_base"] = values[name] - values["base"]
+            for source, passed in values.items():
                 estimate = drawn(passed, settings.resampling, "pairs")
                 low, high = estimate.interval(settings.resampling.level)
                 test = None
@@ -245,15 +230,12 @@ def perplexity(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
     """Yield mean quantiles in the base's samples, and differences to the controls."""
     for group in (*GROUPS, "difference"):
         for split in SPLITS:
-            by_source = {
-                s: arm.quantile(s, group, split) for s in ("base", "after", "sharpened", "cold")
-            }
+            names = ("base", "after", "sharpened", "cold")
+            placed = {name: arm.quantile(name, group, split) for name in names}
             null = 0.0 if group == "difference" else 0.5
-            rows = [(name, values, null) for name, values in by_source.items()]
-            rows += [
-                (f"after_minus_{s}", by_source["after"] - by_source[s], 0.0)
-                for s in ("sharpened", "cold")
-            ]
+            rows = [(name, values, null) for name, values in placed.items()]
+            for name in names[2:]:
+                rows.append((f"after_minus_{name}", placed["after"] - placed[name], 0.0))
             for source, values, centre in rows:
                 # Right and wrong samples are parts of the same: nothing says 1/2 of them.
                 tested = split in ("all", "same") or "minus" in source or group == "difference"
@@ -295,9 +277,6 @@ def _number(values: Array, settings: Settings, two_sided: bool = False) -> Part 
     return Part(estimate, test.overall, float(test.max_high[0]), width * float(draws.std()))
 
 
-# --- verdicts -----------------------------------------------------------------------------
-
-
 def p_values(
     after: Array, base: Array, swapped: NDArray[np.bool_], settings: Settings, *key: int
 ) -> dict[str, float]:
@@ -337,7 +316,14 @@ def _reached(arm: Arm, group: str, source: str, target: str) -> bool:
 
 
 def verdicts(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield the verdict on every signature."""
+    """Yield the verdict on every signature.
+
+    ``crossing``: pass@1 above the base's and, at the largest k, below it. ``matched_below``: below
+    it also at equal entropy (where that took no cooling, which would be no control). ``covered``:
+    the margin minus the share of items solved by the arm only. ``above_all``: above the base at
+    every k that leaves room (at two of them at least). ``low_perplexity``: 1/2 minus the arm's
+    quantile and the sharpened base's minus it (where that has the arm's entropy).
+    """
     for group in GROUPS:
         for measure in MEASURES:
             base, after, matched = (arm.passed(name, group, measure) for name in CURVES)
@@ -350,14 +336,9 @@ def verdicts(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
             parts = [(after - base)[:, n] for n in room] if len(room) > 1 else []
             yield _row("above_all", group, measure, parts, settings)
         for split in ("all", "same"):
-            likelihood, sharp = (
-                arm.quantile(name, group, split) for name in ("after", "sharpened")
-            )
-            parts = (
-                [0.5 - likelihood, sharp - likelihood]
-                if _reached(arm, group, "sharpened", "after")
-                else []
-            )
+            after, sharp = (arm.quantile(name, group, split) for name in ("after", "sharpened"))
+            parts = [0.5 - after, sharp - after]
+            parts = parts if _reached(arm, group, "sharpened", "after") else []
             yield _row("low_perplexity", group, split, parts, settings)
 
 
@@ -378,9 +359,8 @@ def _row(
 
 
 def _covered(arm: Arm, group: str, measure: str, settings: Settings) -> dict[str, Any]:
-    gained: Drawn = drawn(
-        cells(arm, group, measure)["after_only"][:, -1:], settings.resampling, "pairs"
-    )
+    after_only = cells(arm, group, measure)["after_only"][:, -1:]
+    gained: Drawn = drawn(after_only, settings.resampling, "pairs")
     low, high = (float(end[0]) for end in gained.interval(settings.resampling.level))
     # One is added to both counts so that a finite number of resamples never gives p = 0.
     beyond = int((gained.draws[:, 0] >= settings.margin).sum())

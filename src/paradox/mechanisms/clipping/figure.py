@@ -35,8 +35,7 @@ def main(
     ``spec`` is empty. ``inputs``: ``table`` of step ``clipping``. ``outputs``: ``svg``, ``png`` and
     ``csv`` (the plotted numbers); equal tables give equal bytes.
     """
-    table = data(inputs)
-    write(draw, table, outputs, progress, "clipping")
+    write(draw, data(inputs), outputs, progress, "clipping")
 
 
 def data(inputs: dict[str, Path]) -> pd.DataFrame:
@@ -70,9 +69,8 @@ def _factors(changes: pd.DataFrame, strength: float) -> pd.DataFrame:
         for ratio, value in zip(ratios, values, strict=True):
             # A probability cannot exceed 1.
             x = min(ratio, 1 / prior)
-            rows.append(
-                {"measure": f"factor_{name}", "x": x, "value": value if x == ratio else 0.0}
-            )
+            value = value if x == ratio else 0.0
+            rows.append({"measure": f"factor_{name}", "x": x, "value": value})
     return pd.DataFrame(rows).assign(panel="factor", epsilon=epsilon)
 
 
@@ -144,7 +142,7 @@ def _shares(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -
     top = max(table["value"].max(), 10 * LINEAR)
     axis.set_xlim(-LINEAR / 2, 3 * top)
     axis.set_xticks([0, *(10.0**power for power in range(-5, 1, 1) if 10.0**power < 3 * top)])
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _percent(value)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     axis.tick_params(axis="x", labelrotation=60)
     names = [f"{side}\n{prior} prior" for side, prior in KINDS]
     axis.set_yticks(range(len(KINDS)), names)
@@ -152,10 +150,6 @@ def _shares(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -
     axis.grid(axis="y", visible=False)
     axis.set_title("Tokens outside the band", loc="left")
     axis.set_xlabel("Share of an update's tokens\n(filled: advantage > 0, open: < 0)")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:g}%"
 
 
 def _factor(axis: Axes, table: pd.DataFrame, prior: float) -> None:

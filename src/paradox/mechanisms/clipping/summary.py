@@ -7,7 +7,6 @@ One base and one reward (a coin), several update rules, several seeds each. The 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from paradox.errors import DataError, hint, problems
 from paradox.evaluate.arms import (
     ALL_SEEDS,
     Arm,
-    Level,
     Results,
     levels,
     read_items,
@@ -141,16 +139,17 @@ def _items(
     untrained = results.tables[Arm(spec["base"], "base", "none")]
     before = untrained[min(untrained)][0]
     base = read_base(samples, before.index, before["recall"])
+    # The exposed items that count as such, and the twins where there are any.
     sets = {"": before.index} | {
         f"_{level.group}": level.items
-        for level in _groups(levels(items, before.index, spec["exposed_from"]))
+        for level in levels(items, before.index, spec["exposed_from"])
+        if level.name in ("exposed", "twin")
     }
     drifts: dict[str, Drifts] = {"toward_prior": {}}
     facts = {
-        f"direct{suffix}": _at(base["direct"], before, chosen) for suffix, chosen in sets.items()
-    }
-    facts |= {
-        f"accuracy{suffix}": _at(base["correct"], before, chosen) for suffix, chosen in sets.items()
+        f"{name}{suffix}": base[column][before.index.get_indexer(chosen)]
+        for name, column in (("direct", "direct"), ("accuracy", "correct"))
+        for suffix, chosen in sets.items()
     }
     shares = {name: float(values.mean()) for name, values in facts.items()}
     # Items are fixed, so this error of a share of all samples is, if anything, too large.
@@ -170,15 +169,6 @@ def _items(
                 if name == "direct" and not suffix:
                     drifts["toward_prior"][method.name] = toward_prior(base["direct"], after)
     return shares, drifts
-
-
-def _groups(every: list[Level]) -> Iterator[Level]:
-    """Yield the exposed items that count as such, and the twins where there are any."""
-    yield from (level for level in every if level.name in ("exposed", "twin"))
-
-
-def _at(values: NDArray[np.float64], table: pd.DataFrame, chosen: pd.Index) -> NDArray[np.float64]:
-    return values[table.index.get_indexer(chosen)]
 
 
 def from_curves(
@@ -207,9 +197,6 @@ def from_curves(
         for name, values in columns.items():
             drifts.setdefault(name, {})[method.name] = np.array(values)
     return drifts
-
-
-# --- the table ----------------------------------------------------------------------------
 
 
 def predicted(base: dict[str, float]) -> dict[str, int]:

@@ -47,8 +47,7 @@ def main(
     ``spec`` is empty. ``inputs``: ``points`` of step ``tradeoff``. ``outputs``: ``svg``, ``png``
     and ``csv`` (the plotted numbers); equal tables give equal bytes.
     """
-    table = data(inputs["points"])
-    write(draw, table, outputs, progress, "decontamination")
+    write(draw, data(inputs["points"]), outputs, progress, "decontamination")
 
 
 def data(path: Path) -> pd.DataFrame:

@@ -130,9 +130,7 @@ class Tried:
         self.model, self.texts, self.discovery = model, texts, discovery
         self.settings, self.seed = settings, seed
         device, size = model.device, settings["batch_size"]
-        self.batches = {
-            what: list(batches(prompts, size, device)) for what, prompts in texts.items()
-        }
+        self.batches = {what: list(batches(part, size, device)) for what, part in texts.items()}
 
     @torch.no_grad()
     def measure(self, model: PreTrainedModel | None = None, hook: Hook | None = None) -> Values:
@@ -159,28 +157,19 @@ class Tried:
             table.insert(0, column, value)
         return table
 
-    # --- methods --------------------------------------------------------------------------
-
     def neurons(self) -> Iterator[pd.DataFrame]:
         """Yield the points of chosen and of random neurons."""
         access = Access(self.model)
         profiled = profile(access, self.discovery, self.settings["batch_size"], "all")
         gap = (profiled.attribution[::2] - profiled.attribution[1::2]).mean(axis=0)
+        draws, nearest = self.settings["draws"], self.settings["nearest"]
         for count in self.settings["counts"]:
             chosen = overall(gap, count)
-            random = matched(
-                chosen,
-                profiled,
-                self.settings["draws"],
-                self.settings["nearest"],
-                self.seed,
-                "forget",
-                count,
-            )
+            random = matched(chosen, profiled, draws, nearest, self.seed, "forget", count)
             for alpha in self.settings["alphas"]:
                 tries = [self._scaled(access, chosen, alpha)]
                 yield self.point(NEURONS, count, alpha, tries)
-                drawn = ([sets[draw] for sets in random] for draw in range(self.settings["draws"]))
+                drawn = ([sets[draw] for sets in random] for draw in range(draws))
                 tries = [self._scaled(access, sets, alpha) for sets in drawn]
                 yield self.point(RANDOM, count, alpha, tries)
 

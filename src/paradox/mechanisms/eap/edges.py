@@ -110,8 +110,6 @@ class Edges:
             reading.captured = captured
             return self._loss(batch)
 
-    # --- the pass -------------------------------------------------------------------------
-
     def _pass(self, batch: Batch, share: float, outputs: Tensor | None) -> _Pass:
         """Return scores of `outputs`, or of the pass's own, and the outputs."""
         reading = _Gradients(self)

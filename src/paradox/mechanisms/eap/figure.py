@@ -52,8 +52,7 @@ def main(
     ``spec`` is empty. ``inputs``: ``table`` of step ``eap_summary``. ``outputs``: ``svg``, ``png``
     and ``csv`` (the plotted numbers); equal tables give equal bytes.
     """
-    table = data(inputs["table"])
-    write(draw, table, outputs, progress, "edge attribution")
+    write(draw, data(inputs["table"]), outputs, progress, "edge attribution")
 
 
 def data(path: Path) -> pd.DataFrame:

@@ -116,9 +116,6 @@ def main(
         write_table(outputs[output], with_arm(rows, spec["arm"], step=max(checkpoints.steps)))
 
 
-# --- items and texts ----------------------------------------------------------------------
-
-
 def drawn(items: pd.DataFrame, groups: Groups, pairs: int, *key: Any) -> pd.DataFrame:
     """Return so many exposed items of each exposure, and as many twins; pairs stay together."""
     table = items.set_index("item", drop=False)
@@ -207,9 +204,6 @@ def _texts(start: list[list[int]], side: Side, cut: int) -> list[Recall]:
     return [Recall(str(n), before, tokens[:cut], 0) for n, (before, tokens) in enumerate(parts)]
 
 
-# --- scores -------------------------------------------------------------------------------
-
-
 def _cells(
     sides: dict[str, Side],
     start: list[list[int]],
@@ -266,9 +260,6 @@ def _scored(
     ordered = [rows[place] for place in np.argsort(order)]
     names = ("scored", "loss", "gradient", "scores")
     return dict(zip(names, map(list, zip(*ordered, strict=True)), strict=True))
-
-
-# --- ablation -----------------------------------------------------------------------------
 
 
 def _ablation(

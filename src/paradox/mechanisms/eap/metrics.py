@@ -1,17 +1,12 @@
 """Measures of edge scores, item by item.
 
-Some published measures are of all items together: the entropy of one histogram, the mean
-correlation over pairs of items. They are written here as a value per item whose mean is exactly
-the pooled measure and whose spread is that of its influence function, so that one bootstrap and
-one test over items serve all measures (a test of what training changed computes them anew for each
-relabelling, see `swapped`):
-
-- entropy: minus the mean log-share of the pooled histogram over an item's own scores;
-- diversity: twice one minus the item's mean correlation with the others, minus the diversity.
+Measures of all items together are a value per item whose mean is exactly the pooled measure and
+whose spread is that of its influence function, so that one bootstrap over items serves all: minus
+the mean log-share of the pooled histogram over an item's own scores (entropy), and twice one minus
+the item's mean correlation with the others, minus the diversity.
 
 Definitions (E real edges; the published matrix has about as many structural zeros; |W| a score's
-size). Those without a suffix were fixed before any data were seen; ``_published`` is the paper's
-as far as it can be recovered:
+size); ``_published`` is the paper's as far as it can be recovered, the others were fixed before:
 
 ===================== =====================================================================
 intensity             mean |W| over real edges
@@ -152,9 +147,6 @@ def output_entropy(scores: Array, graph: Graph) -> Array:
     matrix = np.zeros((len(scores), *graph.real.shape))
     matrix[:, graph.real] = np.abs(scores)
     return entropy(matrix / np.maximum(matrix.sum(-1, keepdims=True), EPSILON))
-
-
-# --- swapping base and after --------------------------------------------------------------
 
 
 def swapped(before: Array, after: Array, signs: Array, top: float) -> Array:

@@ -1,8 +1,7 @@
 """Stand-ins for the norms that read the residual: each reader's gradient, or input, by itself.
 
-Queries, keys and values share a norm, and the library's backward pass returns the sum of their
-gradients. Here a norm hands each reader a copy of its own. Where a model has no norm (OLMo 2
-norms what a branch returns), the readers take copies of the residual.
+A norm hands each reader a copy of its own; where a model has none (OLMo 2 norms what a branch
+returns), the readers take copies of the residual.
 """
 
 from __future__ import annotations
@@ -77,9 +76,6 @@ class Normed(torch.autograd.Function):
         if ctx.sink is not None:
             ctx.sink(back)
         return back.sum(1), None, None, None
-
-
-# --- standing in --------------------------------------------------------------------------
 
 
 def stand_in(

@@ -3,12 +3,10 @@
 ``table``: every measure of `paradox.mechanisms.eap.metrics` per arm, attribution, alpha, filter
 and group of items.
 
-- States: ``base`` (the untrained model on its own text), ``change`` (the trained model on its
-  own text minus that), and its two parts ``weights`` (same text, other weights; mean of both texts)
-  and ``text`` (same weights, other text; mean of both weights).
-- Filters: ``all`` items; ``right``, those that both models get right with every seed;
-  ``similar``, those that pass the published control of length, too: ``items`` of ``of`` are left.
-- Groups: all, exposed, twin, and ``difference`` (exposed minus twins).
+States: ``base`` (the untrained model on its own text), ``change`` (the trained model on its own
+text minus that), and its two parts ``weights`` (same text, other weights; mean of both texts) and
+``text``. Filters: ``all`` items; ``right`` by both models with every seed; ``similar``, by the
+published control of length, too (``items`` of ``of`` are left).
 
 Intervals are of the bootstrap over items and seeds. ``p`` (two-sided) swaps base and after within
 items, or for ``difference`` the labels of items; ``null_low`` and ``null_high`` are the middle 95 %
@@ -49,11 +47,7 @@ from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED, verdict
 from paradox.mechanisms.tables.words import AFTER, BASE, CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
-from paradox.stats.bootstrap import (
-    Resampling,
-    difference_in_differences,
-    mean,
-)
+from paradox.stats.bootstrap import Resampling, difference_in_differences, mean
 from paradox.stats.layers import flips, label_test, max_test
 
 Array = NDArray[np.float64]
@@ -107,9 +101,6 @@ def main(
     for name, rows in tables.items():
         empty = [*ARM, "attribution", "alpha", "measure"]
         write_table(outputs[name], pd.DataFrame(rows) if rows else pd.DataFrame(columns=empty))
-
-
-# --- changes ------------------------------------------------------------------------------
 
 
 def _part(cell: Cell, rows: NDArray[np.bool_], spec: dict[str, Any]) -> Part:
@@ -176,9 +167,6 @@ def _cuts(cell: Cell) -> str:
     return " ".join(map(str, cell.cuts))
 
 
-# --- method against method ----------------------------------------------------------------
-
-
 def _methods(cells: list[Cell], spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield how the changes of two methods differ, for items that pass the filter with both."""
     for place, one in enumerate(cells):
@@ -209,9 +197,6 @@ def _compared(
         for place, name in enumerate(COMPARED):
             ends = _estimated(mean(gaps[:, place], resampling, ALL))
             yield {"state": state, "measure": name, **ends, "p": float(test.p[place])}
-
-
-# --- the published signature --------------------------------------------------------------
 
 
 def _signature(

@@ -76,15 +76,12 @@ def main(
     values = measure(
         access, prompts, settings["batch_size"], settings["draws"], spec["seed"], progress
     )
-    table = pd.concat(
-        [
-            item_rows(
-                items, part, range(len(access.blocks)), dict(zip(MEASURES, measured, strict=True))
-            )
-            for part, measured in values.items()
-        ],
-        ignore_index=True,
-    )
+    blocks = range(len(access.blocks))
+    tables = [
+        item_rows(items, part, blocks, dict(zip(MEASURES, measured, strict=True)))
+        for part, measured in values.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
     write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 

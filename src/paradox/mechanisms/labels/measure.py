@@ -168,9 +168,6 @@ def read_draws(path: Path, items: pd.DataFrame, base: str, trained: bool) -> Dra
     return Draws(np.take_along_axis(sampled, orders, 1), grid[-1].to_numpy(bool))
 
 
-# --- rules --------------------------------------------------------------------------------
-
-
 def posteriors(
     before: NDArray[np.int64],
     after: NDArray[np.int64],
@@ -275,9 +272,6 @@ def unchanged(base: Flags, k: int) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(LABELS, (moved, 1 - 2 * once + twice, moved, twice), strict=True)))
 
 
-# --- tables -------------------------------------------------------------------------------
-
-
 def label_table(
     items: pd.DataFrame, before: Draws, after: Draws, thresholds: Thresholds, called: list[Called]
 ) -> pd.DataFrame:
@@ -341,17 +335,18 @@ def rule_row(
         ("recall", true, int(positive.sum())),
         ("false_positive", false, int(twins.sum())),
     ):
-        estimate = binomial_interval(part, whole) if whole else None
-        ends = (estimate.value, estimate.low, estimate.high) if estimate else (None,) * 3
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+        row |= _ends(name, binomial_interval(part, whole) if whole else None)
     row |= _repeat(rule, resampling)
     source = rule.halves[0] if rule.halves else rule.labels
     for name, values in (("gain", rule.change), ("gain_other", rule.other)):
         chosen = values[source == LABELS[0]]
-        estimate = mean(chosen, resampling) if len(chosen) else None
-        ends = (estimate.value, estimate.low, estimate.high) if estimate else (None,) * 3
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+        row |= _ends(name, mean(chosen, resampling) if len(chosen) else None)
     return row
+
+
+def _ends(name: str, estimate: Any) -> dict[str, Any]:
+    ends = (estimate.value, estimate.low, estimate.high) if estimate else (None,) * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 def _repeat(rule: Called, resampling: Resampling) -> dict[str, Any]:

@@ -151,11 +151,8 @@ def tables(values: Mapping[str, Tensor], items: pd.DataFrame) -> dict[str, pd.Da
     ]
     firsts = items[["item", "group", "exposure"]].reset_index(drop=True)
     firsts = firsts.assign(emergence=first[:, 0].numpy(), control_emergence=first[:, 1].numpy())
-    return {
-        "lens": read,
-        "attribution": pd.concat(parts, ignore_index=True),
-        "emergence": firsts,
-    }
+    attributed = pd.concat(parts, ignore_index=True)
+    return {"lens": read, "attribution": attributed, "emergence": firsts}
 
 
 def _columns(measured: Mapping[str, Tensor]) -> dict[str, Any]:
