@@ -16,14 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from paradox.errors import DataError, hint, problems
-from paradox.evaluate.arms import (
-    ALL_SEEDS,
-    Arm,
-    Results,
-    levels,
-    read_items,
-    read_results,
-)
+from paradox.evaluate.arms import ALL_SEEDS, Arm, Results, levels, read_items, read_results
 from paradox.files import write_json, write_table
 from paradox.mechanisms.clipping.bias import Method, mu
 from paradox.mechanisms.clipping.drift import (

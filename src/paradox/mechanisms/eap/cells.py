@@ -128,7 +128,7 @@ def read_cells(paths: Sequence[Path]) -> Iterator[Cell]:
         tables.sort(key=lambda table: int(table["seed"].iloc[0]))
         parts = [dict(list(t.groupby(["attribution", "alpha"], sort=True))) for t in tables]
         for attribution, alpha in parts[0]:
-            seeds = [part[(attribution, alpha)] for part in parts]
+            seeds = [part[attribution, alpha] for part in parts]
             yield _cell(arm, attribution, float(alpha), seeds)
 
 

@@ -70,7 +70,8 @@ def _edges(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]
         )
         for part, name in enumerate((title, f"{title}_block"))
     }
-    return _keyed(cell, group, ends, compared(*sizes, group, spec))
+    named = with_arm(pd.DataFrame(ends), cell.key, group=group)
+    return pd.concat([named, compared(*sizes, group, spec)], axis=1)
 
 
 def _nodes(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]) -> pd.DataFrame:
@@ -81,15 +82,8 @@ def _nodes(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]
         entropies.append(np.stack([output_entropy(seed_scores, graph) for seed_scores in scores]))
     kinds, blocks = zip(*graph.sources, strict=True)
     ends = {"source": list(kinds), "source_block": list(blocks)}
-    return _keyed(cell, group, ends, compared(*entropies, group, spec))
-
-
-def _keyed(
-    cell: Cell, group: str, ends: dict[str, list[Any]], numbers: pd.DataFrame
-) -> pd.DataFrame:
-    table = pd.DataFrame(ends)
-    table = with_arm(table, cell.key, group=group)
-    return pd.concat([table, numbers], axis=1)
+    named = with_arm(pd.DataFrame(ends), cell.key, group=group)
+    return pd.concat([named, compared(*entropies, group, spec)], axis=1)
 
 
 def compared(before: Array, after: Array, group: str, spec: dict[str, Any]) -> pd.DataFrame:

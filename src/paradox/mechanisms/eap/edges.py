@@ -169,8 +169,7 @@ class Edges:
         with ExitStack() as stack:
             for number, block in enumerate(blocks):
                 stand_in(stack, block, number, reading, self._norms)
-            final = self._norms[self.access.norm]
-            only = [(LOGITS, len(blocks))]
+            final, only = self._norms[self.access.norm], [(LOGITS, len(blocks))]
             stack.enter_context(replaced(self.access.norm, lambda x: reading(x, final, only)[0]))
             yield reading
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def main(
         name: _side(Access(load_model(folder, settings["dtype"])), tokenizer, task, items, settings)
         for name, folder in folders.items()
     }
-    table = _described(items, sides, settings)
+    table = _described(items, sides)
     start = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     scored = list(_cells(sides, start, table, spec, progress))
     weights, side = list(sides.items())[-1]
@@ -188,9 +189,7 @@ def similar(base: NDArray[Any], after: NDArray[Any], right: NDArray[np.bool_]) -
     return inside & (np.abs(base - after) <= 0.5 * middle)
 
 
-def _described(
-    items: pd.DataFrame, sides: dict[str, Side], settings: dict[str, Any]
-) -> pd.DataFrame:
+def _described(items: pd.DataFrame, sides: dict[str, Side]) -> pd.DataFrame:
     table = items[["item", "group", "exposure", "pair"]].copy()
     both = [sides[BASE], sides.get(AFTER, sides[BASE])]
     for name, side in zip((BASE, AFTER), both, strict=True):
@@ -228,9 +227,7 @@ def _cells(
     few, steps = settings["integrated"]["pairs"], settings["integrated"]["steps"]
     chosen = _first(table, few)
     for name, side in sides.items():
-        texts = [
-            text for text, wanted in zip(_texts(start, side, cut), chosen, strict=True) if wanted
-        ]
+        texts = list(compress(_texts(start, side, cut), chosen))
         rows = table[chosen].assign(**_scored(side.edges, texts, settings, steps))
         columns = {"attribution": INTEGRATED, "alpha": alpha, "cut": cut}
         yield rows.assign(**columns, text=name, weights=name)
