@@ -1,15 +1,9 @@
 """Step ``boundary``: how often base and trained model are right in many tries, and with what text.
 
-A seeded set of pairs gets many samples of each source (2504.13837), for exposed items and for
-twins separately:
-
-=========== =====================================================================================
-base        the untrained base
-after       the arm; for an untrained base itself, other samples of it (a control: no difference)
-matched     the arm at the temperature at which its entropy per token is the base's
-sharpened   the base at the temperature at which its entropy per token is the arm's
-cold        the base at a low temperature
-=========== =====================================================================================
+A seeded set of pairs gets many samples of each source (2504.13837), exposed items and twins apart:
+``base``; ``after``, the arm (for an untrained base itself, other samples of it); ``matched``, the
+arm at the base's entropy per token; ``sharpened``, the base at the arm's; ``cold``, the base at a
+low temperature.
 
 Columns per item and source: ``right`` and ``worked`` (by the task's own working, word for word)
 count samples; ``nll`` is the mean negative log-likelihood under the *base*, in nats per token.

@@ -1,12 +1,10 @@
 """Step ``decontamination``: how much recall can be taken from a model, and what else goes with it.
 
-Methods (``way``) change an arm's last checkpoint in doses: the ``neurons`` with the largest
-attribution on discovery pairs (exposed minus twins) are scaled by ``alpha`` at every token but the
-first; ``random`` ones of the same blocks likewise, means over draws; ``reset`` gives blocks the
-base's weights, dearest for recall first; ``task_vector`` is ``after - dose * (after - base)``;
-``memory_vector`` is ``after - dose * (contaminated base - clean base)``; ``none`` is the unchanged
-model. Reset and task vector need a trained arm, the memory vector a contaminated base and a clean
-one of the same architecture.
+Methods (``way``) change an arm's last checkpoint in doses: ``neurons`` (largest attribution on
+discovery pairs, exposed minus twins) are scaled by ``alpha`` at every token but the first,
+``random`` ones likewise, means over draws; ``reset``, ``task_vector`` and ``memory_vector`` change
+weights; ``none`` is the unchanged model. Reset and task vector need a trained arm, the memory
+vector a contaminated base and a clean one of the same architecture.
 
 Scored (``what``), teacher-forced, on pairs that chose nothing: ``recall``, the gold answer after
 the recall scaffold; ``at_once``, scaffold and answer after the prompt (``correct``: greedy

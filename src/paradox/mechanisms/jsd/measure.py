@@ -1,11 +1,9 @@
 """Step ``jsd``: what each part of each MLP does to the output distribution, in bits.
 
-A part's output (``gate``: what W_gate returns, before the activation; ``up``; ``down``; ``mlp``:
-what the block's MLP adds to the residual) is replaced by its mean over the other items
-(`paradox.mechanisms.model.rerun`), the rest of the network runs on, and the Jensen-Shannon
-divergence (0 to 1 bit) is taken between the distributions of the first answer token with and
-without the change. ``@all`` replaces at every token but the first, ``@answer`` only where the
-answer is predicted. Where no norm follows the MLP, ``down`` and ``mlp`` are the same change.
+A part's output (``gate``, before the activation; ``up``; ``down``; ``mlp``: what the block's MLP
+adds) is replaced by its mean over the other items (`paradox.mechanisms.model.rerun`), at every
+token but the first (``@all``) or only where the answer is predicted (``@answer``), and the
+Jensen-Shannon divergence (0 to 1 bit) of the first answer token's distribution is taken.
 
 Columns: ``jsd``; ``random``, the mean over draws when the contribution moves as far at every token
 in a random direction; ``excess``, their difference; ``moved``, how far (mean length over the

@@ -2,9 +2,7 @@
 
 The published rule (2601.11061) calls an item *leakage* when a response before training was wrong
 and one after it was right, and *stable* when both were right. Here an item gets the label that its
-success rates, of many samples on both sides, have with `certainty`: *leakage* (the rate rose by
-more than `delta`), *degraded* (it fell by more), *stable* (both are above `high`), *persistent*
-(both are below `low`), else *ambiguous*; a change comes before a level where both are.
+success rates have with `certainty` (`Thresholds`); a change comes before a level where both are.
 
 `labels` has a row per item. `confusion` counts every rule's labels on exposed items and twins;
 `unchanged` is the share had nothing changed, (1-p)^k (1-(1-p)^k) for leakage by any of k, from
@@ -44,7 +42,11 @@ NODES = 1000  # of the posterior integral; its error is below 1/NODES
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a label is given; see the module's text."""
+    """When a label is given.
+
+    *Leakage*: the rate rose by more than `delta`; *degraded*: it fell by more; *stable*: both rates
+    are above `high`; *persistent*: both are below `low`; *ambiguous*: none has `certainty`.
+    """
 
     delta: float
     certainty: float

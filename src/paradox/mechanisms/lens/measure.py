@@ -1,11 +1,9 @@
 """Step ``lens``: where, going up the blocks, the gold answer appears, and what writes it.
 
 At the position that predicts the first answer token, for the gold answer and a wrong answer of the
-same form (``control_``): the *logit lens*, log-probability and rank had the model stopped after a
-block (final norm with its own scale there; layer -1 is the embedding); and *direct logit
-attribution*, what the embedding, each attention and each MLP add to the answer's logit minus the
-mean logit of the vocabulary, final norm frozen at its scale on the whole residual, so that the
-parts add up to the logit (the one before a cap).
+same form (``control_``): log-probability and rank had the model stopped after a block (layer -1 is
+the embedding), and what the embedding, each attention and each MLP add to the answer's logit minus
+the mean logit, final norm frozen, so that the parts add up to the logit (the one before a cap).
 """
 
 from __future__ import annotations
