@@ -16,7 +16,7 @@ from paradox.files import read_json, write_table
 from paradox.mechanisms.boundary import figure
 from paradox.mechanisms.boundary import reading as boundary_reading
 from paradox.mechanisms.boundary import summary as boundary_summary
-from paradox.mechanisms.boundary.summary import How, p_values
+from paradox.mechanisms.boundary.summary import Settings, p_values
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling
@@ -142,12 +142,14 @@ def test_permuted_labels_give_nominal_rates() -> None:
     base, after = (
         pass_at_k(rng.binomial(SAMPLES, of[:, None]), SAMPLES, ks).swapaxes(1, 2) for of in rates
     )
-    how = How(Resampling(0, 50), 199, 0.05, 1 / 13)
-    whole = p_values(after, base, np.zeros(PAIRS, dtype=bool), how)
+    settings = Settings(Resampling(0, 50), 199, 0.05, 1 / 13)
+    whole = p_values(after, base, np.zeros(PAIRS, dtype=bool), settings)
     assert whole["first"] < 0.05 and whole["any"] < 0.05
     runs = 300
     swapped = rng.integers(0, 2, (runs, PAIRS)) == 1
-    found = pd.DataFrame([p_values(after, base, of, how, run) for run, of in enumerate(swapped)])
+    found = pd.DataFrame(
+        [p_values(after, base, of, settings, run) for run, of in enumerate(swapped)]
+    )
     hits = (found <= 0.05).sum()
     low, high = stats.binom.ppf([0.001, 0.999], runs, 0.05)
     for name in ("first", "last", "any"):

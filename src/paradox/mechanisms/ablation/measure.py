@@ -1,13 +1,12 @@
 """Step ``ablation``: which blocks the recall of an answer depends on.
 
 What one block's attention (``attn``) or MLP (``mlp``) adds to the residual is replaced by its
-mean over the other items (see `paradox.mechanisms.model.rerun`), and the rest of the network runs
-on. ``@all`` replaces at every token but the first, ``@answer`` only where the answer is predicted.
+mean over the other items (`paradox.mechanisms.model.rerun`), at every token but the first
+(``@all``) or only where the answer is predicted (``@answer``), and the rest of the network runs on.
 
-Columns: ``logp``, the mean natural log-probability of the gold answer's tokens after the recall
-scaffold (teacher-forced); ``correct``, whether each of them is the first choice; both of the
-ablated model, with ``_drop`` for the clean model's value minus it. ``clean_logp`` and
-``clean_correct`` are the clean model's, the same in all rows of an item.
+Columns: ``logp``, the mean natural log-probability of the gold answer's tokens (teacher-forced);
+``correct``, whether each is the first choice; with ``_drop`` the clean value minus the ablated
+one, with ``clean_`` the clean model's.
 """
 
 from __future__ import annotations
@@ -51,23 +50,17 @@ def main(
 ) -> None:
     """Ablate every block for every item at the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` and ``ablation`` (batch size and dtype).
-    inputs
-        ``manifest`` and ``items``.
-    outputs
-        ``table``: a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` and ``ablation`` (batch size and dtype). ``inputs``:
+    ``manifest`` and ``items``. ``outputs``: ``table``, a row per item, component and layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how = spec["ablation"]
-    access = Access(load_model(checkpoints.last, how["dtype"]))
+    settings = spec["ablation"]
+    access = Access(load_model(checkpoints.last, settings["dtype"]))
     tokenizer = load_tokenizer(checkpoints.last)
     prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
     progress.say(f"ablating for {len(prompts)} items on {device_name(pick_device())}")
-    values = measure(access, prompts, how["batch_size"], progress)
+    values = measure(access, prompts, settings["batch_size"], progress)
     table = rows(items, values)
     write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
@@ -76,14 +69,14 @@ def rows(items: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFrame:
     """Return the table of what `measure` found."""
     clean = values["clean"]
     tables = []
-    for part, found in values.items():
+    for part, measured in values.items():
         if part == "clean":
             continue
-        blocks = found.shape[1]
+        blocks = measured.shape[1]
         columns: dict[str, np.ndarray] = {}
         for place, name in enumerate(("logp", "correct")):
             usual = np.repeat(clean[place], blocks, axis=0)
-            columns |= {name: found[place], f"{name}_drop": usual - found[place]}
+            columns |= {name: measured[place], f"{name}_drop": usual - measured[place]}
             columns[f"clean_{name}"] = usual
         tables.append(item_rows(items, part, range(blocks), columns))
     return pd.concat(tables, ignore_index=True)
@@ -102,13 +95,13 @@ def measure(
     batch_size
         Items at a time; a rerun has twice as many rows.
     """
-    made = list(batches(prompts, batch_size, access.model.device))
-    means = OtherMeans(access, (ATTN_OUT, MLP_OUT), made)
+    all_batches = list(batches(prompts, batch_size, access.model.device))
+    means = OtherMeans(access, (ATTN_OUT, MLP_OUT), all_batches)
     blocks = range(len(access.blocks))
     shape = (2, len(blocks), len(prompts))
     values = {f"{part}@{where}": np.zeros(shape) for where in WHERE for part in PARTS}
     values["clean"] = np.zeros((2, 1, len(prompts)))
-    for done, batch in enumerate(made, start=1):
+    for done, batch in enumerate(all_batches, start=1):
         clean = clean_pass(access, batch)
         values["clean"][:, :, batch.rows] = _scored(
             access.logits(clean.after[:, batch.at :])[None], batch
@@ -120,7 +113,7 @@ def measure(
                 for place, part in enumerate(PARTS):
                     values[f"{part}@{where}"][:, block, batch.rows] = scored[:, place]
         if progress:
-            progress("batches", done, len(made))
+            progress("batches", done, len(all_batches))
     return values
 
 

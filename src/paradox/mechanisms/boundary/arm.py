@@ -13,13 +13,13 @@ def boundary(path: Path) -> pd.DataFrame:
     """Return the share of right answers in one try and in all, by who answers."""
     rows = read_table(path, ["source", "group", "item", "samples", "right"])
     rows = rows.assign(share=rows["right"] / rows["samples"], any=rows["right"] > 0)
-    found = rows.groupby(["source", "group"], sort=True).agg(
+    grouped = rows.groupby(["source", "group"], sort=True)
+    table = grouped.agg(
         items=("item", "nunique"),
         tries=("samples", "min"),
         one=("share", "mean"),
         any=("any", "mean"),
-    )
-    shown = found.reset_index()
+    ).reset_index()
     for name in ("one", "any"):
-        shown[name] = [f"{100 * value:.1f}" for value in shown[name]]
-    return shown.rename(columns={"one": "right in one try, %", "any": "right in any try, %"})
+        table[name] = [f"{100 * value:.1f}" for value in table[name]]
+    return table.rename(columns={"one": "right in one try, %", "any": "right in any try, %"})

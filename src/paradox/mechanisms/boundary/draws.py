@@ -1,8 +1,8 @@
 """Many samples of few prompts: what samples have in common is computed once.
 
-Of 64 samples of a prompt most begin with the same tokens. One row of the batch is kept for each
-different beginning, so the cost is that of the different beginnings, not of the samples. `draw`
-gives the tokens of `paradox.models.sample` for the same uniforms; `surprisal` scores given ones.
+Of 64 samples of a prompt most begin alike, so the batch has one row for each different beginning.
+`draw` gives the tokens of `paradox.models.sample` for the same uniforms; `surprisal` scores given
+ones.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class Draws:
     @property
     def lengths(self) -> Array:
         """Tokens of each sample, shape (prompts, samples)."""
-        return np.array([[len(sample) for sample in of] for of in self.tokens], dtype=float)
+        return np.array(
+            [[len(sample) for sample in samples] for samples in self.tokens], dtype=float
+        )
 
     @property
     def token_entropy(self) -> float:
@@ -81,7 +83,7 @@ class Draws:
 
     def first(self, samples: int) -> Draws:
         """Return the first samples of every prompt."""
-        tokens = [of[:samples] for of in self.tokens]
+        tokens = [drawn[:samples] for drawn in self.tokens]
         return Draws(tokens, self.entropy[:, :samples], self.surprisal[:, :samples])
 
 
@@ -105,15 +107,15 @@ def draw(sampler: Sampler, prompts: Sequence[str], noise: Array, temperature: fl
     sums: list[Array] = []
     for start in range(0, len(prompts), size):
         part = slice(start, start + size)
-        own = _Drawing(sampler, noise[part].reshape(-1, limit), temperature)
-        of = torch.arange(len(own.drawn)) // samples
-        _walk(sampler, list(prompts[part]), of, own.choose, limit)
-        texts = [tuple(token for token in one if token >= 0) for one in own.drawn.tolist()]
+        drawing = _Drawing(sampler, noise[part].reshape(-1, limit), temperature)
+        prompt_of = torch.arange(len(drawing.drawn)) // samples
+        _walk(sampler, list(prompts[part]), prompt_of, drawing.choose, limit)
+        texts = [tuple(token for token in one if token >= 0) for one in drawing.drawn.tolist()]
         tokens += [texts[n : n + samples] for n in range(0, len(texts), samples)]
-        sums.append(own.sums.reshape(2, -1, samples).cpu().numpy())
+        sums.append(drawing.sums.reshape(2, -1, samples).cpu().numpy())
     entropy, surprise = np.concatenate(sums, axis=1)
-    found = Draws(tokens, entropy, surprise)
-    return replace(found, surprisal=surprise / found.lengths)
+    draws = Draws(tokens, entropy, surprise)
+    return replace(draws, surprisal=surprise / draws.lengths)
 
 
 class _Drawing:
@@ -152,7 +154,7 @@ def surprisal(sampler: Sampler, texts: Sequence[tuple[str, Tokens]]) -> Array:
         a value may differ by rounding.
     """
     order = sorted(range(len(texts)), key=lambda n: texts[n][0])
-    found = np.empty(len(texts))
+    values = np.empty(len(texts))
     for start in range(0, len(order), sampler.rows):
         chosen = order[start : start + sampler.rows]
         prompts = sorted({texts[n][0] for n in chosen})
@@ -177,17 +179,17 @@ def surprisal(sampler: Sampler, texts: Sequence[tuple[str, Tokens]]) -> Array:
             total[live] -= torch.log_softmax(logits.double(), dim=-1)[row, token]
             return token, length[live] > step + 1
 
-        of = torch.tensor([place[texts[n][0]] for n in chosen])
-        _walk(sampler, prompts, of, choose, forced.shape[1])
-        found[chosen] = (total / length).cpu().numpy()
-    return found
+        prompt_of = torch.tensor([place[texts[n][0]] for n in chosen])
+        _walk(sampler, prompts, prompt_of, choose, forced.shape[1])
+        values[chosen] = (total / length).cpu().numpy()
+    return values
 
 
 @torch.inference_mode()
 def _walk(
-    sampler: Sampler, prompts: list[str], of: torch.Tensor, choose: Choice, limit: int
+    sampler: Sampler, prompts: list[str], prompt_of: torch.Tensor, choose: Choice, limit: int
 ) -> None:
-    """Go through all samples token by token; `of` is each sample's prompt."""
+    """Go through all samples token by token; `prompt_of` is the prompt of each sample."""
     model = sampler.model
     batch = sampler.tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
     ids, mask = (batch[name].to(model.device) for name in ("input_ids", "attention_mask"))
@@ -201,7 +203,7 @@ def _walk(
         logits_to_keep=1,
     ).logits[:, -1]
     position = position[:, -1]
-    row = of.to(model.device)
+    row = prompt_of.to(model.device)
     live = torch.arange(len(row), device=model.device)
     for step in range(limit):
         token, goes_on = choose(step, live, row, logits)

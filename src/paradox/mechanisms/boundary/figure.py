@@ -1,10 +1,6 @@
 """Step ``boundary_figure``: what base and arm solve in k tries, and how likely their texts are.
 
-A column per trained arm. Upper panels: pass@k of base, arm, and arm at the base's entropy (where
-that took heating), for right answers and for answers worked out word for word, exposed items above
-twins. Lowest panels: where an arm's samples stand among the base's own samples of the same item, by
-perplexity under the base; beside them the base at the temperature that gives it the arm's entropy
-(``sharpened``), at a low one (``cold``), and its own second half (``base``).
+A column per trained arm: pass@k above, mean quantiles of perplexity under the base below.
 """
 
 from __future__ import annotations
@@ -49,14 +45,9 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``curves``, ``crossings`` and ``perplexity``, tables of step ``boundary_summary``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec`` is empty. ``inputs``: ``curves``, ``crossings`` and ``perplexity`` of step
+    ``boundary_summary``. ``outputs``: ``svg``, ``png`` and ``csv`` (the plotted numbers); equal
+    tables give equal bytes.
     """
     table = data(inputs["curves"], inputs["crossings"], inputs["perplexity"])
     write(draw, table, outputs, progress, "the boundary")
@@ -102,8 +93,8 @@ def draw(table: pd.DataFrame) -> Figure:
         column[0].set_title(style.title(base, name))
         passed = rows[rows["panel"] == "pass"]
         for (measure, group), axis in zip(PANELS, column, strict=False):
-            own = passed[(passed["measure"] == measure) & (passed["group"] == group)]
-            _curves(axis, own, looks)
+            panel = passed[(passed["measure"] == measure) & (passed["group"] == group)]
+            _curves(axis, panel, looks)
         _quantiles(column[-1], rows[rows["panel"] == "quantile"])
         column[-2].set_xlabel("Tries k")
     for row, words in zip(axes, PANELS.values(), strict=False):
@@ -127,10 +118,10 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _curves(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
-    of = table[table["source"] == "base"].sort_values("k")
-    axis.fill_between(of["k"], of["null_low"], of["null_high"], color=BAND, linewidth=0)
-    if of["guess"].notna().any():
-        axis.plot(of["k"], of["guess"], color=style.GREY, linestyle=":", linewidth=1.2)
+    base = table[table["source"] == "base"].sort_values("k")
+    axis.fill_between(base["k"], base["null_low"], base["null_high"], color=BAND, linewidth=0)
+    if base["guess"].notna().any():
+        axis.plot(base["k"], base["guess"], color=style.GREY, linestyle=":", linewidth=1.2)
     for source, look in looks.items():
         rows = table[table["source"] == source].sort_values("k")
         bars = rows.rename(columns={"low": "value_low", "high": "value_high"})

@@ -1,33 +1,17 @@
 """Step ``boundary``: how often base and trained model are right in many tries, and with what text.
 
-Published (2504.13837): after reinforcement learning a model is right more often at the first try,
-but with enough tries its base solves more (pass@k curves cross), and what it writes is what its
-base finds likely. Here a seeded set of pairs gets many samples from the base and from the trained
-model, all at the temperature of the study but for the controls:
+A seeded set of pairs gets many samples of each source (2504.13837), exposed items and twins apart:
+``base``; ``after``, the arm (for an untrained base itself, other samples of it); ``matched``, the
+arm at the base's entropy per token; ``sharpened``, the base at the arm's; ``cold``, the base at a
+low temperature.
 
-=========== =====================================================================================
-base        the untrained base
-after       the arm; for an untrained base itself, other samples of it (a control: no difference)
-matched     the arm at the temperature at which its entropy per token is the base's: fewer right
-            answers in many tries are then no matter of less variety
-sharpened   the base at the temperature at which its entropy per token is the arm's, and
-cold        the base at a low one: what sharpening alone does to likelihood
-=========== =====================================================================================
-
-Temperatures are matched for exposed items and for twins separately, at the root nearest to the
-study's temperature; entropy per token need not grow with temperature where modes of different
-length compete, and an arm that turned to short answers may have more of it than its base.
-
-Per item: ``right`` counts right answers, ``worked`` those reached by the task's own working, word
-for word (an answer can be guessed, working hardly). ``nll`` is the mean negative log-likelihood
-under the *base*, in nats per token (its exponential is the perplexity). ``quantile`` says where it
-stands among the base's samples of the same item: the probability that a sample has a higher
-perplexity than one of the base, ties counting half; 1/2 means no difference, 0 that every sample
-is likelier than all of the base's. ``quantile_right`` and ``quantile_wrong`` are of right and of
-wrong samples; ``quantile_same`` compares with the base's samples of the same mode only, so that
-answering at once is not compared with working out. Of the base itself, the second half of the
-samples is compared with the first. Empty where there is nothing to compare; ``matched`` is not
-scored.
+Columns per item and source: ``right`` and ``worked`` (by the task's own working, word for word)
+count samples; ``nll`` is the mean negative log-likelihood under the *base*, in nats per token.
+``quantile`` is the probability that a sample has a higher perplexity than one of the base on the
+same item, ties counting half (1/2: no difference; 0: likelier than all of them);
+``quantile_right`` and ``quantile_wrong`` are of right and wrong samples, ``quantile_same``
+compares within a mode. Of the base itself, the second half of the samples is compared with the
+first. Empty where there is nothing to compare; ``matched`` is not scored.
 """
 
 from __future__ import annotations
@@ -84,8 +68,8 @@ class Reader:
         if (item.item, tokens) not in self.known:
             text = self.decode(list(tokens), skip_special_tokens=True)
             right = self.task.equal(self.task.answer(text), item.answer)
-            own = isinstance(item.worked, str) and text.split() == item.worked.split()
-            self.known[item.item, tokens] = Read(right, right and own, self.task.mode(text))
+            worked = isinstance(item.worked, str) and text.split() == item.worked.split()
+            self.known[item.item, tokens] = Read(right, right and worked, self.task.mode(text))
         return self.known[item.item, tokens]
 
 
@@ -94,33 +78,28 @@ def main(
 ) -> None:
     """Sample base and arm, and count.
 
-    Parameters
-    ----------
-    spec
-        ``arm``; ``task``; ``seed``; ``exposed_from``; ``boundary``: ``pairs`` (of each exposure
-        that counts), ``samples`` per item, ``pilot`` (samples that temperatures are matched by,
-        and of ``sharpened`` and ``cold``), ``temperature``, ``cold``, ``max_tokens``,
-        ``tolerance`` (relative, of matched entropies), ``rows`` (samples at a time) and ``dtype``.
-    inputs
-        ``manifest`` of the arm, ``base`` (manifest of its untrained base) and ``items``.
-    outputs
-        ``table``: a row per item and source.
+    ``spec``: ``arm``; ``task``; ``seed``; ``exposed_from``; ``boundary``: ``pairs`` (of each
+    exposure that counts), ``samples`` per item, ``pilot`` (samples that temperatures are matched
+    by, and of ``sharpened`` and ``cold``), ``temperature``, ``cold``, ``max_tokens``, ``tolerance``
+    (relative, of matched entropies), ``rows`` (samples at a time) and ``dtype``. ``inputs``:
+    ``manifest`` of the arm, ``base`` (manifest of its untrained base) and ``items``. ``outputs``:
+    ``table``, a row per item and source.
     """
-    how = spec["boundary"]
+    settings, dtype = spec["boundary"], spec["boundary"]["dtype"]
     checkpoints = read_manifest(inputs["manifest"])
     folders = {"base": read_manifest(inputs["base"]).last, "arm": checkpoints.last}
     samplers = {
-        name: Sampler(load_model(folder, how["dtype"]), load_tokenizer(folder), how["rows"])
+        name: Sampler(load_model(folder, dtype), load_tokenizer(folder), settings["rows"])
         for name, folder in folders.items()
     }
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    chosen = select(items, spec["exposed_from"], how["pairs"], spec["seed"])
+    chosen = select(items, spec["exposed_from"], settings["pairs"], spec["seed"])
     task, step = load_task(spec["task"]), max(checkpoints.steps)
     device = device_name(samplers["base"].model.device)
-    progress.say(f"{how['samples']} samples of each of {len(chosen)} items on {device}")
+    progress.say(f"{settings['samples']} samples of each of {len(chosen)} items on {device}")
     tables = []
-    for done, (_, of) in enumerate(chosen.groupby("group", sort=True), start=1):
-        group = Group(spec, step, task, samplers, of)
+    for done, (_, members) in enumerate(chosen.groupby("group", sort=True), start=1):
+        group = Group(spec, step, task, samplers, members)
         tables.append(group.table())
         progress("groups", done, 2)
     table = pd.concat(tables, ignore_index=True)
@@ -132,9 +111,9 @@ def select(items: pd.DataFrame, exposed_from: int, pairs: int, seed: int) -> pd.
     every = Pairs(items, exposed_from)
     names = np.array(every.names)[every.counts]
     taken: list[str] = []
-    for exposure, of in pd.Series(names).groupby(every.exposures[every.counts], dropna=False):
-        order = keyed_rng(seed, "boundary pairs", str(exposure)).permutation(len(of))
-        taken += of.iloc[sorted(order[:pairs])].tolist()
+    for exposure, named in pd.Series(names).groupby(every.exposures[every.counts], dropna=False):
+        order = keyed_rng(seed, "boundary pairs", str(exposure)).permutation(len(named))
+        taken += named.iloc[sorted(order[:pairs])].tolist()
     rows = items.set_index("item").loc[every.items].reset_index()
     return rows[rows["pair"].isin(taken)].reset_index(drop=True)
 
@@ -156,7 +135,7 @@ class Group:
         samplers: dict[str, Sampler],
         items: pd.DataFrame,
     ) -> None:
-        self.how, self.items, self.samplers = spec["boundary"], items, samplers
+        self.settings, self.items, self.samplers = spec["boundary"], items, samplers
         self.prompts = [task.prompt(question) for question in items["question"]]
         self.reader = Reader(task, samplers["base"])
         arm = spec["arm"]
@@ -170,96 +149,89 @@ class Group:
 
     def draws(self) -> tuple[dict[str, Draws], dict[str, float]]:
         """Return the samples of every source and their temperatures."""
-        how, study = self.how, float(self.how["temperature"])
-        noise = {name: self.noise(name, how["samples"]) for name in ("base", "arm")}
-        noise["control"] = self.noise("control", how["pilot"])
-        found = {
+        settings, study = self.settings, float(self.settings["temperature"])
+        noise = {name: self.noise(name, settings["samples"]) for name in ("base", "arm")}
+        noise["control"] = self.noise("control", settings["pilot"])
+        draws = {
             "base": self.draw("base", noise["base"], study),
             "after": self.draw("arm", noise["arm"], study),
-            "cold": self.draw("base", noise["control"], how["cold"]),
+            "cold": self.draw("base", noise["control"], settings["cold"]),
         }
-        at = {"base": study, "after": study, "cold": float(how["cold"])}
-        few = noise["arm"][:, : how["pilot"]]
-        for name, of, uniform, start, target in (
+        at = {"base": study, "after": study, "cold": float(settings["cold"])}
+        few = noise["arm"][:, : settings["pilot"]]
+        for name, model, uniform, start, target in (
             ("matched", "arm", few, "after", "base"),
             ("sharpened", "base", noise["control"], "base", "after"),
         ):
-            at[name], found[name] = match(
-                lambda t, of=of, uniform=uniform: self.draw(of, uniform, t),
-                (study, found[start].token_entropy),
-                found[target].token_entropy,
-                how["tolerance"],
+            at[name], draws[name] = match(
+                lambda t, model=model, uniform=uniform: self.draw(model, uniform, t),
+                (study, draws[start].token_entropy),
+                draws[target].token_entropy,
+                settings["tolerance"],
             )
-        found["matched"] = self.draw("arm", noise["arm"], at["matched"])
-        return {name: found[name] for name in SOURCES}, at
+        draws["matched"] = self.draw("arm", noise["arm"], at["matched"])
+        return {name: draws[name] for name in SOURCES}, at
 
     def noise(self, name: str, samples: int) -> Array:
         """Return the uniforms of one role."""
         keys = [(*self.keys[name], item) for item in self.items["item"]]
-        return uniforms(keys, samples, self.how["max_tokens"])
+        return uniforms(keys, samples, self.settings["max_tokens"])
 
-    def draw(self, of: str, noise: Array, temperature: float) -> Draws:
+    def draw(self, model: str, noise: Array, temperature: float) -> Draws:
         """Draw from one of the two models."""
-        return draw(self.samplers[of], self.prompts, noise, temperature)
+        return draw(self.samplers[model], self.prompts, noise, temperature)
 
     def table(self) -> pd.DataFrame:
         """Return a row per source and item."""
-        found, at = self.draws()
-        likelihoods = self.likelihoods(found)
-        half = self.how["samples"] // 2
+        draws, at = self.draws()
+        likelihoods = self.likelihoods(draws)
+        half = self.settings["samples"] // 2
         rows = []
         for place, item in enumerate(self.items.itertuples()):
             read = {
-                name: [self.reader(item, tokens) for tokens in of.tokens[place]]
-                for name, of in found.items()
+                name: [self.reader(item, tokens) for tokens in drawn.tokens[place]]
+                for name, drawn in draws.items()
             }
             reference = _sides(likelihoods["base"][place], read["base"])
             halves = [part[:half] for part in reference], [part[half:] for part in reference]
-            for name, of in found.items():
+            for name, drawn in draws.items():
                 row = {"item": item.item, "group": item.group, "exposure": item.exposure}
                 row |= {"pair": item.pair, "source": name, "temperature": at[name]}
                 row |= {"samples": len(read[name]), "right": sum(r.right for r in read[name])}
                 row["worked"] = sum(r.worked for r in read[name])
-                row["tokens"] = of.lengths[place].mean()
-                row["entropy"] = of.entropy[place].sum() / of.lengths[place].sum()
+                row["tokens"] = drawn.lengths[place].mean()
+                row["entropy"] = drawn.entropy[place].sum() / drawn.lengths[place].sum()
                 if name in likelihoods:
-                    own = _sides(likelihoods[name][place], read[name])
-                    row["nll"] = own[0].mean()
-                    pair = (halves[1], halves[0]) if name == "base" else (own, reference)
+                    sampled = _sides(likelihoods[name][place], read[name])
+                    row["nll"] = sampled[0].mean()
+                    pair = (halves[1], halves[0]) if name == "base" else (sampled, reference)
                     row |= quantiles(*pair)
                 rows.append(row)
         return pd.DataFrame(rows)
 
-    def likelihoods(self, found: dict[str, Draws]) -> dict[str, Array]:
+    def likelihoods(self, draws: dict[str, Draws]) -> dict[str, Array]:
         """Return every sample's nats per token under the base, shape (items, samples)."""
-        base = found["base"]
+        base = draws["base"]
         # What the base drew itself has its likelihood, and equal texts have equal ones.
         known = {
             (prompt, tokens): value
-            for prompt, of, values in zip(self.prompts, base.tokens, base.surprisal, strict=True)
-            for tokens, value in zip(of, values, strict=True)
+            for prompt, drawn, nats in zip(self.prompts, base.tokens, base.surprisal, strict=True)
+            for tokens, value in zip(drawn, nats, strict=True)
         }
-        scored = {name: found[name].tokens for name in SOURCES if name != "matched"}
+        scored = {name: draws[name].tokens for name in SOURCES if name != "matched"}
         texts = {
             (prompt, tokens)
             for by_prompt in scored.values()
-            for prompt, of in zip(self.prompts, by_prompt, strict=True)
-            for tokens in of
+            for prompt, drawn in zip(self.prompts, by_prompt, strict=True)
+            for tokens in drawn
         }
         new = sorted(texts - set(known))
         known |= dict(zip(new, surprisal(self.samplers["base"], new), strict=True))
-        return {
-            name: np.array(
-                [
-                    [known[prompt, tokens] for tokens in of]
-                    for prompt, of in zip(self.prompts, by_prompt, strict=True)
-                ]
-            )
-            for name, by_prompt in scored.items()
-        }
-
-
-# --- quantiles ----------------------------------------------------------------------------
+        values = {}
+        for name, by_prompt in scored.items():
+            pairs = zip(self.prompts, by_prompt, strict=True)
+            values[name] = np.array([[known[prompt, t] for t in drawn] for prompt, drawn in pairs])
+        return values
 
 
 def _sides(values: Array, read: list[Read]) -> tuple[Array, NDArray[np.bool_], NDArray[np.str_]]:
@@ -277,28 +249,25 @@ def ranks(values: Array, reference: Array) -> Array:
     return (sides[0] + sides[1]) / (2 * len(ordered))
 
 
-def quantiles(own: Any, reference: Any) -> dict[str, float]:
+def quantiles(sampled: Any, reference: Any) -> dict[str, float]:
     """Return the columns `QUANTILES` of one item.
 
     Parameters
     ----------
-    own, reference
+    sampled, reference
         Likelihoods, right or wrong, and modes of the samples, and of the base's.
     """
-    values, right, mode = own
+    values, right, mode = sampled
     place = ranks(values, reference[0])
     same = np.full(len(values), np.nan)
     for name in set(mode) & set(reference[2]):
-        of = mode == name
-        same[of] = ranks(values[of], reference[0][reference[2] == name])
+        inside = mode == name
+        same[inside] = ranks(values[inside], reference[0][reference[2] == name])
     parts = (place, place[right], place[~right], same[np.isfinite(same)])
     return {
         name: float(part.mean()) if len(part) else math.nan
         for name, part in zip(QUANTILES, parts, strict=True)
     }
-
-
-# --- temperatures -------------------------------------------------------------------------
 
 
 def match(

@@ -1,9 +1,7 @@
 """Step ``boundary_reading``: what the tables of ``boundary_summary`` say, in plain words.
 
-One paragraph for the planted base. Statements are made from the verdicts, whichever way they
-fall: signatures that are shown come with effect, interval and p, others are counted; ``verdicts``
-has all of them. Signatures that the untrained base
-shows against itself are counted as the false alarms that they are.
+One paragraph for the planted base: signatures that are shown come with effect, interval and p,
+others are counted; what the untrained base shows against itself is counted as false alarms.
 """
 
 from __future__ import annotations
@@ -30,14 +28,9 @@ def main(
 ) -> None:
     """Write the reading.
 
-    Parameters
-    ----------
-    spec
-        ``planted`` (name of the contaminated base) and ``claims``: signature -> words.
-    inputs
-        ``crossings`` and ``verdicts``, tables of step ``boundary_summary``.
-    outputs
-        ``reading``: JSON of ``paragraphs`` and ``verdicts`` (signature -> list of arms).
+    ``spec``: ``planted`` (name of the contaminated base) and ``claims``: signature -> words.
+    ``inputs``: ``crossings`` and ``verdicts`` of step ``boundary_summary``. ``outputs``:
+    ``reading``, JSON of ``paragraphs`` and ``verdicts`` (signature -> list of arms).
     """
     crossings = read_table(Path(inputs["crossings"]), [*KEY, "source", "kind", "k", "gap"])
     verdicts = read_table(Path(inputs["verdicts"]), [*KEY, "signature", "effect", "verdict"])
@@ -58,10 +51,10 @@ def reading(
     if planted not in set(verdicts["base"]):
         bases = set(verdicts["base"])
         raise DataError(f"key planted: no base {planted!r}; {hint(planted, bases)}")
-    own = verdicts[(verdicts["base"] == planted) & (verdicts["method"] != "base")]
+    trained = verdicts[(verdicts["base"] == planted) & (verdicts["method"] != "base")]
     text = list(_crossings(crossings[crossings["base"] == planted]))
     for signature, claim in claims.items():
-        rows = own[own["signature"] == signature.partition(": ")[2]]
+        rows = trained[trained["signature"] == signature.partition(": ")[2]]
         if len(rows):
             text.append(f"The published signature, that {claim}: {_verdicts(rows)}.")
     # A base covers itself, so that one is no false alarm.
@@ -83,8 +76,8 @@ def _crossings(table: pd.DataFrame) -> Iterator[str]:
     rows = table[(table["source"] == "after") & (table["method"] != "base")]
     for measure, what in MEASURES.items():
         for group, whom in GROUPS.items():
-            own = rows[(rows["measure"] == measure) & (rows["group"] == group)]
-            parts = [f"{_arm(row)} {_place(row)}" for _, row in own.iterrows()]
+            chosen = rows[(rows["measure"] == measure) & (rows["group"] == group)]
+            parts = [f"{_arm(row)} {_place(row)}" for _, row in chosen.iterrows()]
             if parts:
                 yield f"pass@k of {what} on {whom}: {'; '.join(parts)}."
 
@@ -125,8 +118,8 @@ def _verdicts(rows: pd.DataFrame) -> str:
         p = f"{rows['p'].max():.2g}".removeprefix("0")
         return f"{REPRODUCED} in all {len(rows)} cases (largest p = {p})"
     by_arm = [
-        f"{_arm(of.iloc[0])} on {', '.join(_effect(row) for _, row in of.iterrows())}"
-        for _, of in shown.groupby(["method", "reward"], sort=True)
+        f"{_arm(cases.iloc[0])} on {', '.join(_effect(row) for _, row in cases.iterrows())}"
+        for _, cases in shown.groupby(["method", "reward"], sort=True)
     ]
     p = f"{shown['p'].max():.2g}".removeprefix("0")
     parts = [f"{REPRODUCED} for {'; '.join(by_arm)} (largest p = {p})"] if by_arm else []

@@ -1,13 +1,13 @@
 """What clipping does, on average, to a reward that is independent of the response.
 
-Such a reward has E[advantage | response] = 0, so the unclipped surrogate has no expected
-gradient. The clipped one, min(ratio A, clip(ratio) A), drops the term of A > 0 above the band and
-that of A < 0 below it. For one token with ratio r, and A drawn as in a group of coins,
+With E[advantage | response] = 0 the unclipped surrogate has no expected gradient; the clipped one,
+min(ratio A, clip(ratio) A), drops the term of A > 0 above the band and that of A < 0 below it. For
+one token with ratio r, and A drawn as in a group of coins,
 
     E[gradient] = mu * (dr/dtheta) * (+1 below 1 - epsilon, 0 inside, -1 above 1 + epsilon)
 
-with mu = P(A > 0) E[A | A > 0]. It pushes back towards the band from both sides; but r cannot
-exceed 1 / (old probability), so a token of high old probability only meets the lower edge.
+with mu = P(A > 0) E[A | A > 0]. As r cannot exceed 1 / (old probability), a token of high old
+probability only meets the lower edge.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def gradient_factor(ratio: ArrayLike, epsilon: float, strength: float) -> NDArra
     strength
         `mu` of the reward.
     """
-    found = np.asarray(ratio, dtype=np.float64)
-    return strength * ((found < 1 - epsilon).astype(float) - (found > 1 + epsilon))
+    ratios = np.asarray(ratio, dtype=np.float64)
+    return strength * ((ratios < 1 - epsilon).astype(float) - (ratios > 1 + epsilon))
 
 
 def reachable(prior: float, epsilon: float) -> tuple[bool, bool]:

@@ -1,14 +1,9 @@
 """How far each training drifted from the base: one number per measure and seed.
 
-The base is measured once, with some samples per item. Were every seed's change taken from all of
-them, the base's sampling error would stand in every change alike, and seeds that did not move at
-all would tend to agree in sign. So each seed is compared with samples of the base that no other
-seed uses. Differences between methods of one seed use the same samples, which cancel.
-
-*Toward the prior* is the mean over items of sign(prior share - 1/2) x change. Were the prior and
-the change taken from the same samples of the base, an item that happened to look too direct would
-seem to fall: a drift away from the prior out of nothing. So one half of the base's samples says
-on which side an item stands, and the changes are taken from the other half.
+Each seed is compared with samples of the base that no other seed uses, or the base's sampling error
+would stand in every change alike. *Toward the prior* is the mean over items of
+sign(prior share - 1/2) x change, side and change from different halves of the base's samples: from
+the same ones, an item that happened to look too direct would seem to fall.
 """
 
 from __future__ import annotations
@@ -140,7 +135,7 @@ def read_base(path: Path, items: Iterable[str], counts: pd.Series) -> dict[str, 
     """
     table = read_table(path, ["item", "sample", "mode", "correct"])
     table = table[table["sample"] >= 0].assign(direct=lambda t: t["mode"] == "recall")
-    found = {}
+    samples = {}
     for name in ("direct", "correct"):
         wide = table.pivot_table(index="item", columns="sample", values=name, aggfunc="first")
         values = wide.reindex(list(items)).to_numpy(float)
@@ -150,13 +145,13 @@ def read_base(path: Path, items: Iterable[str], counts: pd.Series) -> dict[str, 
                 f"{path}: {bad} items lack samples that others have; needed: the same sample "
                 "numbers for every item."
             )
-        found[name] = values
-    if not np.array_equal(found["direct"].sum(axis=1), counts.to_numpy(float)):
+        samples[name] = values
+    if not np.array_equal(samples["direct"].sum(axis=1), counts.to_numpy(float)):
         raise DataError(
             f"{path}: column 'mode' does not give the counts of column 'recall' in the base's "
             "items.csv: the two files are of different runs."
         )
-    return found
+    return samples
 
 
 def read_curves(path: Path, first: int) -> Curves:

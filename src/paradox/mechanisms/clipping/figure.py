@@ -32,17 +32,10 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table``: what step ``clipping`` wrote.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec`` is empty. ``inputs``: ``table`` of step ``clipping``. ``outputs``: ``svg``, ``png`` and
+    ``csv`` (the plotted numbers); equal tables give equal bytes.
     """
-    table = data(inputs)
-    write(draw, table, outputs, progress, "clipping")
+    write(draw, data(inputs), outputs, progress, "clipping")
 
 
 def data(inputs: dict[str, Path]) -> pd.DataFrame:
@@ -51,22 +44,22 @@ def data(inputs: dict[str, Path]) -> pd.DataFrame:
     Of factors, ``x`` is the ratio; of shares, ``value`` is the mean per update.
     """
     table = read_table(inputs["table"], [*NEEDED, "value", "low", "high"])
-    own = table[(table["method"] != "base") & table["against"].isna()]
-    drifts = own[own["primary"].astype(bool)].assign(panel="drift")
-    shares = own[own["measure"].isin(SIDES) & (own["seed"].astype(str) == ALL_SEEDS)]
+    changes = table[(table["method"] != "base") & table["against"].isna()]
+    drifts = changes[changes["primary"].astype(bool)].assign(panel="drift")
+    shares = changes[changes["measure"].isin(SIDES) & (changes["seed"].astype(str) == ALL_SEEDS)]
     shares = shares.assign(panel="share")
     for name in ("value", "low", "high"):
         shares[name] = shares[name] / shares["updates"]
     strength = table.loc[table["measure"] == "mu", "value"].iloc[0]
     columns = ["panel", "method", "epsilon", "measure", "seed", "x", "value", "low", "high"]
     columns.append("predicted")
-    parts = [drifts, shares, _factors(own, float(strength))]
+    parts = [drifts, shares, _factors(changes, float(strength))]
     return pd.concat(parts, ignore_index=True).reindex(columns=columns)
 
 
-def _factors(own: pd.DataFrame, strength: float) -> pd.DataFrame:
+def _factors(changes: pd.DataFrame, strength: float) -> pd.DataFrame:
     """Return the closed form for the widest band that clips, by prior, up to ratio 1 / prior."""
-    acting = own[own["epsilon"] < 1]
+    acting = changes[changes["epsilon"] < 1]
     epsilon = acting["epsilon"].max() if len(acting) else UNCLIPPED
     rows = []
     for name, prior in PRIORS.items():
@@ -76,9 +69,8 @@ def _factors(own: pd.DataFrame, strength: float) -> pd.DataFrame:
         for ratio, value in zip(ratios, values, strict=True):
             # A probability cannot exceed 1.
             x = min(ratio, 1 / prior)
-            rows.append(
-                {"measure": f"factor_{name}", "x": x, "value": value if x == ratio else 0.0}
-            )
+            value = value if x == ratio else 0.0
+            rows.append({"measure": f"factor_{name}", "x": x, "value": value})
     return pd.DataFrame(rows).assign(panel="factor", epsilon=epsilon)
 
 
@@ -140,9 +132,9 @@ def _shares(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -
     for row, (side, prior) in enumerate(KINDS):
         for index, (method, look) in enumerate(looks.items()):
             y = row + (index - (len(looks) - 1) / 2) * step
-            of = table[table["method"] == method].set_index("measure")["value"]
+            shares = table[table["method"] == method].set_index("measure")["value"]
             for sign, fill, aside in (("pos", look["color"], -1), ("neg", "white", 1)):
-                value, place = of[f"{side}_{sign}_{prior}"], y + 0.22 * aside * step
+                value, place = shares[f"{side}_{sign}_{prior}"], y + 0.22 * aside * step
                 axis.plot(value, place, **look, markerfacecolor=fill, linestyle="none", ms=5)
         if row:
             axis.axhline(row - 0.5, color="#bbbbbb", linewidth=0.8)
@@ -150,7 +142,7 @@ def _shares(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -
     top = max(table["value"].max(), 10 * LINEAR)
     axis.set_xlim(-LINEAR / 2, 3 * top)
     axis.set_xticks([0, *(10.0**power for power in range(-5, 1, 1) if 10.0**power < 3 * top)])
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _percent(value)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     axis.tick_params(axis="x", labelrotation=60)
     names = [f"{side}\n{prior} prior" for side, prior in KINDS]
     axis.set_yticks(range(len(KINDS)), names)
@@ -158,10 +150,6 @@ def _shares(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -
     axis.grid(axis="y", visible=False)
     axis.set_title("Tokens outside the band", loc="left")
     axis.set_xlabel("Share of an update's tokens\n(filled: advantage > 0, open: < 0)")
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:g}%"
 
 
 def _factor(axis: Axes, table: pd.DataFrame, prior: float) -> None:

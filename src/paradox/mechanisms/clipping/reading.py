@@ -31,16 +31,16 @@ def reading(table: Table, methods: list[Method], primary: list[str]) -> dict[str
     means Holm's p <= .05 of the sign test; "further", a sign-flip p <= .05 of the paired
     difference in the predicted direction.
     """
-    found = table[table["seed"].astype(str) == ALL_SEEDS]
+    whole = table[table["seed"].astype(str) == ALL_SEEDS]
     clipping = [method for method in methods if method.clips]
     free = [method for method in methods if not method.clips]
-    judged = {method.name: _verdict(found, method, free, primary) for method in methods}
+    judged = {method.name: _verdict(whole, method, free, primary) for method in methods}
     verdicts = {name: verdict for name, (verdict, _) in judged.items()}
-    parts = [_design(found, primary[0])]
+    parts = [_design(whole, primary[0])]
     aimless = [
         name
         for name in primary
-        if clipping and not _own(found, clipping[0].name, name)["predicted"]
+        if clipping and not _row(whole, clipping[0].name, name)["predicted"]
     ]
     if aimless:
         parts.append(
@@ -48,8 +48,8 @@ def reading(table: Table, methods: list[Method], primary: list[str]) -> dict[str
             f"{' and '.join(WORDS.get(name, name) for name in aimless)}, which therefore bears on "
             "no verdict of a method that clips."
         )
-    parts += [_drifts(found, method, primary) for method in methods]
-    parts += [_said(found, method, free, *judged[method.name]) for method in clipping]
+    parts += [_drifts(whole, method, primary) for method in methods]
+    parts += [_conclusion(whole, method, free, *judged[method.name]) for method in clipping]
     moved = [method.name for method in free if verdicts[method.name] == "drift"]
     if moved:
         parts.append(
@@ -59,7 +59,7 @@ def reading(table: Table, methods: list[Method], primary: list[str]) -> dict[str
     return {"text": " ".join(parts), "verdicts": verdicts}
 
 
-def _own(table: Table, method: str, measure: str, against: str = "") -> pd.Series:
+def _row(table: Table, method: str, measure: str, against: str = "") -> pd.Series:
     chosen = (table["method"] == method) & (table["measure"] == measure)
     return table[chosen & (table["against"].fillna("") == against)].iloc[0]
 
@@ -78,7 +78,7 @@ def _verdict(
     table: Table, method: Method, free: list[Method], primary: list[str]
 ) -> tuple[str, list[str]]:
     """Return the verdict and the primary measures that it rests on."""
-    rows = [_own(table, method.name, name) for name in primary]
+    rows = [_row(table, method.name, name) for name in primary]
     # Without a predicted direction (a prior share near 1/2) a drift speaks for no account.
     rows = [row for row in rows if row["predicted"] or not method.clips]
     drifting = [row for row in rows if row["holm_p"] <= ALPHA]
@@ -120,7 +120,7 @@ def _design(table: Table, measure: str) -> str:
 def _drifts(table: Table, method: Method, primary: list[str]) -> str:
     parts = []
     for name in primary:
-        row = _own(table, method.name, name)
+        row = _row(table, method.name, name)
         ends = ""
         if not pd.isna(row["low"]):
             ends = f" (95 % interval {row['low']:+.4f} to {row['high']:+.4f})"
@@ -132,10 +132,10 @@ def _drifts(table: Table, method: Method, primary: list[str]) -> str:
     return f"{method.name}: {'; '.join(parts)}."
 
 
-def _said(
+def _conclusion(
     table: Table, method: Method, free: list[Method], verdict: str, measures: list[str]
 ) -> str:
-    outside = float(_own(table, method.name, "outside")["value"])
+    outside = float(_row(table, method.name, "outside")["value"])
     band = f"Under {method.name}, {outside:.2%} of the tokens of an update were outside the band"
     if outside < HARDLY:
         band += ", so clipping had next to nothing to act on and this arm hardly tests it"

@@ -1,15 +1,12 @@
 """Step ``clipping``: whether clipping causes a drift under a reward that ignores the response.
 
 One base and one reward (a coin), several update rules, several seeds each. The clipping account
-(2506.10947) predicts a drift towards what was likely before, of the same sign in every seed,
-with clipping and not without; noise predicts drifts of either sign. docs/clipping.md says what
-was fixed before looking at results, and what misleads.
+(2506.10947) predicts a drift of one sign in every seed, with clipping and not without.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,15 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from paradox.errors import DataError, hint, problems
-from paradox.evaluate.arms import (
-    ALL_SEEDS,
-    Arm,
-    Level,
-    Results,
-    levels,
-    read_items,
-    read_results,
-)
+from paradox.evaluate.arms import ALL_SEEDS, Arm, Results, levels, read_items, read_results
 from paradox.files import write_json, write_table
 from paradox.mechanisms.clipping.bias import Method, mu
 from paradox.mechanisms.clipping.drift import (
@@ -60,25 +49,19 @@ def main(
 ) -> None:
     """Write the table of drifts and tests and a reading of it.
 
-    Parameters
-    ----------
-    spec
-        ``base``, ``reward``, ``seeds``, ``methods`` (a list of ``name``, ``epsilon`` and
-        ``updates_per_rollout``; each is compared with those before it), ``gamma`` and ``group``
-        (of the coin reward), ``exposed_from``.
-    inputs
-        ``evaluations``: the arms' items.csv and the untrained base's; ``curves``: the arms'
-        train.csv, each in the folder of its items.csv; ``samples``: the untrained base's single
-        samples; ``items``: the item table.
-    outputs
-        ``table`` (csv) and ``reading`` (json).
+    ``spec``: ``base``, ``reward``, ``seeds``, ``methods`` (a list of ``name``, ``epsilon`` and
+    ``updates_per_rollout``; each is compared with those before it), ``gamma`` and ``group`` (of the
+    coin reward), ``exposed_from``. ``inputs``: ``evaluations`` (items.csv of the arms and of the
+    untrained base), ``curves`` (the arms' train.csv, beside their items.csv), ``samples`` (the
+    untrained base's single samples) and ``items``. ``outputs``: ``table`` (csv), ``reading``
+    (json).
 
     Raises
     ------
     DataError
         When an arm or a seed is missing, or the files are malformed or do not fit together.
     """
-    methods = [Method(**how) for how in spec["methods"]]
+    methods = [Method(**settings) for settings in spec["methods"]]
     items = read_items(inputs["items"])
     results = read_results(inputs["evaluations"], COUNTED, items)
     step = _check(results, methods, spec)
@@ -89,7 +72,7 @@ def main(
     drifts |= from_curves(methods, curves, mu(spec["gamma"], spec["group"]))
     base["mu"] = mu(spec["gamma"], spec["group"])
     table = rows(drifts, base, methods, spec)
-    table["updates"] = max(found.updates for of in curves.values() for found in of)
+    table["updates"] = max(logged.updates for trainings in curves.values() for logged in trainings)
     write_table(outputs["table"], table)
     write_json(outputs["reading"], reading(table, methods, PRIMARY))
     progress("clipping", 3, 3, "table")
@@ -102,8 +85,8 @@ def _check(results: Results, methods: list[Method], spec: dict[str, Any]) -> int
     for method in methods:
         arm = Arm(spec["base"], method.name, spec["reward"])
         if arm not in results.tables:
-            said = hint(method.name, dict.fromkeys(known))
-            bad.append(f"{'/'.join(arm)}: no results; found methods are {said}")
+            likely = hint(method.name, dict.fromkeys(known))
+            bad.append(f"{'/'.join(arm)}: no results; found methods are {likely}")
             continue
         missing = sorted(set(spec["seeds"]) - set(results.seeds(arm)))
         bad += [f"{'/'.join(arm)}/s{seed}: no results" for seed in missing]
@@ -122,7 +105,7 @@ def _curves(
     folders = {path.parent: path for path in inputs["curves"]}
     first = max(method.updates_per_rollout for method in methods)
     ends = [Path(spec["base"]) / m.name / spec["reward"] for m in methods]
-    found: dict[str, list[Curves]] = {}
+    curves: dict[str, list[Curves]] = {}
     bad = []
     for method, end in zip(methods, ends, strict=True):
         for seed in spec["seeds"]:
@@ -131,10 +114,10 @@ def _curves(
             if len(paths) != 1:
                 bad.append(f"{'/'.join(parts)}/train.csv: found {len(paths)}, needed 1")
                 continue
-            found.setdefault(method.name, []).append(read_curves(paths[0], first))
+            curves.setdefault(method.name, []).append(read_curves(paths[0], first))
     if bad:
         raise DataError(problems("the study of clipping is not complete", bad))
-    return found
+    return curves
 
 
 def _items(
@@ -149,13 +132,18 @@ def _items(
     untrained = results.tables[Arm(spec["base"], "base", "none")]
     before = untrained[min(untrained)][0]
     base = read_base(samples, before.index, before["recall"])
+    # The exposed items that count as such, and the twins where there are any.
     sets = {"": before.index} | {
         f"_{level.group}": level.items
-        for level in _groups(levels(items, before.index, spec["exposed_from"]))
+        for level in levels(items, before.index, spec["exposed_from"])
+        if level.name in ("exposed", "twin")
     }
     drifts: dict[str, Drifts] = {"toward_prior": {}}
-    facts = {f"direct{of}": _at(base["direct"], before, chosen) for of, chosen in sets.items()}
-    facts |= {f"accuracy{of}": _at(base["correct"], before, chosen) for of, chosen in sets.items()}
+    facts = {
+        f"{name}{suffix}": base[column][before.index.get_indexer(chosen)]
+        for name, column in (("direct", "direct"), ("accuracy", "correct"))
+        for suffix, chosen in sets.items()
+    }
     shares = {name: float(values.mean()) for name, values in facts.items()}
     # Items are fixed, so this error of a share of all samples is, if anything, too large.
     shares |= {
@@ -165,24 +153,15 @@ def _items(
     shares["prior_agreement"] = agreement(base["direct"])
     for method in methods:
         arm = Arm(spec["base"], method.name, spec["reward"])
-        for of, chosen in sets.items():
+        for suffix, chosen in sets.items():
             count = results.values(arm, spec["seeds"], step, "samples", chosen)
             for name, column in (("direct", "recall"), ("accuracy", "correct")):
                 after = results.values(arm, spec["seeds"], step, column, chosen) / count
-                values = drift(facts[name + of], after)
-                drifts.setdefault(name + of, {})[method.name] = values
-                if name == "direct" and not of:
+                values = drift(facts[name + suffix], after)
+                drifts.setdefault(name + suffix, {})[method.name] = values
+                if name == "direct" and not suffix:
                     drifts["toward_prior"][method.name] = toward_prior(base["direct"], after)
     return shares, drifts
-
-
-def _groups(found: list[Level]) -> Iterator[Level]:
-    """Yield the exposed items that count as such, and the twins where there are any."""
-    yield from (level for level in found if level.name in ("exposed", "twin"))
-
-
-def _at(values: NDArray[np.float64], table: pd.DataFrame, chosen: pd.Index) -> NDArray[np.float64]:
-    return values[table.index.get_indexer(chosen)]
 
 
 def from_curves(
@@ -195,25 +174,22 @@ def from_curves(
     its parts from tokens of high and low old probability. ``outside`` is the share of tokens
     outside the band (outside +-.2 for a method without one).
     """
-    found: dict[str, Drifts] = {}
+    drifts: dict[str, Drifts] = {}
     for method in methods:
-        of = curves[method.name]
-        columns = {name: [c.change[name] for c in of] for name in ("probability", "entropy")}
-        columns |= {name: [c.shares[name] for c in of] for name in SIDES}
-        columns["outside"] = [c.share() / c.updates for c in of]
+        trainings = curves[method.name]
+        columns = {name: [c.change[name] for c in trainings] for name in ("probability", "entropy")}
+        columns |= {name: [c.shares[name] for c in trainings] for name in SIDES}
+        columns["outside"] = [c.share() / c.updates for c in trainings]
         acting = strength * method.clips
         for prior in ("", "high", "low"):
             parts = (prior,) if prior else ()
             columns["bias" + (f"_{prior}" if prior else "")] = [
                 acting * (c.share("below", *parts) - c.share("above", *parts)) / c.updates
-                for c in of
+                for c in trainings
             ]
         for name, values in columns.items():
-            found.setdefault(name, {})[method.name] = np.array(values)
-    return found
-
-
-# --- the table ----------------------------------------------------------------------------
+            drifts.setdefault(name, {})[method.name] = np.array(values)
+    return drifts
 
 
 def predicted(base: dict[str, float]) -> dict[str, int]:
@@ -222,11 +198,11 @@ def predicted(base: dict[str, float]) -> dict[str, int]:
     The share of direct responses should move to the side of 1/2 on which the base has it; when
     that share is not clear of 1/2 (by 1.96 standard errors), there is no direction to predict.
     """
-    found = {"toward_prior": 1, "probability": 1, "entropy": -1}
+    direction = {"toward_prior": 1, "probability": 1, "entropy": -1}
     for name in ("direct", "direct_exposed", "direct_twin"):
         if name in base and abs(base[name] - 0.5) > 1.96 * base[f"{name}_error"]:
-            found[name] = int(np.sign(base[name] - 0.5))
-    return found
+            direction[name] = int(np.sign(base[name] - 0.5))
+    return direction
 
 
 def rows(
@@ -239,7 +215,7 @@ def rows(
     tests. Shares of tokens cannot be negative, so their own rows have no tests.
     """
     head = {"base": spec["base"], "reward": spec["reward"]}
-    found: list[Row] = [
+    lines: list[Row] = [
         head | {"method": "base", "against": "", "measure": name, "seed": ALL_SEEDS, "value": value}
         for name, value in base.items()
     ]
@@ -249,10 +225,10 @@ def rows(
             key = head | {"method": method.name, "against": against.name if against else ""}
             key["epsilon"] = method.epsilon
             tested = []
-            for name, of in drifts.items():
-                values = of[method.name] - (of[against.name] if against else 0.0)
+            for name, by_method in drifts.items():
+                values = by_method[method.name] - (by_method[against.name] if against else 0.0)
                 line = key | {"measure": name, "primary": name in PRIMARY}
-                found += [
+                lines += [
                     line | {"seed": seed, "value": float(value)}
                     for seed, value in zip(spec["seeds"], values, strict=True)
                 ]
@@ -261,8 +237,8 @@ def rows(
                 share = not against and name in (*SIDES, "outside")
                 tested.append(line | seed_row(values, tests=not share))
             _correct(tested)
-            found += tested
-    table = pd.DataFrame(found).reindex(columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64"))
+            lines += tested
+    table = pd.DataFrame(lines).reindex(columns=COLUMNS).astype(dict.fromkeys(WHOLE, "Int64"))
     return table.assign(primary=table["primary"].eq(True))
 
 

@@ -16,8 +16,8 @@ def decontamination(path: Path) -> pd.DataFrame:
     key = ["way", "dose", "alpha"]
     chains = rows[rows["what"] == "chain"]
     left = {"exposed items recalled, %": recall, "chains worked out, %": chains}
-    shares = {name: 100 * of.groupby(key)["correct"].mean() for name, of in left.items()}
-    found = pd.DataFrame(shares)
+    shares = {name: 100 * part.groupby(key)["correct"].mean() for name, part in left.items()}
+    table = pd.DataFrame(shares)
     for name in left:
-        found[name] = found[name].map("{:.1f}".format)
-    return found.reset_index()
+        table[name] = table[name].map("{:.1f}".format)
+    return table.reset_index()

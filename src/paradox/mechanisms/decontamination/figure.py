@@ -1,8 +1,7 @@
 """Step ``decontamination_figure``: what taking recall away costs, by method.
 
 A column per arm. Across: the share of memory that a dose removes. Up: what is lost with it, of
-worked chains (share no longer worked out without a slip) and on documents (nats per token). A
-line is a method, its points are doses from the origin on; bars are 95 % intervals.
+worked chains (share) and on documents (nats per token); bars are 95 % intervals.
 """
 
 from __future__ import annotations
@@ -45,17 +44,10 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``points`` of step ``tradeoff``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec`` is empty. ``inputs``: ``points`` of step ``tradeoff``. ``outputs``: ``svg``, ``png``
+    and ``csv`` (the plotted numbers); equal tables give equal bytes.
     """
-    table = data(inputs["points"])
-    write(draw, table, outputs, progress, "decontamination")
+    write(draw, data(inputs["points"]), outputs, progress, "decontamination")
 
 
 def data(path: Path) -> pd.DataFrame:
@@ -73,42 +65,44 @@ def draw(table: pd.DataFrame) -> Figure:
     table = table.assign(name=style.arm_names(table))
     arms = style.panels(table)
     costs = [name for name in COSTS if name in table]
-    ways = [(way, alpha) for way in METHODS for alpha in _alphas(table, way)]
-    looks = _looks(ways)
+    methods = [(method, alpha) for method in METHODS for alpha in _alphas(table, method)]
+    looks = _looks(methods)
     figure, axes = style.grid(len(costs), len(arms), 1.9 + 2.1 * len(costs), sharey="row")
     for cost, row in zip(costs, axes, strict=True):
         row[0].set_ylabel(LABELS[cost])
         row[0].set_ylim(LEAST[cost], MOST[cost])
         for (base, name), axis in zip(arms, row, strict=True):
-            own = table[(table["base"] == base) & (table["name"] == name)]
-            _panel(axis, own, cost, looks)
+            panel = table[(table["base"] == base) & (table["name"] == name)]
+            _panel(axis, panel, cost, looks)
     for (base, name), axis in zip(arms, axes[0], strict=True):
         axis.set_title(style.title(base, name))
     for axis in axes[-1]:
         axis.set_xlim(-0.35, 1.1)
         axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     figure.supxlabel("Share of memory removed", fontsize=11)
-    handles = [Line2D([], [], label=_name(key, ways), markersize=4.5, **looks[key]) for key in ways]
+    handles = [
+        Line2D([], [], label=_name(key, methods), markersize=4.5, **looks[key]) for key in methods
+    ]
     legend(figure, *(handles[n : n + 3] for n in range(0, len(handles), 3)))
     return figure
 
 
-def _alphas(table: pd.DataFrame, way: str) -> list[float]:
-    return sorted(table.loc[table["way"] == way, "alpha"].unique())
+def _alphas(table: pd.DataFrame, method: str) -> list[float]:
+    return sorted(table.loc[table["way"] == method, "alpha"].unique())
 
 
-def _name(key: tuple[str, float], ways: list[tuple[str, float]]) -> str:
-    way, alpha = key
-    return NAMES[way] + (f", alpha {alpha:g}" if way in (NEURONS, RANDOM) else "")
+def _name(key: tuple[str, float], methods: list[tuple[str, float]]) -> str:
+    method, alpha = key
+    return NAMES[method] + (f", alpha {alpha:g}" if method in (NEURONS, RANDOM) else "")
 
 
-def _looks(ways: list[tuple[str, float]]) -> dict[tuple[str, float], dict[str, Any]]:
+def _looks(methods: list[tuple[str, float]]) -> dict[tuple[str, float], dict[str, Any]]:
     palette = style.colours(len(METHODS))
     looks = {}
-    for number, (way, alpha) in enumerate(ways):
-        colour = "#888888" if way == RANDOM else palette[METHODS.index(way)]
-        first = alpha == min(other for one, other in ways if one == way)
-        looks[(way, alpha)] = {
+    for number, (method, alpha) in enumerate(methods):
+        colour = "#888888" if method == RANDOM else palette[METHODS.index(method)]
+        first = alpha == min(other for one, other in methods if one == method)
+        looks[(method, alpha)] = {
             "color": colour,
             "marker": style.MARKERS[number % len(style.MARKERS)],
             "linestyle": "-" if first else "--",
@@ -122,12 +116,12 @@ def _panel(
     axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
     axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
     if table["removed"].isna().all():
-        how = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
-        axis.text(0.5, 0.5, "no gap\nto remove", transform=axis.transAxes, **how)
+        words = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
+        axis.text(0.5, 0.5, "no gap\nto remove", transform=axis.transAxes, **words)
         return
     axis.axvline(0.5, color=style.GREY, linewidth=0.8, linestyle="--", zorder=1.5)
-    for (way, alpha), look in looks.items():
-        rows = table[(table["way"] == way) & (table["alpha"] == alpha)].sort_values("dose")
+    for (method, alpha), look in looks.items():
+        rows = table[(table["way"] == method) & (table["alpha"] == alpha)].sort_values("dose")
         if rows.empty:
             continue
         x, y = (np.concatenate([[0], rows[name]]) for name in ("removed", cost))

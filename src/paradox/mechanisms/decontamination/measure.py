@@ -1,28 +1,16 @@
 """Step ``decontamination``: how much recall can be taken from a model, and what else goes with it.
 
-Each *method* changes an arm's last checkpoint in doses:
+Methods (``way``) change an arm's last checkpoint in doses: ``neurons`` (largest attribution on
+discovery pairs, exposed minus twins) are scaled by ``alpha`` at every token but the first,
+``random`` ones likewise, means over draws; ``reset``, ``task_vector`` and ``memory_vector`` change
+weights; ``none`` is the unchanged model. Reset and task vector need a trained arm, the memory
+vector a contaminated base and a clean one of the same architecture.
 
-============== ==================================================================================
-neurons        the neurons of all blocks with the largest attribution on discovery pairs (exposed
-               minus twins, `paradox.mechanisms.model.neurons`) are scaled by alpha at every token
-               but the first; ``dose`` is their number, ``alpha`` the factor
-random         the same with matched random neurons, as many of each block; means over draws
-reset          blocks get the weights of the arm's untrained base; ``dose`` is the number of
-               blocks, in the order in which each by itself costs discovery pairs most recall
-task_vector    ``after - dose * (after - base)``: training undone (1), or undone beyond that
-memory_vector  ``after - dose * (contaminated base - clean base)``: what the planted documents
-               changed, subtracted
-============== ==================================================================================
-
-Reset and task vector need a trained arm, the memory vector a contaminated base and a clean one of
-the same architecture; ``none`` is the unchanged model. The whole memory vector turns the untrained
-contaminated base into the clean one by construction: what it shows is what a perfect method would.
-
-What is scored (``what``), teacher-forced, on pairs that chose nothing: ``recall``, the gold answer
-after the recall scaffold; ``at_once``, scaffold and answer after the prompt (``correct``: greedy
+Scored (``what``), teacher-forced, on pairs that chose nothing: ``recall``, the gold answer after
+the recall scaffold; ``at_once``, scaffold and answer after the prompt (``correct``: greedy
 decoding recalls the right answer unasked); ``chain``, the working of twins after its first token,
-which is forced (``correct``: greedy decoding works the answer out without a slip); ``text``,
-documents of the corpus. Columns: ``logp`` (mean over tokens, nats), ``odds`` and ``correct``.
+which is forced (``correct``: greedy decoding works it out without a slip); ``text``, documents of
+the corpus. Columns: ``logp`` (mean over tokens, nats), ``odds`` and ``correct``.
 """
 
 from __future__ import annotations
@@ -64,36 +52,30 @@ def main(
 ) -> None:
     """Try every method on an arm's last checkpoint.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed``, ``exposed_from`` and ``decontamination``: ``counts`` (of
-        neurons), ``alphas``, ``draws`` (of random neurons), ``nearest``, ``doses`` (of both
-        vectors), ``pairs`` (tested, of each exposure), ``chains``, ``documents``, batch size and
-        dtype.
-    inputs
-        ``manifest``, ``items``, ``base`` (of the arm's untrained base) and, where there are,
-        ``reference`` (of the clean base) and ``corpus`` of the arm's base.
-    outputs
-        ``table``: a row per method, dose, alpha, text and item.
+    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from`` and ``decontamination``: ``counts`` (of
+    neurons), ``alphas``, ``draws`` (of random neurons), ``nearest``, ``doses`` (of both vectors),
+    ``pairs`` (tested, of each exposure), ``chains``, ``documents``, batch size and dtype.
+    ``inputs``: ``manifest``, ``items``, ``base`` (of the arm's untrained base) and, where there
+    are, ``reference`` (of the clean base) and ``corpus`` of the arm's base. ``outputs``: ``table``,
+    a row per method, dose, alpha, text and item.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how, task = spec["decontamination"], load_task(spec["task"])
-    model = load_model(checkpoints.last, how["dtype"])
+    settings, task = spec["decontamination"], load_task(spec["task"])
+    model = load_model(checkpoints.last, settings["dtype"])
     tokenizer = load_tokenizer(checkpoints.last)
-    of = split(items, spec["exposed_from"], how | {"null_pairs": 1}, spec["seed"])
+    pairs = split(items, spec["exposed_from"], settings | {"null_pairs": 1}, spec["seed"])
     corpus = read_table(inputs["corpus"], CORPUS_COLUMNS) if "corpus" in inputs else None
-    texts = scored_texts(task, tokenizer, of, corpus, spec)
-    discovery = recalls(task, tokenizer, of.discovery, spec["seed"])
+    texts = scored_texts(task, tokenizer, pairs, corpus, spec)
+    discovery = recalls(task, tokenizer, pairs.discovery, spec["seed"])
     progress.say(f"decontaminating on {device_name(pick_device())}")
-    tried = Tried(model, texts, discovery, how, spec["seed"])
+    tried = Tried(model, texts, discovery, settings, spec["seed"])
     points = [tried.point(NONE, 0, 1.0, [tried.measure()]), *tried.neurons()]
     if spec["arm"]["method"] != "base":
-        points += tried.weights(load_model(read_manifest(inputs["base"]).last, how["dtype"]))
+        points += tried.weights(load_model(read_manifest(inputs["base"]).last, settings["dtype"]))
     if "reference" in inputs and Path(inputs["reference"]) != Path(inputs["base"]):
         folders = [read_manifest(inputs[name]).last for name in ("base", "reference")]
-        points += tried.memory(*(load_model(folder, how["dtype"]) for folder in folders))
+        points += tried.memory(*(load_model(folder, settings["dtype"]) for folder in folders))
     table = pd.concat(points, ignore_index=True)
     about = items.set_index("item")[["pair", "group", "exposure"]]
     table = table.join(about, on="item")
@@ -104,14 +86,14 @@ def main(
 def scored_texts(
     task: Task,
     tokenizer: PreTrainedTokenizerBase,
-    of: Split,
+    pairs: Split,
     corpus: pd.DataFrame | None,
     spec: dict[str, Any],
 ) -> dict[str, list[Recall]]:
     """Return what is scored: the tested pairs that count as exposed, chains and documents."""
-    how, seed = spec["decontamination"], spec["seed"]
-    counts = ~(of.tested["exposure"].to_numpy(float)[::2] < spec["exposed_from"])
-    tested = of.tested[np.repeat(counts, 2)].reset_index(drop=True)
+    settings, seed = spec["decontamination"], spec["seed"]
+    counts = ~(pairs.tested["exposure"].to_numpy(float)[::2] < spec["exposed_from"])
+    tested = pairs.tested[np.repeat(counts, 2)].reset_index(drop=True)
     after = recalls(task, tokenizer, tested, seed)
     scaffolds = scaffold_tokens(task, tokenizer, tested, after)
     at_once = [
@@ -119,17 +101,17 @@ def scored_texts(
         for one, size in zip(after, scaffolds, strict=True)
     ]
     # Nobody has seen a twin, whatever the exposure of its pair.
-    twins = of.tested[1::2]
+    twins = pairs.tested[1::2]
     twins = twins[twins["worked"].notna()]
-    order = keyed_rng("chains", seed).permutation(len(twins))[: how["chains"]]
+    order = keyed_rng("chains", seed).permutation(len(twins))[: settings["chains"]]
     chains = [
         continued(tokenizer, row.item, task.prompt(row.question), row.worked)
         for row in twins.iloc[np.sort(order)].itertuples()
     ]
-    found = {"recall": after, "at_once": at_once, "chain": chains}
+    texts = {"recall": after, "at_once": at_once, "chain": chains}
     if corpus is not None:
-        found["text"] = documents(tokenizer, corpus, seed, how["documents"])
-    return {what: prompts for what, prompts in found.items() if prompts}
+        texts["text"] = documents(tokenizer, corpus, seed, settings["documents"])
+    return {what: prompts for what, prompts in texts.items() if prompts}
 
 
 class Tried:
@@ -140,30 +122,30 @@ class Tried:
         model: PreTrainedModel,
         texts: dict[str, list[Recall]],
         discovery: list[Recall],
-        how: dict[str, Any],
+        settings: dict[str, Any],
         seed: int,
     ) -> None:
         self.model, self.texts, self.discovery = model, texts, discovery
-        self.how, self.seed = how, seed
-        device, size = model.device, how["batch_size"]
-        self.batches = {what: list(batches(of, size, device)) for what, of in texts.items()}
+        self.settings, self.seed = settings, seed
+        device, size = model.device, settings["batch_size"]
+        self.batches = {what: list(batches(part, size, device)) for what, part in texts.items()}
 
     @torch.no_grad()
     def measure(self, model: PreTrainedModel | None = None, hook: Hook | None = None) -> Values:
         """Return `MEASURES` (on the first axis) of every text."""
-        found = {}
+        values = {}
         for what, prompts in self.texts.items():
-            found[what] = np.zeros((len(MEASURES), len(prompts)))
+            values[what] = np.zeros((len(MEASURES), len(prompts)))
             for batch in self.batches[what]:
                 with hook(batch) if hook else nullcontext():
-                    found[what][:, batch.rows] = _scored(model or self.model, batch)
-        return found
+                    values[what][:, batch.rows] = _scored(model or self.model, batch)
+        return values
 
-    def point(self, method: str, dose: float, alpha: float, found: list[Values]) -> pd.DataFrame:
+    def point(self, method: str, dose: float, alpha: float, tries: list[Values]) -> pd.DataFrame:
         """Return the rows of one dose, means over several tries."""
         tables = []
         for what, prompts in self.texts.items():
-            values = np.mean([one[what] for one in found], axis=0)
+            values = np.mean([one[what] for one in tries], axis=0)
             table = pd.DataFrame(dict(zip(MEASURES, values, strict=True)))
             table.insert(0, "item", [prompt.item for prompt in prompts])
             table.insert(0, "what", what)
@@ -173,32 +155,29 @@ class Tried:
             table.insert(0, column, value)
         return table
 
-    # --- methods --------------------------------------------------------------------------
-
     def neurons(self) -> Iterator[pd.DataFrame]:
         """Yield the points of chosen and of random neurons."""
         access = Access(self.model)
-        of = profile(access, self.discovery, self.how["batch_size"], "all")
-        gap = (of.attribution[::2] - of.attribution[1::2]).mean(axis=0)
-        for count in self.how["counts"]:
+        profiled = profile(access, self.discovery, self.settings["batch_size"], "all")
+        gap = (profiled.attribution[::2] - profiled.attribution[1::2]).mean(axis=0)
+        draws, nearest = self.settings["draws"], self.settings["nearest"]
+        for count in self.settings["counts"]:
             chosen = overall(gap, count)
-            random = matched(
-                chosen, of, self.how["draws"], self.how["nearest"], self.seed, "forget", count
-            )
-            for alpha in self.how["alphas"]:
-                found = [self._scaled(access, chosen, alpha)]
-                yield self.point(NEURONS, count, alpha, found)
-                drawn = ([sets[draw] for sets in random] for draw in range(self.how["draws"]))
-                found = [self._scaled(access, sets, alpha) for sets in drawn]
-                yield self.point(RANDOM, count, alpha, found)
+            random = matched(chosen, profiled, draws, nearest, self.seed, "forget", count)
+            for alpha in self.settings["alphas"]:
+                tries = [self._scaled(access, chosen, alpha)]
+                yield self.point(NEURONS, count, alpha, tries)
+                drawn = ([sets[draw] for sets in random] for draw in range(draws))
+                tries = [self._scaled(access, sets, alpha) for sets in drawn]
+                yield self.point(RANDOM, count, alpha, tries)
 
     def _scaled(self, access: Access, sets: list[NDArray[np.int64]], alpha: float) -> Values:
         width = access.blocks[0].mlp.down_proj.weight.shape[1]
         factors = {}
-        for block, own in enumerate(sets):
-            if len(own):
+        for block, neurons in enumerate(sets):
+            if len(neurons):
                 factors[block] = torch.ones(width, device=self.model.device)
-                factors[block][torch.as_tensor(own)] = alpha
+                factors[block][torch.as_tensor(neurons)] = alpha
         return self.measure(hook=lambda batch: scaling(access, factors, scaled(batch, "all")))
 
     def weights(self, base: PreTrainedModel) -> Iterator[pd.DataFrame]:
@@ -213,7 +192,7 @@ class Tried:
         for number in blocks:
             with change.reset(change.units(BOTH, order[: number + 1])):
                 yield self.point(RESET, number + 1, 1.0, [self.measure(base)])
-        for dose in self.how["doses"]:
+        for dose in self.settings["doses"]:
             with change.mixed(dict.fromkeys(change.every, 1 - dose)):
                 yield self.point(TASK_VECTOR, dose, 1.0, [self.measure(base)])
 
@@ -221,22 +200,22 @@ class Tried:
     def _recall_gap(self, model: PreTrainedModel) -> float:
         """Return the log odds of discovery pairs, exposed minus twins."""
         values = np.zeros(len(self.discovery))
-        for batch in batches(self.discovery, self.how["batch_size"], model.device):
+        for batch in batches(self.discovery, self.settings["batch_size"], model.device):
             values[batch.rows] = _scored(model, batch)[MEASURES.index("odds")]
         return float((values[::2] - values[1::2]).mean())
 
     @torch.no_grad()
     def memory(self, base: PreTrainedModel, clean: PreTrainedModel) -> Iterator[pd.DataFrame]:
         """Yield the points of the memory vector; none where the two bases do not fit."""
-        own = [dict(model.named_parameters()) for model in (self.model, base, clean)]
-        shapes = [{name: part.shape for name, part in parameters.items()} for parameters in own]
+        named = [dict(model.named_parameters()) for model in (self.model, base, clean)]
+        shapes = [{name: part.shape for name, part in parameters.items()} for parameters in named]
         if not shapes[0] == shapes[1] == shapes[2]:
             return
         # `base` becomes the model without the whole vector, so that doses lie on one line.
-        for name, parameter in own[1].items():
-            parameter.copy_(own[0][name] - (parameter - own[2][name]))
+        for name, parameter in named[1].items():
+            parameter.copy_(named[0][name] - (parameter - named[2][name]))
         change = Change(self.model, base)
-        for dose in self.how["doses"]:
+        for dose in self.settings["doses"]:
             with change.mixed(dict.fromkeys(change.every, dose)):
                 yield self.point(MEMORY_VECTOR, dose, 1.0, [self.measure()])
 
@@ -254,6 +233,6 @@ def overall(gap: Array, count: int) -> list[NDArray[np.int64]]:
 
 
 def _scored(model: PreTrainedModel, batch: Batch) -> Array:
-    kept = batch.ids.shape[1] - batch.at
-    logits = model(**batch.inputs, use_cache=False, logits_to_keep=kept).logits
+    positions = batch.ids.shape[1] - batch.at
+    logits = model(**batch.inputs, use_cache=False, logits_to_keep=positions).logits
     return scores(logits, batch).cpu().numpy()

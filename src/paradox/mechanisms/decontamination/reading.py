@@ -1,7 +1,6 @@
 """Step ``decontamination_reading``: what the tables of decontamination say, in plain words.
 
-Every statement is made from the numbers beside it, whichever way it falls, as in
-`paradox.mechanisms.overview.reading`.
+Every statement is made from the numbers beside it, whichever way it falls.
 """
 
 from __future__ import annotations
@@ -24,22 +23,14 @@ def main(
 ) -> None:
     """Write the paragraph and the verdicts.
 
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``points`` and ``half`` of step ``tradeoff``.
-    outputs
-        ``reading``: JSON of ``paragraphs`` and ``verdicts``.
+    ``spec`` is empty. ``inputs``: ``points`` and ``half`` of step ``tradeoff``. ``outputs``:
+    ``reading``, JSON of ``paragraphs`` and ``verdicts``.
     """
     points, half = (read_table(Path(inputs[name])) for name in ("points", "half"))
     verdicts = half.astype(object).where(half.notna(), None).to_dict("records")
-    said = {
-        "paragraphs": {"decontamination": decontamination(points, half)},
-        "verdicts": {"decontamination": verdicts},
-    }
-    write_json(outputs["reading"], said)
+    parts = {"paragraphs": decontamination(points, half), "verdicts": verdicts}
+    reading = {name: {"decontamination": part} for name, part in parts.items()}
+    write_json(outputs["reading"], reading)
     progress.say(f"read {len(half)} costs")
 
 
@@ -47,30 +38,30 @@ def decontamination(points: pd.DataFrame, half: pd.DataFrame) -> str:
     """Return the paragraph on decontamination."""
     sentences = []
     for arm, rows in half.groupby(ARM, sort=True):
-        own = points
+        tried = points
         for name, value in zip(ARM, arm, strict=True):
-            own = own[own[name] == value]
-        who = arm_of_base(own.iloc[0])
-        if own["removed"].isna().all():
+            tried = tried[tried[name] == value]
+        who = arm_of_base(tried.iloc[0])
+        if tried["removed"].isna().all():
             sentences.append(f"In {who}: no gap between exposed items and twins to remove.")
             continue
-        parts = list(_ways(own, rows))
+        parts = list(_methods(tried, rows))
         sentences.append(f"In {who}, the least that half of memory costs: {'; '.join(parts)}.")
     return " ".join(sentences)
 
 
-def _ways(points: pd.DataFrame, half: pd.DataFrame) -> Iterator[str]:
+def _methods(points: pd.DataFrame, half: pd.DataFrame) -> Iterator[str]:
     for _, row in half.iterrows():
-        way = row["way"].replace("_", " ")
-        way += f" at alpha {row['alpha']:g}" if row["way"] in (NEURONS, RANDOM) else ""
+        method = row["way"].replace("_", " ")
+        method += f" at alpha {row['alpha']:g}" if row["way"] in (NEURONS, RANDOM) else ""
         if pd.isna(row.get("chain")):
-            of = points[(points["way"] == row["way"]) & (points["alpha"] == row["alpha"])]
-            best = of.loc[of["removed"].idxmax(), ["removed", "removed_low", "removed_high"]]
-            yield f"{way} removes {effect_words(best)} at most ({row['verdict']})"
+            doses = points[(points["way"] == row["way"]) & (points["alpha"] == row["alpha"])]
+            best = doses.loc[doses["removed"].idxmax(), ["removed", "removed_low", "removed_high"]]
+            yield f"{method} removes {effect_words(best)} at most ({row['verdict']})"
             continue
         lost = " and ".join(
             f"{effect_words([row[name], row[f'{name}_low'], row[f'{name}_high']])} {unit}"
             for name, unit in (("chain", "of chains"), ("text", "nats per token of documents"))
             if name in row and pd.notna(row[name])
         )
-        yield f"{way} {lost} ({row['verdict']})"
+        yield f"{method} {lost} ({row['verdict']})"

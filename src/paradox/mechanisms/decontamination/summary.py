@@ -1,27 +1,20 @@
 """Step ``tradeoff``: what taking recall away costs, by method, over all arms.
 
-Made from what step ``decontamination`` wrote for each arm. Tables:
+``points``, per arm, method, alpha and dose: ``removed``, 1 - gap / gap of the unchanged model (of
+the log-probability of recall, exposed minus twins; empty where the unchanged model's interval
+holds 0); ``chain`` and ``text``, what is lost of worked chains (share) and on documents (nats per
+token); ``recall`` and ``at_once``, shares of exposed items still recalled. Intervals are of pairs
+(texts) crossed with seeds, the denominator drawn with the numerator; exact binomial ones of shares
+where all texts agree. For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare the
+gap lost with random neurons of the same number and alpha, labels swapped within pairs.
 
-``points``: a row per arm, method, alpha and dose. ``removed`` is the share of memory that is gone:
-1 - gap / gap of the unchanged model, a gap being the log-probability of exposed items' recall
-minus that of their twins. ``chain`` and ``text`` are what is lost of worked chains of twins
-(share worked out without a slip) and on documents (nats per token; positive is worse), ``recall``
-and ``at_once`` the shares of exposed items that are still recalled after the scaffold and
-unasked. All with intervals of the bootstrap: pairs (texts) crossed with seeds; the denominator is
-drawn with the numerator, and where the unchanged model has no gap (its interval holds 0),
-``removed`` is empty, and where all texts agree, the interval of a share is the exact binomial one.
-For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare with
-random neurons of the same number and alpha: gap lost, labels swapped within pairs.
-
-``half``: the least that each method costs for half of memory, in worked chains: at a dose that
-removes at least half (``dose``), or between the first such dose and the one before it, by straight
-lines (``dose`` empty); empty where no dose removes as much. ``reached`` is the share of resamples
-that get to one half there; the interval is of these, and left out when they are less than 95 %.
-The place is chosen on the pairs that are shown, which favours methods of many doses a little.
+``half``: the least cost of half of memory in worked chains: at a dose that removes at least half
+(``dose``) or on the straight line to the first such dose (``dose`` empty); ``reached`` is the share
+of resamples that get there, the interval is of these and left out when they are less than 95 %.
 Verdict on the claim that memory can be removed without reasoning: ``reproduced`` when half is
-removed and the interval of the chains' loss ends below `margin_share`; ``not reproduced`` when it
-begins above, or no dose's interval of ``removed`` reaches one half; else ``not decidable``. For
-``neurons`` it also needs a ``corrected`` p of at most .05.
+removed and the interval of the chains' loss ends below `margin_share` (for ``neurons`` with a
+``corrected`` p of at most .05, too); ``not reproduced`` when it begins above, or no dose's interval
+of ``removed`` reaches one half; else ``not decidable``.
 """
 
 from __future__ import annotations
@@ -52,7 +45,7 @@ COLUMNS = [*ARM, "seed", "way", "dose", "alpha", "what", "item", "logp", "correc
 
 
 @dataclass(frozen=True)
-class Way:
+class Method:
     """One method of one arm, at rising doses.
 
     Attributes
@@ -78,24 +71,18 @@ def main(
 ) -> None:
     """Write both tables.
 
-    Parameters
-    ----------
-    spec
-        ``bootstrap`` (seed and resamples), ``permutations`` and ``margin_share``.
-    inputs
-        ``tables``: of step ``decontamination``, one per arm and seed.
-    outputs
-        ``points`` and ``half``.
+    ``spec``: ``bootstrap`` (seed and resamples), ``permutations`` and ``margin_share``. ``inputs``:
+    ``tables`` of step ``decontamination``, one per arm and seed. ``outputs``: ``points``, ``half``.
     """
     table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
-    how = Compared(spec)
+    compared = Compared(spec)
     points, half = [], []
     arms = list(table.groupby(ARM, sort=True))
     for done, (arm, rows) in enumerate(arms, start=1):
         key = dict(zip(ARM, arm, strict=True))
-        paths = how.paths(rows)
-        points += [key | row for row in how.points(paths)]
-        half += [key | row for row in how.half(paths)]
+        paths = compared.paths(rows)
+        points += [key | row for row in compared.points(paths)]
+        half += [key | row for row in compared.half(paths)]
         progress("arms", done, len(arms))
     write_table(outputs["points"], pd.DataFrame(points))
     write_table(outputs["half"], pd.DataFrame(half))
@@ -108,17 +95,17 @@ class Compared:
         self.resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
         self.permutations, self.margin = spec["permutations"], spec["margin_share"]
 
-    def paths(self, table: pd.DataFrame) -> dict[tuple[str, float], Way]:
+    def paths(self, table: pd.DataFrame) -> dict[tuple[str, float], Method]:
         """Return every method of an arm, by its name and alpha."""
         plain = table[table["way"] == NONE]
-        ways = {way: place for place, way in enumerate(METHODS)}
-        found = sorted(
+        order = {method: place for place, method in enumerate(METHODS)}
+        groups = sorted(
             table[table["way"] != NONE].groupby(["way", "alpha"]),
-            key=lambda one: (ways[one[0][0]], one[0][1]),
+            key=lambda one: (order[one[0][0]], one[0][1]),
         )
-        return {key: self._path(rows, plain) for key, rows in found}
+        return {key: self._path(rows, plain) for key, rows in groups}
 
-    def _path(self, rows: pd.DataFrame, plain: pd.DataFrame) -> Way:
+    def _path(self, rows: pd.DataFrame, plain: pd.DataFrame) -> Method:
         def cube(what: str, measure: str, group: str | None = None) -> Array:
             """Return values of shape (items, 1 + doses, seeds); the first dose is none."""
             parts = [part[part["what"] == what] for part in (plain.assign(dose=-1.0), rows)]
@@ -145,15 +132,15 @@ class Compared:
             shown[what] = drawn(values, self.resampling, "pairs")
         texts = dict.fromkeys(("recall", "at_once"), len(gaps))
         texts["chain"] = rows.loc[rows["what"] == "chain", "item"].nunique()
-        return Way(sorted(rows["dose"].unique()), shown, gaps, texts)
+        return Method(sorted(rows["dose"].unique()), shown, gaps, texts)
 
-    def points(self, paths: dict[tuple[str, float], Way]) -> Iterator[dict[str, Any]]:
+    def points(self, paths: dict[tuple[str, float], Method]) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``points`` of one arm."""
-        for (way, alpha), path in paths.items():
-            test = self._test(path, paths.get((RANDOM, alpha))) if way == NEURONS else None
+        for (method, alpha), path in paths.items():
+            test = self._test(path, paths.get((RANDOM, alpha))) if method == NEURONS else None
             ends = {name: one.interval(self.resampling.level) for name, one in path.shown.items()}
             for place, dose in enumerate(path.doses):
-                row: dict[str, Any] = {"way": way, "alpha": alpha, "dose": dose}
+                row: dict[str, Any] = {"way": method, "alpha": alpha, "dose": dose}
                 for name in SHOWN:
                     if name not in path.shown:
                         continue
@@ -166,7 +153,7 @@ class Compared:
                 row["corrected"] = None if test is None else test.corrected[place]
                 yield row
 
-    def _test(self, path: Way, random: Way | None) -> Any:
+    def _test(self, path: Method, random: Method | None) -> Any:
         """Test that chosen neurons take more of the gap than random ones, at every dose."""
         if random is None:
             return None
@@ -182,20 +169,20 @@ class Compared:
             two_sided=False,
         )
 
-    def half(self, paths: dict[tuple[str, float], Way]) -> Iterator[dict[str, Any]]:
+    def half(self, paths: dict[tuple[str, float], Method]) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``half`` of one arm."""
-        for (way, alpha), path in paths.items():
+        for (method, alpha), path in paths.items():
             removed = path.shown["removed"]
             best = removed.interval(self.resampling.level)[1].max()
-            row: dict[str, Any] = {"way": way, "alpha": alpha} | self._cheapest(path)
+            row: dict[str, Any] = {"way": method, "alpha": alpha} | self._cheapest(path)
             p = 0.0
-            if way == NEURONS:
+            if method == NEURONS:
                 test = self._test(path, paths.get((RANDOM, alpha)))
                 p = 1.0 if test is None else float(test.overall)
                 row["p"] = p
             yield row | {"margin": self.margin, "verdict": self._verdict(row, best, p)}
 
-    def _cheapest(self, path: Way) -> dict[str, Any]:
+    def _cheapest(self, path: Method) -> dict[str, Any]:
         """Return the costs where half of memory is gone at the least loss of chains."""
         removed = path.shown["removed"]
         costs = {what: path.shown[what] for what in COSTS if what in path.shown}
@@ -215,9 +202,9 @@ class Compared:
                 for what, cost in costs.items()
             }
         usable = {
-            dose: of
-            for dose, of in places.items()
-            if np.isfinite([v for v, _ in of.values()]).all()
+            dose: by_text
+            for dose, by_text in places.items()
+            if np.isfinite([v for v, _ in by_text.values()]).all()
         }
         if not usable:
             return {"dose": np.nan, "reached": 0.0}
@@ -259,10 +246,10 @@ def at_half(removed: Array, cost: Array) -> Array:
     start = np.zeros((len(removed), 1))
     removed, cost = np.hstack([start, removed]), np.hstack([start, cost])
     over = removed >= 0.5
-    found = np.full(len(removed), np.nan)
+    costs = np.full(len(removed), np.nan)
     rows = np.flatnonzero(over.any(axis=1))
     after = over[rows].argmax(axis=1)
     low, high = removed[rows, after - 1], removed[rows, after]
     share = (0.5 - low) / (high - low)
-    found[rows] = cost[rows, after - 1] + share * (cost[rows, after] - cost[rows, after - 1])
-    return found
+    costs[rows] = cost[rows, after - 1] + share * (cost[rows, after] - cost[rows, after - 1])
+    return costs

@@ -88,11 +88,11 @@ class Cell:
         seeds = range(len(self.cuts))
         return [max(float(np.abs(s.scores[n]).max()) for s in self.sides.values()) for n in seeds]
 
-    def chosen(self, kept: str, group: str) -> NDArray[np.bool_]:
+    def chosen(self, passed: str, group: str) -> NDArray[np.bool_]:
         """Return which items pass a filter and belong to a group."""
         every = np.ones(len(self.items), dtype=bool)
-        of = every if group == ALL else (self.items["group"] == group).to_numpy()
-        return self.filters[kept] & of
+        members = every if group == ALL else (self.items["group"] == group).to_numpy()
+        return self.filters[passed] & members
 
     def measured(
         self, side: tuple[str, str], rows: NDArray[np.bool_], tops: list[float]
@@ -104,12 +104,12 @@ class Cell:
         tops
             End of each seed's histogram, see `tops`.
         """
-        own = self.sides[side]
-        found = [
-            measures(own.scores[n, rows], own.loss[n, rows], own.gradient[n, rows], top)
+        scored = self.sides[side]
+        by_seed = [
+            measures(scored.scores[n, rows], scored.loss[n, rows], scored.gradient[n, rows], top)
             for n, top in enumerate(tops)
         ]
-        return {name: np.stack([of[name] for of in found], 1) for name in found[0]}
+        return {name: np.stack([values[name] for values in by_seed], 1) for name in by_seed[0]}
 
 
 def read_cells(paths: Sequence[Path]) -> Iterator[Cell]:
@@ -128,30 +128,30 @@ def read_cells(paths: Sequence[Path]) -> Iterator[Cell]:
         tables.sort(key=lambda table: int(table["seed"].iloc[0]))
         parts = [dict(list(t.groupby(["attribution", "alpha"], sort=True))) for t in tables]
         for attribution, alpha in parts[0]:
-            of = [part[(attribution, alpha)] for part in parts]
-            yield _cell(arm, attribution, float(alpha), of)
+            seeds = [part[attribution, alpha] for part in parts]
+            yield _cell(arm, attribution, float(alpha), seeds)
 
 
 def _cell(arm: tuple[str, ...], attribution: str, alpha: float, seeds: list[pd.DataFrame]) -> Cell:
     grouped = [dict(list(table.groupby(["text", "weights"], sort=True))) for table in seeds]
     first = grouped[0][OWN_BASE]
-    for one in (table for of in grouped for table in of.values()):
+    for one in (table for of_side in grouped for table in of_side.values()):
         if one["item"].tolist() != first["item"].tolist():
             raise DataError(f"{'/'.join(arm)}: the seeds' tables of edge scores differ in items.")
     sides = {}
     for side in grouped[0]:
-        of = [group[side] for group in grouped]
+        of_side = [group[side] for group in grouped]
         sides[side] = Scored(
-            np.stack([np.stack(table["scores"].tolist()) for table in of]).astype(np.float64),
+            np.stack([np.stack(table["scores"].tolist()) for table in of_side]).astype(np.float64),
             *(
-                np.stack([table[name].to_numpy(float) for table in of])
+                np.stack([table[name].to_numpy(float) for table in of_side])
                 for name in Scored._fields[1:]
             ),
         )
-    own = [group[OWN_BASE] for group in grouped]
-    right = np.logical_and.reduce([t["right_base"] & t["right_after"] for t in own])
-    similar = np.logical_and.reduce([t["similar"] for t in own])
+    bases = [group[OWN_BASE] for group in grouped]
+    right = np.logical_and.reduce([t["right_base"] & t["right_after"] for t in bases])
+    similar = np.logical_and.reduce([t["similar"] for t in bases])
     filters = {ALL: np.ones(len(first), dtype=bool), RIGHT: right, SIMILAR: right & similar}
     items = first[KEEP].reset_index(drop=True)
-    cuts = tuple(int(table["cut"].iloc[0]) for table in own)
+    cuts = tuple(int(table["cut"].iloc[0]) for table in bases)
     return Cell(arm, attribution, alpha, cuts, items, sides, filters)

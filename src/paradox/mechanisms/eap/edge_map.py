@@ -1,15 +1,11 @@
 """Step ``eap_map``: which edges and sources changed, and whether cutting them does as predicted.
 
 ``edges``: the mean size of every edge's score before and after training, each model on its own
-text, and its relative change. ``nodes``: the same for the entropy (nats) of each source's edges:
-how evenly a source is read. Rows for all items and for exposed items and twins. ``p`` swaps base
-and after within items; ``corrected`` beats the largest of all edges (or sources). Intervals are of
-the bootstrap over items and seeds.
-
-``ablation``: what cutting edges did to the loss (``actual``) and what their scores had said
-(``predicted``, first-order), for the edges that scored highest on other items and for as many
-random ones, and ``excess``, what the top ones did beyond the random ones. ``single`` rows: the
-rank correlation over edges cut one by one, exactly as they were drawn.
+text, and its relative change; ``nodes``: the same for the entropy (nats) of each source's edges.
+``p`` swaps base and after within items; ``corrected`` beats the largest of all edges (or sources);
+intervals are of the bootstrap over items and seeds. ``ablation``: ``actual`` and ``predicted``
+change of the loss when edges are cut, for top and random ones; ``excess`` is their difference,
+``single`` the rank correlation over edges cut one by one, exactly as they were drawn.
 """
 
 from __future__ import annotations
@@ -42,14 +38,9 @@ def main(
 ) -> None:
     """Write the three tables.
 
-    Parameters
-    ----------
-    spec
-        ``bootstrap`` (seed and resamples) and ``permutations``.
-    inputs
-        ``scores`` and ``ablation``: the tables of step ``eap``, one per arm and seed.
-    outputs
-        ``edges``, ``nodes`` and ``ablation``.
+    ``spec``: ``bootstrap`` (seed and resamples) and ``permutations``. ``inputs``: ``scores`` and
+    ``ablation`` of step ``eap``, one per arm and seed. ``outputs``: ``edges``, ``nodes``,
+    ``ablation``.
     """
     edges: list[pd.DataFrame] = []
     nodes: list[pd.DataFrame] = []
@@ -61,11 +52,11 @@ def main(
                     edges.append(_edges(cell, group, rows, spec))
                     nodes.append(_nodes(cell, group, rows, spec))
     cut = pd.concat([read_table(Path(path), CUT) for path in inputs["ablation"]])
-    how = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     empty = pd.DataFrame(columns=[*ARM, "group", "before", "after"])
     write_table(outputs["edges"], pd.concat(edges, ignore_index=True) if edges else empty)
     write_table(outputs["nodes"], pd.concat(nodes, ignore_index=True) if nodes else empty)
-    write_table(outputs["ablation"], pd.DataFrame(list(ablations(cut, how))))
+    write_table(outputs["ablation"], pd.DataFrame(list(ablations(cut, resampling))))
     progress.say(f"mapped {len(edges)} groups of items")
 
 
@@ -73,30 +64,26 @@ def _edges(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]
     graph = cell.graph
     sizes = [np.abs(cell.sides[side].scores[:, rows]) for side in (OWN_BASE, OWN_AFTER)]
     ends = {
-        name: [of[edge[place]][part] for edge in graph.edges]
-        for place, (title, of) in enumerate(
+        name: [nodes[edge[place]][part] for edge in graph.edges]
+        for place, (title, nodes) in enumerate(
             (("source", graph.sources), ("destination", graph.destinations))
         )
         for part, name in enumerate((title, f"{title}_block"))
     }
-    return _keyed(cell, group, ends, compared(*sizes, group, spec))
+    named = with_arm(pd.DataFrame(ends), cell.key, group=group)
+    return pd.concat([named, compared(*sizes, group, spec)], axis=1)
 
 
 def _nodes(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]) -> pd.DataFrame:
     graph = cell.graph
-    found = []
+    entropies = []
     for side in (OWN_BASE, OWN_AFTER):
         scores = cell.sides[side].scores[:, rows]
-        found.append(np.stack([output_entropy(of, graph) for of in scores]))
+        entropies.append(np.stack([output_entropy(seed_scores, graph) for seed_scores in scores]))
     kinds, blocks = zip(*graph.sources, strict=True)
     ends = {"source": list(kinds), "source_block": list(blocks)}
-    return _keyed(cell, group, ends, compared(*found, group, spec))
-
-
-def _keyed(cell: Cell, group: str, ends: dict[str, list[Any]], found: pd.DataFrame) -> pd.DataFrame:
-    table = pd.DataFrame(ends)
-    table = with_arm(table, cell.key, group=group)
-    return pd.concat([table, found], axis=1)
+    named = with_arm(pd.DataFrame(ends), cell.key, group=group)
+    return pd.concat([named, compared(*entropies, group, spec)], axis=1)
 
 
 def compared(before: Array, after: Array, group: str, spec: dict[str, Any]) -> pd.DataFrame:
@@ -107,17 +94,17 @@ def compared(before: Array, after: Array, group: str, spec: dict[str, Any]) -> p
     before, after
         Shape (seeds, items, columns).
     """
-    how = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     changes = (after - before).mean(0)
-    signs, exact = flips(len(changes), spec["permutations"], how.seed, "eap")
+    signs, exact = flips(len(changes), spec["permutations"], resampling.seed, "eap")
     test = max_test(changes.mean(0), signs @ changes / len(changes), exact)
-    tail = (1 - how.level) / 2
+    tail = (1 - resampling.level) / 2
     ends = np.full((changes.shape[1], 2), np.nan)
     first, second = (side.mean((0, 1)) for side in (before, after))
     for column in np.flatnonzero(first > 0):
         # One name of items: both sides are drawn alike.
         one, other = (
-            pigeonhole({group: side[:, :, column].T}, how)[group] for side in (before, after)
+            pigeonhole({group: side[:, :, column].T}, resampling)[group] for side in (before, after)
         )
         ends[column] = np.quantile(
             other / np.maximum(one, np.finfo(float).tiny) - 1, [tail, 1 - tail]
@@ -138,32 +125,32 @@ def compared(before: Array, after: Array, group: str, spec: dict[str, Any]) -> p
     )
 
 
-def ablations(table: pd.DataFrame, how: Resampling) -> Iterator[dict[str, Any]]:
+def ablations(table: pd.DataFrame, resampling: Resampling) -> Iterator[dict[str, Any]]:
     """Yield predicted and actual changes of the loss per arm, weights, kind and size."""
     for (*arm, weights), rows in table.groupby([*ARM, "weights"], sort=True):
         key = {**dict(zip(ARM, arm, strict=True)), "weights": weights}
         together = rows[rows["kind"].isin([TOP, RANDOM])]
-        for size, of in together.groupby("size", sort=True):
+        for size, sized in together.groupby("size", sort=True):
             wide = {
                 (kind, name): part.pivot_table(
                     index="item", columns="seed", values=name, sort=True
                 ).to_numpy()
-                for kind, part in of.groupby("kind", sort=True)
+                for kind, part in sized.groupby("kind", sort=True)
                 for name in ("predicted", "actual")
             }
             wide["excess", "predicted"] = wide[TOP, "predicted"] - wide[RANDOM, "predicted"]
             wide["excess", "actual"] = wide[TOP, "actual"] - wide[RANDOM, "actual"]
             for (kind, name), values in wide.items():
-                found = mean(values, how)
-                row = {"kind": kind, "size": size, "quantity": name, "value": found.value}
-                yield key | row | {"low": found.low, "high": found.high, "n": found.items}
+                estimate = mean(values, resampling)
+                row = {"kind": kind, "size": size, "quantity": name, "value": estimate.value}
+                yield key | row | {"low": estimate.low, "high": estimate.high, "n": estimate.items}
         single = rows[rows["kind"].isin([TOP_ONE, RANDOM_ONE])]
         means = single.groupby(["seed", "kind", "draw"])[["predicted", "actual"]].mean()
         if len(means) > LEAST:
-            found = spearmanr(means["predicted"], means["actual"])
-            ends = _fisher(float(found.statistic), len(means))
+            estimate = spearmanr(means["predicted"], means["actual"])
+            ends = _fisher(float(estimate.statistic), len(means))
             row = {"kind": "single", "size": 1, "quantity": "rank_correlation"}
-            row |= {"value": float(found.statistic), "low": ends[0], "high": ends[1]}
+            row |= {"value": float(estimate.statistic), "low": ends[0], "high": ends[1]}
             yield key | row | {"n": len(means)}
 
 

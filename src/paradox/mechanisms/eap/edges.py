@@ -1,28 +1,16 @@
 """Edge attribution patching: what every edge of the residual graph does to a loss, per item.
 
-The graph
----------
-*Sources* are what is added to the residual: the embedding, each attention's and each MLP's
-output (1 + 2 L of them). *Destinations* are what reads it, before their norm: queries, keys and
-values of each block, each MLP, and the logits (4 L + 1). An edge joins a source to a destination
-that is computed after it; 4 L^2 + 3 L + 1 edges are *real*, about half of the matrix.
+*Sources* are what is added to the residual: the embedding, each attention's and each MLP's output
+(1 + 2 L). *Destinations* are what reads it, before their norm: queries, keys and values of each
+block, each MLP, and the logits (4 L + 1). An edge joins a source to a destination computed after
+it; 4 L^2 + 3 L + 1 edges are *real*. Its score is minus the product, over positions and width, of
+the source's output with the loss's gradient at the destination's input: to first order what the
+loss would rise by under zero ablation.
 
-The score of an edge is minus the product, over positions and width, of the source's output with
-the loss's gradient at the destination's input. To first order it is how much the loss would rise
-if the destination read the residual without that source (zero ablation): an edge with a positive
-score lowers the loss. Summed over its readers, a source's scores are minus its output times its
-whole gradient.
-
-How it is computed
-------------------
-One forward and one backward pass per batch on the unchanged model, without gradients of
-parameters. Each norm that reads the residual is stood in for by one of the same values that
-knows its three (or one) readers: its backward pass receives their gradients one by one. Padding
-gets no gradient, so an item's scores do not depend on its batch.
-
-Norms are computed in the model's own precision (float64 stays float64, where the library's go
-through float32). Gains and arrangements of norms are found as `paradox.mechanisms.model.access`
-does, and what is not an RMS norm is refused.
+One forward and one backward pass per batch on the unchanged model. Each norm of the residual
+is stood in for by one of the same values whose backward pass receives its readers' gradients one by
+one. Padding gets no gradient, so an item's scores do not depend on its batch. Norms are computed in
+the model's own precision (float64 stays float64); what is not an RMS norm is refused.
 """
 
 from __future__ import annotations
@@ -98,14 +86,14 @@ class Edges:
             so many passes give a mean gradient, and outputs count by how they differ from those
             at the start: what the loss would rise by if the edge carried no words.
         """
-        found = self._pass(batch, 1.0, None)
+        passed = self._pass(batch, 1.0, None)
         if not steps:
-            return Scores(*found[:3])
-        outputs = found.outputs - self._outputs(batch, 0.0)
-        total = torch.zeros_like(found.edges)
+            return Scores(*passed[:3])
+        outputs = passed.outputs - self._outputs(batch, 0.0)
+        total = torch.zeros_like(passed.edges)
         for step in range(steps):
             total += self._pass(batch, (step + 0.5) / steps, outputs).edges
-        return Scores(total / steps, *found[1:3])
+        return Scores(total / steps, *passed[1:3])
 
     @torch.no_grad()
     def losses(self, batch: Batch, lost: Tensor | None = None) -> Tensor:
@@ -118,11 +106,9 @@ class Edges:
             destinations) or (items, sources, destinations); None: of none. What a source adds is
             that of the cut model.
         """
-        with self._read(_Cut(self, lost)) as reading, self.access.capture(self._nodes) as found:
-            reading.found = found
+        with self._read(_Cut(self, lost)) as reading, self.access.capture(self._nodes) as captured:
+            reading.captured = captured
             return self._loss(batch)
-
-    # --- the pass -------------------------------------------------------------------------
 
     def _pass(self, batch: Batch, share: float, outputs: Tensor | None) -> _Pass:
         """Return scores of `outputs`, or of the pass's own, and the outputs."""
@@ -132,20 +118,20 @@ class Edges:
             torch.enable_grad(),
             self._read(reading),
             self._start(batch, share),
-            self.access.capture(self._nodes) as found,
+            self.access.capture(self._nodes) as captured,
         ):
             loss = self._loss(batch)
             if outputs is None:
-                outputs = torch.stack([found.pop(node).detach() for node in self._nodes], 1)
+                outputs = torch.stack([captured.pop(node).detach() for node in self._nodes], 1)
             reading.start(outputs)
             loss.sum().backward()
         return _Pass(reading.scores, loss.detach(), reading.squares.sqrt(), outputs)
 
     @torch.no_grad()
     def _outputs(self, batch: Batch, share: float) -> Tensor:
-        with self._start(batch, share), self.access.capture(self._nodes) as found:
+        with self._start(batch, share), self.access.capture(self._nodes) as captured:
             self.access.model(**batch.inputs, use_cache=False, logits_to_keep=1)
-        return torch.stack([found[node] for node in self._nodes], 1)
+        return torch.stack([captured[node] for node in self._nodes], 1)
 
     def _start(self, batch: Batch, share: float) -> AbstractContextManager[None]:
         """Begin with embeddings that keep a `share` of how they differ from the text's mean."""
@@ -169,8 +155,8 @@ class Edges:
         ]
 
     def _loss(self, batch: Batch) -> Tensor:
-        kept = batch.ids.shape[1] - batch.at
-        logits = self.access.model(**batch.inputs, use_cache=False, logits_to_keep=kept).logits
+        positions = batch.ids.shape[1] - batch.at
+        logits = self.access.model(**batch.inputs, use_cache=False, logits_to_keep=positions).logits
         lost = nn.functional.cross_entropy(
             wide(logits).flatten(0, 1), batch.gold.flatten(), reduction="none"
         ).view_as(batch.gold)
@@ -183,8 +169,7 @@ class Edges:
         with ExitStack() as stack:
             for number, block in enumerate(blocks):
                 stand_in(stack, block, number, reading, self._norms)
-            final = self._norms[self.access.norm]
-            only = [(LOGITS, len(blocks))]
+            final, only = self._norms[self.access.norm], [(LOGITS, len(blocks))]
             stack.enter_context(replaced(self.access.norm, lambda x: reading(x, final, only)[0]))
             yield reading
 
@@ -210,14 +195,14 @@ class Edges:
             seen.extend((reader, x) for reader in readers)
             return [normed(x, norm)[0]] * max(1, len(readers))
 
-        with self._read(reading), self.access.capture(self._nodes) as found:
+        with self._read(reading), self.access.capture(self._nodes) as captured:
             logits = self.access.model(input_ids=ids, use_cache=False).logits
         # The library's norms may be less precise than the stand-ins.
         bound = 1e3 * max(torch.finfo(usual.dtype).eps, torch.finfo(torch.float32).eps)
         known = [reader for reader, _ in seen] == self.graph.destinations
         pairs = [(logits, usual)] if known else []
         for reader, x in seen if known else ():
-            read = [found[node] for node in self._nodes[: self.graph.reads(*reader)]]
+            read = [captured[node] for node in self._nodes[: self.graph.reads(*reader)]]
             pairs.append((torch.stack(read).sum(0), x))
         if not known or any(
             (one - two).abs().max() > bound * two.abs().max().clamp(min=1.0) for one, two in pairs
@@ -257,15 +242,15 @@ class _Gradients:
         """Score the edges to some readers of the same sources."""
         first, reads = self.places[readers[0]], self.graph.reads(*readers[0])
         flat = wide(back).flatten(2)
-        found = torch.bmm(self.outputs[:, :reads], flat.mT)
-        self.scores[:, :reads, first : first + len(readers)] = found.neg_()
+        products = torch.bmm(self.outputs[:, :reads], flat.mT)
+        self.scores[:, :reads, first : first + len(readers)] = products.neg_()
         self.squares += torch.linalg.vector_norm(flat, dim=(1, 2)).square_()
 
 
 class _Cut:
     """Reads the residual without the edges that are cut."""
 
-    found: dict[Node, Tensor]
+    captured: dict[Node, Tensor]
 
     def __init__(self, edges: Edges, lost: Tensor | None) -> None:
         self.edges, self.lost = edges, lost
@@ -284,5 +269,5 @@ class _Cut:
             return whole
         for source in cut:
             share = shares[..., source].to(x).reshape(-1, 1, 1)
-            x = x - share * self.found[self.edges._nodes[source]]
+            x = x - share * self.captured[self.edges._nodes[source]]
         return normed(x, norm)[0]

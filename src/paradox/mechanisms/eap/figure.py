@@ -1,12 +1,9 @@
 """Step ``eap_figure``: what training changes in the scores of edges, method beside method.
 
-A column per measure, a row per trained arm. Drawn is the change in per cent of the untrained
-base's value: as published (each model on its own text), and its two parts, that of the weights
-(on the same text) and that of the text (under the same weights).
-
-The grey bar is the middle 95 % of the null of the published change (base and after swapped within
-items). A filled marker has p at most .05, an open one more. Bars are intervals of the bootstrap
-over items and seeds; the end of the axis cuts longer ones.
+A column per measure, a row per trained arm, in per cent of the untrained base's value: the change
+as published (each model on its own text), and its parts by the weights (same text) and by the text
+(same weights). The grey bar is the middle 95 % of the null of the published change, filled markers
+have p at most .05, bars are intervals over items and seeds; the end of the axis cuts longer ones.
 """
 
 from __future__ import annotations
@@ -52,17 +49,10 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table``: of step ``eap_summary``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec`` is empty. ``inputs``: ``table`` of step ``eap_summary``. ``outputs``: ``svg``, ``png``
+    and ``csv`` (the plotted numbers); equal tables give equal bytes.
     """
-    table = data(inputs["table"])
-    write(draw, table, outputs, progress, "edge attribution")
+    write(draw, data(inputs["table"]), outputs, progress, "edge attribution")
 
 
 def data(path: Path) -> pd.DataFrame:
@@ -81,8 +71,8 @@ def data(path: Path) -> pd.DataFrame:
     drawn = chosen[chosen["state"].isin(STATES)].reset_index(drop=True)
     if drawn.empty:
         raise DataError(f"{path}: no changes by training, of the largest alpha and all items.")
-    own = level.loc[pd.MultiIndex.from_frame(drawn[[*ARM, "measure"]])].to_numpy()
-    drawn[NUMBERS] = 100 * drawn[NUMBERS].div(own, axis=0)
+    levels = level.loc[pd.MultiIndex.from_frame(drawn[[*ARM, "measure"]])].to_numpy()
+    drawn[NUMBERS] = 100 * drawn[NUMBERS].div(levels, axis=0)
     return drawn
 
 
@@ -103,8 +93,8 @@ def draw(table: pd.DataFrame) -> Figure:
     for axis, (measure, title) in zip(axes[0], MEASURES.items(), strict=True):
         axis.set_title(title)
         for place, arm in enumerate(arms):
-            own = (table[ARM] == list(arm)).all(axis=1) & (table["measure"] == measure)
-            _row(axis, place, table[own].set_index("state"))
+            chosen = (table[ARM] == list(arm)).all(axis=1) & (table["measure"] == measure)
+            _row(axis, place, table[chosen].set_index("state"))
         axis.axvline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
         axis.grid(axis="y", visible=False)
         axis.grid(axis="x", visible=True)
@@ -148,8 +138,8 @@ def _row(axis: Axes, place: int, rows: pd.DataFrame) -> None:
         clear = bool(one["p"].iloc[0] <= ALPHA)
         face = look["color"] if clear else "white"
         y = np.array([place + shift])
-        how = {"markersize": 4.5, "linestyle": "none", "markerfacecolor": face, "zorder": 3}
-        style.interval_across(axis, y, one, "value", **look, **how)
+        marks = {"markersize": 4.5, "linestyle": "none", "markerfacecolor": face, "zorder": 3}
+        style.interval_across(axis, y, one, "value", **look, **marks)
 
 
 def _handles() -> list[Artist]:

@@ -1,7 +1,4 @@
-"""The residual graph of a model: its sources, its readers and the edges between them.
-
-`paradox.mechanisms.eap.edges` says what they are.
-"""
+"""The residual graph of a model: sources, readers and edges (`paradox.mechanisms.eap.edges`)."""
 
 from __future__ import annotations
 

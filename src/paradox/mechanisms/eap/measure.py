@@ -1,27 +1,20 @@
 """Step ``eap``: edge attribution of a trained model and its untrained base, item by item.
 
-How much each edge of the residual graph matters (`paradox.mechanisms.eap.edges`) for the loss of a
-text that a model wrote itself: its greedy response, of which the first tokens count, mean
-cross-entropy in nats. Whose text and whose weights are crossed: each of the two models is scored
-on its own text and on the other's, because models that are each scored on their own differ in
-text as well as in circuit.
+Scores (`paradox.mechanisms.eap.edges`) for the loss of a model's own greedy response (mean
+cross-entropy in nats), the base and the trained model each on its own text and on the other's.
 
-Of each exposure that counts, some pairs of exposed item and twin are drawn (keyed by name). The
-scored length follows the published rule: the mean length of the base's and of the trained
-model's responses, over items that both get right (all items where there are none), the lesser of
-the two times ``alpha``, at least 1 token. Shorter responses are scored whole (``scored`` says how
-many tokens were). Nothing is filtered here: ``right_base`` and ``right_after`` are columns, and
-so is ``similar``, the published control of length.
-
-Scores are positive where ablating the edge would raise the loss, to first order: ``ablation`` says
-what really happens without the edges that scored highest on other items, beside as many random
-ones. ``integrated`` is the same by integrated gradients, for some of the items.
+Of each exposure that counts, some pairs are drawn (keyed by name). The scored length is the
+published one (`length`); shorter responses are scored whole (``scored`` says how many tokens were).
+Nothing is filtered: ``right_base``, ``right_after`` and ``similar`` (the published control of
+length) are columns. ``ablation``: what happens without the edges that scored highest on other
+items, beside as many random ones. ``integrated``: integrated gradients, for some of the items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -85,24 +78,20 @@ def main(
 ) -> None:
     """Score the items at the last checkpoint of an arm and at its untrained base.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``exposed_from``, ``seed`` and ``eap``: ``pairs`` (per exposure),
-        ``alphas``, ``max_tokens``, ``integrated`` (``steps`` and ``pairs``), ``ablated``
-        (``sizes``, ``draws`` and ``singles``), ``batch_size`` and ``dtype``.
-    inputs
-        ``manifest``, ``items`` and ``base`` (the untrained base's manifest; where that is the
-        arm itself, only its own cell is there).
-    outputs
-        ``scores``: a row per attribution, alpha, text, weights and item, with the scores of all
-        edges in the order of `Graph.edges`; ``ablation``: a row per kind, size, draw and item,
-        of the arm's own weights.
+    ``spec``: ``arm``, ``task``, ``exposed_from``, ``seed`` and ``eap``: ``pairs`` (per exposure),
+    ``alphas``, ``max_tokens``, ``integrated`` (``steps`` and ``pairs``), ``ablated`` (``sizes``,
+    ``draws`` and ``singles``), ``batch_size`` and ``dtype``. ``inputs``: ``manifest``, ``items``
+    and ``base`` (the untrained base's manifest; where that is the arm itself, only its own cell is
+    there). ``outputs``: ``scores``, a row per attribution, alpha, text, weights and item, with the
+    scores of all edges in the order of `Graph.edges`; ``ablation``, a row per kind, size, draw and
+    item, of the arm's own weights.
     """
     checkpoints, base = read_manifest(inputs["manifest"]), read_manifest(inputs["base"])
-    how = spec["eap"]
+    settings = spec["eap"]
     groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
-    items = drawn(read_table(inputs["items"], ITEM_COLUMNS), groups, how["pairs"], spec["seed"])
+    items = drawn(
+        read_table(inputs["items"], ITEM_COLUMNS), groups, settings["pairs"], spec["seed"]
+    )
     task, tokenizer = load_task(spec["task"]), load_tokenizer(base.last)
     prompts = [task.prompt(question) for question in items["question"]]
     progress.say(f"scoring {len(items)} items on {device_name(pick_device())}")
@@ -110,23 +99,22 @@ def main(
     if spec["arm"]["method"] == "base":
         del folders[AFTER]
     sides = {
-        name: _side(Access(load_model(folder, how["dtype"])), tokenizer, task, items, how)
+        name: _side(Access(load_model(folder, settings["dtype"])), tokenizer, task, items, settings)
         for name, folder in folders.items()
     }
-    table = _described(items, sides, how)
+    table = _described(items, sides)
     start = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     scored = list(_cells(sides, start, table, spec, progress))
-    own, side = list(sides.items())[-1]
-    ablated = _ablation(side, _texts(start, side, length(sides, how["alphas"][-1])), items, spec)
+    weights, side = list(sides.items())[-1]
+    ablated = _ablation(
+        side, _texts(start, side, length(sides, settings["alphas"][-1])), items, spec
+    )
     tables = {
         "scores": pd.concat(scored, ignore_index=True),
-        "ablation": ablated.assign(weights=own),
+        "ablation": ablated.assign(weights=weights),
     }
-    for output, found in tables.items():
-        write_table(outputs[output], with_arm(found, spec["arm"], step=max(checkpoints.steps)))
-
-
-# --- items and texts ----------------------------------------------------------------------
+    for output, rows in tables.items():
+        write_table(outputs[output], with_arm(rows, spec["arm"], step=max(checkpoints.steps)))
 
 
 def drawn(items: pd.DataFrame, groups: Groups, pairs: int, *key: Any) -> pd.DataFrame:
@@ -152,20 +140,25 @@ def _side(
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     items: pd.DataFrame,
-    how: dict[str, Any],
+    settings: dict[str, Any],
 ) -> Side:
     prompts = [task.prompt(question) for question in items["question"]]
-    said = sample(
-        access.model, tokenizer, prompts, None, how["max_tokens"], batch_size=how["batch_size"]
+    responses = sample(
+        access.model,
+        tokenizer,
+        prompts,
+        None,
+        settings["max_tokens"],
+        batch_size=settings["batch_size"],
     )
     right = [
         task.equal(task.answer(one.text), truth)
-        for one, truth in zip(said, items["answer"], strict=True)
+        for one, truth in zip(responses, items["answer"], strict=True)
     ]
     tokens = []
-    for one in said:
-        own = tokenizer(one.text, add_special_tokens=False)["input_ids"]
-        tokens.append([*own, tokenizer.eos_token_id] if one.finished or not own else own)
+    for one in responses:
+        ids = tokenizer(one.text, add_special_tokens=False)["input_ids"]
+        tokens.append([*ids, tokenizer.eos_token_id] if one.finished or not ids else ids)
     return Side(Edges(access), tokens, np.array(right))
 
 
@@ -196,7 +189,7 @@ def similar(base: NDArray[Any], after: NDArray[Any], right: NDArray[np.bool_]) -
     return inside & (np.abs(base - after) <= 0.5 * middle)
 
 
-def _described(items: pd.DataFrame, sides: dict[str, Side], how: dict[str, Any]) -> pd.DataFrame:
+def _described(items: pd.DataFrame, sides: dict[str, Side]) -> pd.DataFrame:
     table = items[["item", "group", "exposure", "pair"]].copy()
     both = [sides[BASE], sides.get(AFTER, sides[BASE])]
     for name, side in zip((BASE, AFTER), both, strict=True):
@@ -207,10 +200,7 @@ def _described(items: pd.DataFrame, sides: dict[str, Side], how: dict[str, Any])
 
 def _texts(start: list[list[int]], side: Side, cut: int) -> list[Recall]:
     parts = zip(start, side.tokens, strict=True)
-    return [Recall(str(n), before, own[:cut], 0) for n, (before, own) in enumerate(parts)]
-
-
-# --- scores -------------------------------------------------------------------------------
+    return [Recall(str(n), before, tokens[:cut], 0) for n, (before, tokens) in enumerate(parts)]
 
 
 def _cells(
@@ -221,26 +211,26 @@ def _cells(
     progress: Progress,
 ) -> Iterator[pd.DataFrame]:
     """Yield the rows of every attribution, alpha, text and weights."""
-    how = spec["eap"]
+    settings = spec["eap"]
     # Several alphas can come to one length.
-    made: dict[tuple[str, str, int], pd.DataFrame] = {}
-    for done, alpha in enumerate(how["alphas"], start=1):
+    known: dict[tuple[str, str, int], pd.DataFrame] = {}
+    for done, alpha in enumerate(settings["alphas"], start=1):
         cut = length(sides, alpha)
         for text, weights in ((one, other) for one in sides for other in sides):
             key = (text, weights, cut)
-            if key not in made:
+            if key not in known:
                 texts = _texts(start, sides[text], cut)
-                made[key] = table.assign(**_scored(sides[weights].edges, texts, how, 0))
+                known[key] = table.assign(**_scored(sides[weights].edges, texts, settings, 0))
             columns = {"attribution": GRADIENT, "alpha": alpha, "cut": cut}
-            yield made[key].assign(**columns, text=text, weights=weights)
-        progress("alphas", done, len(how["alphas"]))
-    few, steps = how["integrated"]["pairs"], how["integrated"]["steps"]
+            yield known[key].assign(**columns, text=text, weights=weights)
+        progress("alphas", done, len(settings["alphas"]))
+    few, steps = settings["integrated"]["pairs"], settings["integrated"]["steps"]
     chosen = _first(table, few)
     for name, side in sides.items():
-        texts = [text for text, own in zip(_texts(start, side, cut), chosen, strict=True) if own]
-        found = table[chosen].assign(**_scored(side.edges, texts, how, steps))
+        texts = list(compress(_texts(start, side, cut), chosen))
+        rows = table[chosen].assign(**_scored(side.edges, texts, settings, steps))
         columns = {"attribution": INTEGRATED, "alpha": alpha, "cut": cut}
-        yield found.assign(**columns, text=name, weights=name)
+        yield rows.assign(**columns, text=name, weights=name)
 
 
 def _first(table: pd.DataFrame, count: int) -> NDArray[np.bool_]:
@@ -252,24 +242,21 @@ def _first(table: pd.DataFrame, count: int) -> NDArray[np.bool_]:
 
 
 def _scored(
-    edges: Edges, texts: list[Recall], how: dict[str, Any], steps: int
+    edges: Edges, texts: list[Recall], settings: dict[str, Any], steps: int
 ) -> dict[str, list[Any]]:
     """Return columns for `texts`."""
     real = torch.from_numpy(edges.graph.real)
     rows: list[tuple[int, float, float, NDArray[np.float32]]] = []
     order: list[int] = []
-    for batch in batches(texts, how["batch_size"], edges.access.model.device):
-        found = edges.scores(batch, steps)
-        scores = found.edges.cpu()[:, real].float().numpy()
-        parts = (batch.real.sum(-1), found.loss, found.gradient)
+    for batch in batches(texts, settings["batch_size"], edges.access.model.device):
+        scored = edges.scores(batch, steps)
+        scores = scored.edges.cpu()[:, real].float().numpy()
+        parts = (batch.real.sum(-1), scored.loss, scored.gradient)
         rows += zip(*(part.tolist() for part in parts), scores, strict=True)
         order += batch.rows
     ordered = [rows[place] for place in np.argsort(order)]
     names = ("scored", "loss", "gradient", "scores")
     return dict(zip(names, map(list, zip(*ordered, strict=True)), strict=True))
-
-
-# --- ablation -----------------------------------------------------------------------------
 
 
 def _ablation(
@@ -280,18 +267,18 @@ def _ablation(
     Edges are chosen by the mean size of their scores on one half of the pairs and cut on the
     other half.
     """
-    how, edges = spec["eap"], side.edges
+    settings, edges = spec["eap"], side.edges
     half = len(items) // 2
     names = np.arange(len(items)) % max(half, 1)
     order = keyed_rng("eap halves", spec["seed"]).permutation(max(half, 1))
     select = np.isin(names, order[: half // 2])
     parts = [[texts[place] for place in np.flatnonzero(side_)] for side_ in (select, ~select)]
-    scores = [np.stack(_scored(edges, part, how, 0)["scores"]) for part in parts]
+    scores = [np.stack(_scored(edges, part, settings, 0)["scores"]) for part in parts]
     ranked = np.argsort(-np.abs(scores[0]).mean(0), kind="stable")
     tested = items[~select].reset_index(drop=True)
-    usual = _losses(edges, parts[1], how, None)
+    usual = _losses(edges, parts[1], settings, None)
     tables = []
-    for kind, size, draw, chosen in sets(ranked, how["ablated"], spec["seed"]):
+    for kind, size, draw, chosen in sets(ranked, settings["ablated"], spec["seed"]):
         lost = torch.zeros(edges.graph.real.shape)
         lost[tuple(np.array(edges.graph.edges)[chosen].T)] = 1
         columns = {
@@ -299,7 +286,7 @@ def _ablation(
             "size": size,
             "draw": draw,
             "predicted": scores[1][:, chosen].sum(1, dtype=np.float64),
-            "actual": _losses(edges, parts[1], how, lost) - usual,
+            "actual": _losses(edges, parts[1], settings, lost) - usual,
             "loss": usual,
         }
         tables.append(tested[["item", "group", "exposure"]].assign(**columns))
@@ -307,7 +294,7 @@ def _ablation(
 
 
 def sets(
-    ranked: NDArray[np.int64], how: dict[str, Any], seed: int
+    ranked: NDArray[np.int64], settings: dict[str, Any], seed: int
 ) -> Iterator[tuple[str, int, int, NDArray[np.int64]]]:
     """Yield kind, size, draw and members of every set of edges to be cut.
 
@@ -319,12 +306,12 @@ def sets(
         ``sizes``; ``draws`` of random sets of each size; ``singles``, how many edges are cut
         alone, from the top and at random.
     """
-    for size in (size for size in how["sizes"] if size < len(ranked)):
+    for size in (size for size in settings["sizes"] if size < len(ranked)):
         yield TOP, size, 0, ranked[:size]
-        for draw in range(how["draws"]):
+        for draw in range(settings["draws"]):
             order = keyed_rng("eap random", seed, size, draw).permutation(len(ranked))
             yield RANDOM, size, draw, order[:size]
-    few = min(how["singles"], len(ranked) // 2)
+    few = min(settings["singles"], len(ranked) // 2)
     others = few + keyed_rng("eap singles", seed).permutation(len(ranked) - few)[:few]
     for draw in range(few):
         yield TOP_ONE, 1, draw, ranked[[draw]]
@@ -332,11 +319,11 @@ def sets(
 
 
 def _losses(
-    edges: Edges, texts: list[Recall], how: dict[str, Any], lost: Tensor | None
+    edges: Edges, texts: list[Recall], settings: dict[str, Any], lost: Tensor | None
 ) -> NDArray[np.float64]:
-    found = np.zeros(len(texts))
+    losses = np.zeros(len(texts))
     device = edges.access.model.device
-    for batch in batches(texts, how["batch_size"], device):
+    for batch in batches(texts, settings["batch_size"], device):
         cut = None if lost is None else lost.to(device)
-        found[batch.rows] = edges.losses(batch, cut).double().cpu().numpy()
-    return found
+        losses[batch.rows] = edges.losses(batch, cut).double().cpu().numpy()
+    return losses

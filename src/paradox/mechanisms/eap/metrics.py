@@ -1,17 +1,12 @@
 """Measures of edge scores, item by item.
 
-Some published measures are of all items together: the entropy of one histogram, the mean
-correlation over pairs of items. They are written here as a value per item whose mean is exactly
-the pooled measure and whose spread is that of its influence function, so that one bootstrap and
-one test over items serve all measures (a test of what training changed computes them anew for each
-relabelling, see `swapped`):
-
-- entropy: minus the mean log-share of the pooled histogram over an item's own scores;
-- diversity: twice one minus the item's mean correlation with the others, minus the diversity.
+Measures of all items together are a value per item whose mean is exactly the pooled measure and
+whose spread is that of its influence function, so that one bootstrap over items serves all: minus
+the mean log-share of the pooled histogram over an item's own scores (entropy), and twice one minus
+the item's mean correlation with the others, minus the diversity.
 
 Definitions (E real edges; the published matrix has about as many structural zeros; |W| a score's
-size). Those without a suffix were fixed before any data were seen; ``_published`` is the paper's
-as far as it can be recovered:
+size); ``_published`` is the paper's as far as it can be recovered, the others were fixed before:
 
 ===================== =====================================================================
 intensity             mean |W| over real edges
@@ -98,11 +93,11 @@ def pooled(scores: Array, top: float) -> dict[str, Array]:
 
 def measures(scores: Array, loss: Array, gradient: Array, top: float) -> dict[str, Array]:
     """Return all measures, each of shape (items,)."""
-    found = single(scores, loss, gradient) | pooled(scores, top)
-    found["complexity_share"] = found["complexity"] / np.log(BINS)
+    values = single(scores, loss, gradient) | pooled(scores, top)
+    values["complexity_share"] = values["complexity"] / np.log(BINS)
     for bins in OTHER_BINS:
-        found[f"complexity_{bins}"] = complexity(np.abs(scores), bins, top)
-    return found
+        values[f"complexity_{bins}"] = complexity(np.abs(scores), bins, top)
+    return values
 
 
 def entropy(shares: Array) -> Array:
@@ -143,8 +138,8 @@ def complexity(size: Array, bins: int, top: float, zeros: int = 0) -> Array:
 def diversity(scores: Array) -> Array:
     """Return a value per item whose mean is 1 - the mean correlation over pairs of items."""
     unit = _units(scores)
-    own = 1 - (unit @ unit.sum(0) - 1) / (len(scores) - 1)
-    return 2 * own - own.mean()
+    each = 1 - (unit @ unit.sum(0) - 1) / (len(scores) - 1)
+    return 2 * each - each.mean()
 
 
 def output_entropy(scores: Array, graph: Graph) -> Array:
@@ -152,9 +147,6 @@ def output_entropy(scores: Array, graph: Graph) -> Array:
     matrix = np.zeros((len(scores), *graph.real.shape))
     matrix[:, graph.real] = np.abs(scores)
     return entropy(matrix / np.maximum(matrix.sum(-1, keepdims=True), EPSILON))
-
-
-# --- swapping base and after --------------------------------------------------------------
 
 
 def swapped(before: Array, after: Array, signs: Array, top: float) -> Array:
@@ -176,12 +168,12 @@ def swapped(before: Array, after: Array, signs: Array, top: float) -> Array:
         Shape (relabellings, measures).
     """
     sizes = np.abs(before), np.abs(after)
-    found = [
+    changes = [
         _gap(*(_counts(size, top) for size in sizes), signs),
         _published(*sizes, signs, before.shape[1] - 1),
         _mixing(_units(before), _units(after), signs),
     ]
-    return np.stack(found, 1)
+    return np.stack(changes, 1)
 
 
 def _counts(size: Array, top: float) -> Array:
@@ -207,15 +199,15 @@ def _published(before: Array, after: Array, signs: Array, zeros: int) -> Array:
     sides = []
     for sign in (1, -1):
         tops = np.where(sign * signs > 0, most[1], most[0]).max(1)
-        found = np.zeros(len(signs))
+        entropies = np.zeros(len(signs))
         # The largest score belongs to one of few items: few ranges occur.
         for top in np.unique(tops):
-            own = tops == top
+            here = tops == top
             one, other = _counts(before, top), _counts(after, top)
-            counts = ((one + other).sum(0) + sign * signs[own] @ (other - one)) / 2
+            counts = ((one + other).sum(0) + sign * signs[here] @ (other - one)) / 2
             counts[:, 0] += zeros * len(before)
-            found[own] = _entropy_of(counts)
-        sides.append(found)
+            entropies[here] = _entropy_of(counts)
+        sides.append(entropies)
     return sides[0] - sides[1]
 
 

@@ -58,8 +58,8 @@ class Null(NamedTuple):
         """Return the middle 95 % of the null of each measure, ``null_low`` to ``null_high``."""
         ends = np.quantile(self.drawn, [0.025, 0.975], axis=0).T.tolist()
         return {
-            name: dict(zip(("null_low", "null_high"), own, strict=True))
-            for name, own in zip(self.names, ends, strict=True)
+            name: dict(zip(("null_low", "null_high"), both, strict=True))
+            for name, both in zip(self.names, ends, strict=True)
         }
 
 
@@ -91,13 +91,13 @@ def null_of(
     drawn, observed = signs @ columns / len(columns), columns.mean(0)
     # The observed labelling is the last.
     every = np.vstack([signs, np.ones(len(columns))])
-    found = [
+    pooled = [
         swapped(before[n], after[n], every, top)
         for before, after in scores
         for n, top in enumerate(tops)
     ]
     places = [names.index(name) for name in POOLED]
-    *drawn[:, places], observed[places] = np.mean(found, axis=0)
+    *drawn[:, places], observed[places] = np.mean(pooled, axis=0)
     return Null(names, observed, drawn, exact)
 
 
@@ -120,8 +120,10 @@ def relabelled(
     sides, seeds = [cell.sides[OWN_BASE], cell.sides[OWN_AFTER]], range(len(cell.cuts))
     alone = [[single(s.scores[n], s.loss[n], s.gradient[n]) for n in seeds] for s in sides]
     names = dict.fromkeys(name for signs in DEFINITIONS.values() for name in signs)
-    own = {
-        name: np.subtract(*(np.stack([of[n][name] for n in seeds], 1) for of in alone[::-1]))
+    unswapped = {
+        name: np.subtract(
+            *(np.stack([seeded[n][name] for n in seeds], 1) for seeded in alone[::-1])
+        )
         for name in names
         if name not in POOLED
     }
@@ -130,18 +132,18 @@ def relabelled(
     tested = []
     for number, swap in enumerate(swaps):
         signs = np.where(swap, -1.0, 1.0)[:, None]
-        given = [[np.where(swap[:, None], sides[1 - k].scores, sides[k].scores) for k in (0, 1)]]
-        changes = {name: signs * change for name, change in own.items()} | nothing
-        tested.append(null_of(changes, given, cell.tops, spec, permutations, number).p())
+        scores = [[np.where(swap[:, None], sides[1 - k].scores, sides[k].scores) for k in (0, 1)]]
+        changes = {name: signs * change for name, change in unswapped.items()} | nothing
+        tested.append(null_of(changes, scores, cell.tops, spec, permutations, number).p())
     return {name: np.array([p[name] for p in tested]) for name in names}
 
 
 def false_positives(cell: Cell, spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield how often the test of each measure's change rejects where nothing is."""
-    how = spec["rates"]
+    settings = spec["rates"]
     rng = keyed_rng(spec["bootstrap"]["seed"], "eap relabelled", *map(str, cell.key.values()))
-    swaps = rng.integers(0, 2, (how["relabellings"], len(cell.items))) == 1
-    for name, p in relabelled(cell, swaps, spec, how["permutations"]).items():
+    swaps = rng.integers(0, 2, (settings["relabellings"], len(cell.items))) == 1
+    for name, p in relabelled(cell, swaps, spec, settings["permutations"]).items():
         hits = int((p <= ALPHA).sum())
         rate = binomial_interval(hits, len(p))
         row = {"measure": name, "items": len(cell.items), "runs": len(p), "rejected": hits}

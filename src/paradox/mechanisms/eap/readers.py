@@ -1,8 +1,7 @@
 """Stand-ins for the norms that read the residual: each reader's gradient, or input, by itself.
 
-Queries, keys and values share a norm, and the library's backward pass returns the sum of their
-gradients. Here a norm hands each reader a copy of its own. Where a model has no norm (OLMo 2
-norms what a branch returns), the readers take copies of the residual.
+A norm hands each reader a copy of its own; where a model has none (OLMo 2 norms what a branch
+returns), the readers take copies of the residual.
 """
 
 from __future__ import annotations
@@ -60,9 +59,9 @@ class Normed(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         """Return so many copies; `sink` is to be given the gradients at the input."""
         ctx.norm, ctx.sink = norm, sink
-        out, *kept = normed(x, norm)
+        out, *saved = normed(x, norm)
         if norm is not None:
-            ctx.save_for_backward(*kept)
+            ctx.save_for_backward(*saved)
         return tuple(out.detach() for _ in range(copies))
 
     @staticmethod
@@ -70,16 +69,13 @@ class Normed(torch.autograd.Function):
         """Take each copy's gradient through the norm by itself; their sum goes on."""
         back = torch.stack(gradients, 1)  # (items, readers, positions, width)
         if ctx.norm is not None:
-            unit, scale = (kept[:, None] for kept in ctx.saved_tensors)
+            unit, scale = (saved[:, None] for saved in ctx.saved_tensors)
             dtype, back = back.dtype, wide(back).mul_(ctx.norm.gain)
             along = (back * unit).sum(-1, keepdim=True).div_(unit.shape[-1])
             back = back.addcmul_(unit, along, value=-1).mul_(scale).to(dtype)
         if ctx.sink is not None:
             ctx.sink(back)
         return back.sum(1), None, None, None
-
-
-# --- standing in --------------------------------------------------------------------------
 
 
 def stand_in(
@@ -109,9 +105,9 @@ def stand_in(
         stack.callback(_on_input(projection, lambda _, place=place: pending[place]).remove)
     for norm in (block.attention_out, block.mlp_out):
         if norm in norms:
-            own = norms[norm]
+            branch = norms[norm]
             # What a branch returns is no reading of the residual.
-            stack.enter_context(replaced(norm, lambda x, own=own: reading(x, own, [])[0]))
+            stack.enter_context(replaced(norm, lambda x, branch=branch: reading(x, branch, [])[0]))
 
 
 def _on_input(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Any:
@@ -126,15 +122,15 @@ def _on_input(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Any:
 @contextmanager
 def replaced(module: nn.Module, replacement: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Replace what a module computes; the library's own way would be computed for nothing."""
-    own = module.__dict__.get("forward")
+    forward = module.__dict__.get("forward")
     module.forward = replacement  # type: ignore[method-assign]
     try:
         yield
     finally:
-        if own is None:
+        if forward is None:
             del module.forward
         else:
-            module.forward = own  # type: ignore[method-assign]
+            module.forward = forward  # type: ignore[method-assign]
 
 
 @contextmanager

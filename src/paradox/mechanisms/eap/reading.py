@@ -1,10 +1,7 @@
 """Step ``eap_reading``: what the tables of edge attribution say, in plain words.
 
-Every statement is made from the numbers beside it, whichever way it falls: the verdicts on the
-published signature method by method; how much of the change of intensity is the weights' and
-how much the text's; how many items pass the published filters; where methods differ; and whether
-cutting edges does what their scores say. All are for gradients (not integrated), the largest
-alpha and the definitions fixed beforehand.
+Every statement is made from the numbers beside it, whichever way it falls; all are for gradients
+(not integrated), the largest alpha and the definitions fixed beforehand.
 """
 
 from __future__ import annotations
@@ -30,16 +27,9 @@ def main(
 ) -> None:
     """Write the reading.
 
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``table``, ``methods`` and ``signature`` of step ``eap_summary``, ``ablation`` of
-        ``eap_map``.
-    outputs
-        ``reading``: JSON with ``paragraphs`` (``eap`` -> text) and ``verdicts`` (a list of the
-        rows of ``pattern``).
+    ``spec`` is empty. ``inputs``: ``table``, ``methods`` and ``signature`` of step ``eap_summary``,
+    ``ablation`` of ``eap_map``. ``outputs``: ``reading``, JSON with ``paragraphs`` (``eap`` ->
+    text) and ``verdicts`` (a list of the rows of ``pattern``).
     """
     tables = {name: read_table(Path(inputs[name])) for name in ("table", "signature", "ablation")}
     text = Path(inputs["methods"]).read_text(encoding="utf-8")
@@ -53,7 +43,7 @@ def main(
 def reading(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
     """Return the paragraph and the verdicts."""
     signature, table = _chosen(tables["signature"]), _chosen(tables["table"])
-    sentences = list(_signature(signature)) + list(_parts_of(table)) + list(_kept(table))
+    sentences = list(_signature(signature)) + list(_parts(table)) + list(_passing(table))
     if len(tables["methods"]):
         sentences += _methods(_chosen(tables["methods"]))
     sentences += _ablation(tables["ablation"])
@@ -63,8 +53,8 @@ def reading(tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def _chosen(table: pd.DataFrame) -> pd.DataFrame:
-    own = table[table["attribution"] == GRADIENT]
-    return own[own["alpha"] == own["alpha"].max()]
+    rows = table[table["attribution"] == GRADIENT]
+    return rows[rows["alpha"] == rows["alpha"].max()]
 
 
 def _arm(row: Any) -> str:
@@ -81,22 +71,22 @@ def _p(value: float) -> str:
 
 
 def _signature(table: pd.DataFrame) -> Iterator[str]:
-    own = table[(table["group"] == ALL) & (table["filter"] == ALL)]
-    own = own[own["definition"] == "fixed"]
-    whole = own[own["part"] == PATTERN]
-    said = []
+    rows = table[(table["group"] == ALL) & (table["filter"] == ALL)]
+    rows = rows[rows["definition"] == "fixed"]
+    whole = rows[rows["part"] == PATTERN]
+    sentences = []
     for verdict in (REPRODUCED, NOT, OPEN):
         arms = []
         for _, row in whole[whole["verdict"] == verdict].iterrows():
-            of = own[(own[ARM] == list(row[ARM])).all(axis=1) & (own["part"] != PATTERN)]
-            shown = of.loc[of["verdict"] == REPRODUCED, "part"].tolist()
+            parts = rows[(rows[ARM] == list(row[ARM])).all(axis=1) & (rows["part"] != PATTERN)]
+            shown = parts.loc[parts["verdict"] == REPRODUCED, "part"].tolist()
             named = f"; {', '.join(shown) or 'none'} of the four" if verdict != REPRODUCED else ""
             arms.append(f"{_arm(row)}{named}")
         if arms:
-            said.append(f"{verdict} for {' / '.join(arms)}")
+            sentences.append(f"{verdict} for {' / '.join(arms)}")
     yield (
         "The published signature (intensity, complexity and diversity of the edges' scores up, "
-        f"kurtosis down): {'. '.join(part[0].upper() + part[1:] for part in said)}."
+        f"kurtosis down): {'. '.join(part[0].upper() + part[1:] for part in sentences)}."
     )
     claimed = whole[whole["published"].notna() & (whole["published"] != "")]
     if len(claimed):
@@ -109,12 +99,12 @@ def _signature(table: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _parts_of(table: pd.DataFrame) -> Iterator[str]:
+def _parts(table: pd.DataFrame) -> Iterator[str]:
     """Yield how much of the change of intensity is the weights' and the text's."""
-    own = table[(table["group"] == ALL) & (table["filter"] == ALL)]
-    of = own[own["measure"] == "intensity"]
+    chosen = table[(table["group"] == ALL) & (table["filter"] == ALL)]
+    intensity = chosen[chosen["measure"] == "intensity"]
     arms = []
-    for arm, rows in of[of["method"] != "base"].groupby(ARM, sort=True):
+    for arm, rows in intensity[intensity["method"] != "base"].groupby(ARM, sort=True):
         by_state = rows.set_index("state")
         if WEIGHTS not in by_state.index:
             continue
@@ -130,7 +120,7 @@ def _parts_of(table: pd.DataFrame) -> Iterator[str]:
         yield f"Change of intensity, {'; '.join(arms)}."
 
 
-def _kept(table: pd.DataFrame) -> Iterator[str]:
+def _passing(table: pd.DataFrame) -> Iterator[str]:
     """Yield how many items the published filters leave."""
     # A filter that leaves too few items has no rows.
     trained = table[(table["method"] != "base") & (table["measure"] == "intensity")]
@@ -150,33 +140,33 @@ def _kept(table: pd.DataFrame) -> Iterator[str]:
 def _methods(table: pd.DataFrame) -> Iterator[str]:
     """Yield how methods differ of which the paper says different things."""
     claims = [table[name].map(PUBLISHED) for name in ("method", "other")]
-    own = table[claims[0].notna() & claims[1].notna() & (claims[0] != claims[1])]
-    own = own[(own["filter"] == ALL) & own["measure"].isin(SIGNS)]
-    if own.empty:
+    chosen = table[claims[0].notna() & claims[1].notna() & (claims[0] != claims[1])]
+    chosen = chosen[(chosen["filter"] == ALL) & chosen["measure"].isin(SIGNS)]
+    if chosen.empty:
         return
     parts = [
         f"{row['measure']} ({'same text' if row['state'] == WEIGHTS else 'own text'}) of "
         f"{row['method']} minus {row['other']} ({row['reward']}, {row['base']}) {_number(row)}, "
         f"{_p(row['p'])}"
-        for _, row in own[own["p"] <= ALPHA].iterrows()
+        for _, row in chosen[chosen["p"] <= ALPHA].iterrows()
     ]
-    among = f"{len(own)} comparisons between methods of which the paper says different things"
-    said = f"{len(parts)} have p <= .05: {'; '.join(parts)}" if parts else "none has p <= .05"
-    yield f"Of {among} {said}."
+    among = f"{len(chosen)} comparisons between methods of which the paper says different things"
+    result = f"{len(parts)} have p <= .05: {'; '.join(parts)}" if parts else "none has p <= .05"
+    yield f"Of {among} {result}."
 
 
 def _ablation(table: pd.DataFrame) -> Iterator[str]:
     """Yield whether cutting edges does what their scores say."""
-    own = table[(table["method"] == "base") & (table["weights"] == "base")]
-    for base, rows in own.groupby("base", sort=True):
+    chosen = table[(table["method"] == "base") & (table["weights"] == "base")]
+    for base, rows in chosen.groupby("base", sort=True):
         size = rows.loc[rows["kind"] == "top", "size"].min()
-        of = rows[rows["size"] == size].set_index(["kind", "quantity"])
+        sized = rows[rows["size"] == size].set_index(["kind", "quantity"])
         if pd.notna(size):
             yield (
                 f"In the untrained {base} base, cutting the {size} edges that score highest on "
-                f"other items changes the loss by {_number(of.loc['top', 'actual'])} nats "
-                f"({_number(of.loc['top', 'predicted'])} predicted), as many random ones by "
-                f"{_number(of.loc['random', 'actual'])}."
+                f"other items changes the loss by {_number(sized.loc['top', 'actual'])} nats "
+                f"({_number(sized.loc['top', 'predicted'])} predicted), as many random ones by "
+                f"{_number(sized.loc['random', 'actual'])}."
             )
         one = rows[rows["kind"] == "single"]
         if len(one):

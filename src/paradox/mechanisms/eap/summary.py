@@ -3,26 +3,20 @@
 ``table``: every measure of `paradox.mechanisms.eap.metrics` per arm, attribution, alpha, filter
 and group of items.
 
-- States: ``base`` (the untrained model on its own text), ``change`` (the trained model on its
-  own text minus that: the published comparison), and its two parts, which add up to it:
-  ``weights`` (same text, other weights; mean of both texts) and ``text`` (same weights, other
-  text; mean of both weights).
-- Filters: ``all`` items; ``right``, those that both models get right with every seed;
-  ``similar``, those that pass the published control of length, too. Both condition on what
-  training changed: ``items`` says how many are left of ``of``.
-- Groups: all, exposed, twin, and ``difference`` (exposed minus twins).
+States: ``base`` (the untrained model on its own text), ``change`` (the trained model on its own
+text minus that), and its two parts ``weights`` (same text, other weights; mean of both texts) and
+``text``. Filters: ``all`` items; ``right`` by both models with every seed; ``similar``, by the
+published control of length, too (``items`` of ``of`` are left).
 
-Intervals are of the bootstrap over items and seeds. ``p`` (two-sided) swaps base and after
-within items, or for ``difference`` the labels of items; the seeds are given. The interval of
-``complexity_published`` takes each model's range as given, which a single score decides, and it
-has no p for ``difference``. ``null_low`` and ``null_high`` are the middle 95 % of the null.
+Intervals are of the bootstrap over items and seeds. ``p`` (two-sided) swaps base and after within
+items, or for ``difference`` the labels of items; ``null_low`` and ``null_high`` are the middle 95 %
+of the null. ``complexity_published`` takes each model's range as given and has no p for
+``difference``.
 
-``methods``: the change of one method minus that of another, same base, reward and items, where
-both are scored over equal lengths. ``signature``: the published one, that intensity, complexity
-and diversity go up and kurtosis down under GRPO and PPO and not under DPO; by the definitions
-fixed beforehand and by the published ones; ``pattern`` is all four together. One-sided p; the
-margin is `margin_share` of the base's level. ``rates``: how often the test of the change rejects at
-5 % when base and after are swapped at random within items.
+``methods``: the change of one method minus that of another, where both are scored over equal
+lengths. ``signature``: the published one, part by part and all together (``pattern``), by the
+definitions fixed beforehand and the published ones; one-sided p, the margin is `margin_share` of
+the base's level. ``rates``: how often the test rejects at 5 % on data swapped within items.
 """
 
 from __future__ import annotations
@@ -53,11 +47,7 @@ from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED, verdict
 from paradox.mechanisms.tables.words import AFTER, BASE, CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
-from paradox.stats.bootstrap import (
-    Resampling,
-    difference_in_differences,
-    mean,
-)
+from paradox.stats.bootstrap import Resampling, difference_in_differences, mean
 from paradox.stats.layers import flips, label_test, max_test
 
 Array = NDArray[np.float64]
@@ -76,7 +66,7 @@ COMPARED = (*SIGNS, "intensity_per_gradient", "loss", "gradient")
 PUBLISHED = {"grpo": "yes", "ppo": "yes", "dpo": "no"}
 
 
-class Found(NamedTuple):
+class Part(NamedTuple):
     """Some items of a cell: measures of the base, and the changes with their nulls."""
 
     base: dict[str, Array]
@@ -89,40 +79,31 @@ def main(
 ) -> None:
     """Write all tables.
 
-    Parameters
-    ----------
-    spec
-        ``bootstrap`` (seed and resamples), ``permutations``, ``rates`` (relabellings and
-        permutations) and ``margin_share``.
-    inputs
-        ``scores``: the tables of step ``eap``, one per arm and seed.
-    outputs
-        ``table``, ``methods``, ``signature`` and ``rates``.
+    ``spec``: ``bootstrap`` (seed and resamples), ``permutations``, ``rates`` (relabellings and
+    permutations) and ``margin_share``. ``inputs``: ``scores`` of step ``eap``, one per arm and
+    seed. ``outputs``: ``table``, ``methods``, ``signature`` and ``rates``.
     """
     cells = list(read_cells(inputs["scores"]))
-    found: dict[str, list[Any]] = {name: [] for name in ("table", "signature", "rates")}
+    tables: dict[str, list[Any]] = {name: [] for name in ("table", "signature", "rates")}
     trained: dict[tuple[Any, ...], list[Cell]] = {}
     for done, cell in enumerate(cells, start=1):
-        for kept in FILTERS:
-            rows = {group: cell.chosen(kept, group) for group in GROUPS}
-            parts = {g: _found(cell, r, spec) for g, r in rows.items() if r.sum() >= LEAST}
-            found["table"] += list(_rows(cell, kept, parts, spec))
-            found["signature"] += list(_signature(cell, kept, parts, spec))
+        for passed in FILTERS:
+            rows = {group: cell.chosen(passed, group) for group in GROUPS}
+            parts = {g: _part(cell, r, spec) for g, r in rows.items() if r.sum() >= LEAST}
+            tables["table"] += list(_rows(cell, passed, parts, spec))
+            tables["signature"] += list(_signature(cell, passed, parts, spec))
         if cell.trained and cell.attribution == GRADIENT:
             key = (cell.arm[0], cell.arm[2], cell.alpha, *cell.items["item"])
             trained.setdefault(key, []).append(cell)
-            found["rates"] += list(false_positives(cell, spec))
+            tables["rates"] += list(false_positives(cell, spec))
         progress("cells", done, len(cells))
-    found["methods"] = [row for arms in trained.values() for row in _methods(arms, spec)]
-    for name, rows in found.items():
+    tables["methods"] = [row for arms in trained.values() for row in _methods(arms, spec)]
+    for name, rows in tables.items():
         empty = [*ARM, "attribution", "alpha", "measure"]
         write_table(outputs[name], pd.DataFrame(rows) if rows else pd.DataFrame(columns=empty))
 
 
-# --- changes ------------------------------------------------------------------------------
-
-
-def _found(cell: Cell, rows: NDArray[np.bool_], spec: dict[str, Any]) -> Found:
+def _part(cell: Cell, rows: NDArray[np.bool_], spec: dict[str, Any]) -> Part:
     values = {side: cell.measured(side, rows, cell.tops) for side in cell.sides}
     changes, nulls = {}, {}
     for state, pairs in STATES.items():
@@ -131,7 +112,7 @@ def _found(cell: Cell, rows: NDArray[np.bool_], spec: dict[str, Any]) -> Found:
         changes[state] = _changes(values, pairs)
         scores = [[cell.sides[side].scores[:, rows] for side in pair] for pair in pairs]
         nulls[state] = null_of(changes[state], scores, cell.tops, spec, spec["permutations"])
-    return Found(values[OWN_BASE], changes, nulls)
+    return Part(values[OWN_BASE], changes, nulls)
 
 
 def _changes(
@@ -145,36 +126,36 @@ def _changes(
 
 
 def _rows(
-    cell: Cell, kept: str, parts: dict[str, Found], spec: dict[str, Any]
+    cell: Cell, passed: str, parts: dict[str, Part], spec: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    how = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
-    key = {**cell.key, "filter": kept, "cut": _cuts(cell)}
-    for group, found in parts.items():
-        of = int(cell.chosen(ALL, group).sum())
-        for state, values in ((BASE, found.base), *found.changes.items()):
-            null = found.nulls.get(state)
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    key = {**cell.key, "filter": passed, "cut": _cuts(cell)}
+    for group, part in parts.items():
+        total = int(cell.chosen(ALL, group).sum())
+        for state, values in ((BASE, part.base), *part.changes.items()):
+            null = part.nulls.get(state)
             p, bands = (null.p(), null.band()) if null else ({}, {})
             for name, value in values.items():
                 row = {"group": group, "state": state, "measure": name}
-                ends = _estimated(mean(value, how, group))
-                yield {**key, **row, **ends, "p": p.get(name), "of": of, **bands.get(name, {})}
+                ends = _estimated(mean(value, resampling, group))
+                yield {**key, **row, **ends, "p": p.get(name), "of": total, **bands.get(name, {})}
     if not {EXPOSED, TWIN} <= set(parts):
         return
     sides = [{BASE: parts[group].base, **parts[group].changes} for group in (EXPOSED, TWIN)]
     for state, exposed in sides[0].items():
         twin, names = sides[1][state], list(exposed)
-        both = np.vstack([_columns(of, names) for of in (exposed, twin)])
+        both = np.vstack([_columns(total, names) for total in (exposed, twin)])
         labels = np.arange(len(both)) < len(exposed[names[0]])
-        test = label_test(both, labels, how.seed, "eap", permutations=spec["permutations"])
+        test = label_test(both, labels, resampling.seed, "eap", permutations=spec["permutations"])
         for name, p in zip(names, test.p.tolist(), strict=True):
             row = {"group": DIFFERENCE, "state": state, "measure": name}
-            did = difference_in_differences(exposed[name], twin[name], how).did
+            did = difference_in_differences(exposed[name], twin[name], resampling).did
             tested = None if name == "complexity_published" else p
             yield {**key, **row, **_estimated(did), "p": tested, "of": len(cell.items)}
 
 
-def _columns(found: dict[str, Array], names: list[str]) -> Array:
-    return np.stack([found[name].mean(1) for name in names], 1)
+def _columns(measured: dict[str, Array], names: list[str]) -> Array:
+    return np.stack([measured[name].mean(1) for name in names], 1)
 
 
 def _estimated(estimate: Any) -> dict[str, Any]:
@@ -186,20 +167,17 @@ def _cuts(cell: Cell) -> str:
     return " ".join(map(str, cell.cuts))
 
 
-# --- method against method ----------------------------------------------------------------
-
-
 def _methods(cells: list[Cell], spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield how the changes of two methods differ, for items that pass the filter with both."""
     for place, one in enumerate(cells):
         for other in cells[place + 1 :]:
             if one.cuts != other.cuts:
                 continue
-            for kept in FILTERS:
-                rows = one.chosen(kept, ALL) & other.chosen(kept, ALL)
+            for passed in FILTERS:
+                rows = one.chosen(passed, ALL) & other.chosen(passed, ALL)
                 if rows.sum() < LEAST:
                     continue
-                key = {**one.key, "other": other.arm[1], "filter": kept, "cut": _cuts(one)}
+                key = {**one.key, "other": other.arm[1], "filter": passed, "cut": _cuts(one)}
                 for row in _compared(one, other, rows, spec):
                     yield key | row | {"of": len(rows)}
 
@@ -207,38 +185,35 @@ def _methods(cells: list[Cell], spec: dict[str, Any]) -> Iterator[dict[str, Any]
 def _compared(
     one: Cell, other: Cell, rows: NDArray[np.bool_], spec: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    how = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     tops = list(map(max, one.tops, other.tops))
     values = [{s: cell.measured(s, rows, tops) for s in cell.sides} for cell in (one, other)]
     for state in (CHANGE, WEIGHTS):
-        first, second = (_changes(of, STATES[state]) for of in values)
+        first, second = (_changes(cell_values, STATES[state]) for cell_values in values)
         gaps = np.stack([first[name] - second[name] for name in COMPARED], 1)
-        signs, exact = flips(len(gaps), spec["permutations"], how.seed, "eap methods")
+        signs, exact = flips(len(gaps), spec["permutations"], resampling.seed, "eap methods")
         columns = gaps.mean(2)
         test = max_test(columns.mean(0), signs @ columns / len(columns), exact)
         for place, name in enumerate(COMPARED):
-            ends = _estimated(mean(gaps[:, place], how, ALL))
+            ends = _estimated(mean(gaps[:, place], resampling, ALL))
             yield {"state": state, "measure": name, **ends, "p": float(test.p[place])}
 
 
-# --- the published signature --------------------------------------------------------------
-
-
 def _signature(
-    cell: Cell, kept: str, parts: dict[str, Found], spec: dict[str, Any]
+    cell: Cell, passed: str, parts: dict[str, Part], spec: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Yield a row per part and one for all parts, for both sets of definitions."""
-    how = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
-    for group, found in parts.items():
-        if CHANGE not in found.changes:
+    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    for group, part in parts.items():
+        if CHANGE not in part.changes:
             continue
-        key = {**cell.key, "filter": kept, "cut": _cuts(cell), "group": group}
-        one_sided = {sign: found.nulls[CHANGE].p(sign) for sign in (1, -1)}
+        key = {**cell.key, "filter": passed, "cut": _cuts(cell), "group": group}
+        one_sided = {sign: part.nulls[CHANGE].p(sign) for sign in (1, -1)}
         for definition, signs in DEFINITIONS.items():
             rows = []
             for name, sign in signs.items():
-                p, level = one_sided[sign][name], float(found.base[name].mean())
-                effect = mean(sign * found.changes[CHANGE][name], how, group)
+                p, level = one_sided[sign][name], float(part.base[name].mean())
+                effect = mean(sign * part.changes[CHANGE][name], resampling, group)
                 margin = spec["margin_share"] * abs(level)
                 row = {"definition": definition, "part": name, "sign": sign, "level": level}
                 row |= _estimated(effect) | {"p": p, "margin": margin}
@@ -264,8 +239,8 @@ def together(verdicts: list[str]) -> str:
     return REPRODUCED if set(verdicts) == {REPRODUCED} else OPEN
 
 
-def _agrees(claim: str, said: str) -> str:
+def _agrees(claim: str, called: str) -> str:
     """Say whether what the paper has for a method was found."""
-    if not claim or said == OPEN:
+    if not claim or called == OPEN:
         return ""
-    return "yes" if (said == REPRODUCED) == (claim == "yes") else "no"
+    return "yes" if (called == REPRODUCED) == (claim == "yes") else "no"

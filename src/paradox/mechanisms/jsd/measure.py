@@ -1,19 +1,14 @@
 """Step ``jsd``: what each part of each MLP does to the output distribution, in bits.
 
-A part's output is replaced by its mean over the other items (see `paradox.mechanisms.model.rerun`),
-the rest of the network runs on, and the Jensen-Shannon divergence (0 to 1 bit) is taken between
-the distributions of the first answer token with and without the change. The parts: ``gate``
-(what W_gate returns, before the activation), ``up`` (W_up), ``down`` (W_down) and ``mlp`` (what
-the block's MLP adds to the residual). Where no norm follows the MLP, ``down`` and ``mlp`` are the
-same change. ``@all`` replaces at every token but the first, ``@answer`` only where the answer is
-predicted.
+A part's output (``gate``, before the activation; ``up``; ``down``; ``mlp``: what the block's MLP
+adds) is replaced by its mean over the other items (`paradox.mechanisms.model.rerun`), at every
+token but the first (``@all``) or only where the answer is predicted (``@answer``), and the
+Jensen-Shannon divergence (0 to 1 bit) of the first answer token's distribution is taken.
 
-Columns: ``jsd``; ``random``, the mean over draws when the MLP's contribution is moved as far at
-every token, but in a random direction; ``excess``, their difference; ``moved``, how far (mean
-length over the changed tokens). ``local_jsd`` is the published, local variant for comparison:
-the divergence between softmax(W_U norm(.)) of the MLP's contribution alone with and without the
-change, at the answer's prediction, final norm frozen at its scale of the clean run. Nothing is
-propagated there, and it counts what the residual drowns.
+Columns: ``jsd``; ``random``, the mean over draws when the contribution moves as far at every token
+in a random direction; ``excess``, their difference; ``moved``, how far (mean length over the
+changed tokens); ``local_jsd``, the published variant: between softmax(W_U norm(.)) of the MLP's
+contribution alone, at the answer's prediction, final norm frozen at its scale of the clean run.
 """
 
 from __future__ import annotations
@@ -65,31 +60,26 @@ def main(
 ) -> None:
     """Measure every item at the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` (of the random directions) and ``jsd`` (batch size, dtype,
-        and draws of random directions).
-    inputs
-        ``manifest`` and ``items``.
-    outputs
-        ``table``: a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` (of the random directions) and ``jsd`` (batch size, dtype,
+    and draws of random directions). ``inputs``: ``manifest`` and ``items``. ``outputs``: ``table``,
+    a row per item, component and layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how = spec["jsd"]
-    access = Access(load_model(checkpoints.last, how["dtype"]))
+    settings = spec["jsd"]
+    access = Access(load_model(checkpoints.last, settings["dtype"]))
     tokenizer = load_tokenizer(checkpoints.last)
     prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
     progress.say(f"measuring {len(prompts)} items on {device_name(pick_device())}")
-    values = measure(access, prompts, how["batch_size"], how["draws"], spec["seed"], progress)
-    table = pd.concat(
-        [
-            item_rows(items, part, range(len(access.blocks)), dict(zip(MEASURES, of, strict=True)))
-            for part, of in values.items()
-        ],
-        ignore_index=True,
+    values = measure(
+        access, prompts, settings["batch_size"], settings["draws"], spec["seed"], progress
     )
+    blocks = range(len(access.blocks))
+    tables = [
+        item_rows(items, part, blocks, dict(zip(MEASURES, measured, strict=True)))
+        for part, measured in values.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
     write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
@@ -109,25 +99,27 @@ def measure(
     batch_size
         Items at a time; a rerun has (1 + draws) times as many rows.
     """
-    made = list(batches(prompts, batch_size, access.model.device, answers=False))
-    means = OtherMeans(access, (GATE, UP, KEY, MLP_OUT), made)
+    all_batches = list(batches(prompts, batch_size, access.model.device, answers=False))
+    means = OtherMeans(access, (GATE, UP, KEY, MLP_OUT), all_batches)
     shape = (len(MEASURES), len(access.blocks), len(prompts))
     values = {f"{part}@{where}": np.zeros(shape) for where in WHERE for part in PARTS}
-    for done, batch in enumerate(made, start=1):
+    for done, batch in enumerate(all_batches, start=1):
         clean = clean_pass(access, batch)
         usual = access.logits(clean.after[:, batch.at :])
         names = [prompts[row].item for row in batch.rows]
         for block in range(len(access.blocks)):
             drawn = directions(batch, names, clean.after.shape[-1], draws, seed, block)
             noise = drawn.to(clean.after)
-            for part, own, changed in changes(access, clean, means, block):
+            for part, contribution, changed in changes(access, clean, means, block):
                 for where in WHERE:
-                    new = put(batch, where, changed, own)
+                    new = put(batch, where, changed, contribution)
                     since = first_changed(batch, where)
-                    found = _measured(access, clean, block, usual, own, new, noise, since)
-                    values[f"{part}@{where}"][:, block, batch.rows] = found
+                    measured = _measured(
+                        access, clean, block, usual, contribution, new, noise, since
+                    )
+                    values[f"{part}@{where}"][:, block, batch.rows] = measured
         if progress:
-            progress("batches", done, len(made))
+            progress("batches", done, len(all_batches))
     return values
 
 
@@ -141,17 +133,17 @@ def changes(
     into = parts.mlp_in(clean.middle(block))
     gate, up = mlp.gate_proj(into), mlp.up_proj(into)
     key = mlp.act_fn(gate) * up
-    own = parts.mlp_out(mlp.down_proj(key))
+    contribution = parts.mlp_out(mlp.down_proj(key))
 
     def other(kind: str, value: Tensor) -> Tensor:
         # A part is replaced where tokens are counted only, so that it differs nowhere else.
         return put(batch, "all", means.of_others(Node(kind, block), batch, value), value)
 
-    yield "gate", own, parts.mlp_out(mlp.down_proj(mlp.act_fn(other(GATE, gate)) * up))
-    yield "up", own, parts.mlp_out(mlp.down_proj(mlp.act_fn(gate) * other(UP, up)))
+    yield "gate", contribution, parts.mlp_out(mlp.down_proj(mlp.act_fn(other(GATE, gate)) * up))
+    yield "up", contribution, parts.mlp_out(mlp.down_proj(mlp.act_fn(gate) * other(UP, up)))
     # W_down is linear: its mean output is its output of the mean.
-    yield "down", own, parts.mlp_out(mlp.down_proj(other(KEY, key)))
-    yield "mlp", own, other(MLP_OUT, own)
+    yield "down", contribution, parts.mlp_out(mlp.down_proj(other(KEY, key)))
+    yield "mlp", contribution, other(MLP_OUT, contribution)
 
 
 def _measured(
@@ -159,25 +151,25 @@ def _measured(
     clean: Clean,
     block: int,
     usual: Tensor,
-    own: Tensor,
+    contribution: Tensor,
     new: Tensor,
     noise: Tensor,
     since: int,
 ) -> np.ndarray:
     """Return `MEASURES` of one change, shape (measures, items); `since` is its first column."""
     batch = clean.batch
-    length = (new - own).norm(dim=-1, keepdim=True)
+    length = (new - contribution).norm(dim=-1, keepdim=True)
     middle = clean.middle(block)
-    runs = torch.cat([(middle + new)[None], middle + own + length * noise])
+    runs = torch.cat([(middle + new)[None], middle + contribution + length * noise])
     logits = rerun(access, clean, block, runs[:, :, since:])
     bits = js_divergence(logits[:, :, 0], usual[:, 0].expand_as(logits[:, :, 0]))
     random = bits[1:].mean(0)
     moved = length[..., 0].double()
     touched = (moved > 0).sum(-1).clamp(min=1)
     gain, scale = frozen_norm(access.norm, wide(clean.after[:, batch.at]))
-    alone = [access.head((wide(v[:, batch.at]) * gain * scale).to(v)) for v in (own, new)]
-    found = (bits[0], random, bits[0] - random, moved.sum(-1) / touched, js_divergence(*alone))
-    return torch.stack([value.double().cpu() for value in found]).numpy()
+    alone = [access.head((wide(v[:, batch.at]) * gain * scale).to(v)) for v in (contribution, new)]
+    columns = (bits[0], random, bits[0] - random, moved.sum(-1) / touched, js_divergence(*alone))
+    return torch.stack([value.double().cpu() for value in columns]).numpy()
 
 
 def directions(

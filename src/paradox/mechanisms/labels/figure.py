@@ -1,10 +1,7 @@
 """Step ``labels_figure``: what every rule calls the items, against what was planted.
 
-A column per trained arm. Upper panels: the share of items called leakage, among exposed items
-(those that count) and among twins; a bar is what the rule would call had nothing changed. Lower
-panels: all labels of the rules, exposed items above, twins below.
-
-Shares and intervals are means over seeds of the training.
+A column per trained arm: the share of items called leakage above, all labels of the rules below;
+shares and intervals are means over seeds of the training.
 """
 
 from __future__ import annotations
@@ -36,14 +33,9 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``tables``: the tables ``confusion`` of step ``labels``, a list of a file per arm.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec`` is empty. ``inputs``: ``tables``, the files ``confusion`` of step ``labels``, one per
+    arm. ``outputs``: ``svg``, ``png`` and ``csv`` (the plotted numbers); equal tables give equal
+    bytes.
     """
     table = data([Path(path) for path in inputs["tables"]])
     write(draw, table, outputs, progress, "labels")

@@ -1,22 +1,15 @@
 """Step ``labels``: which items an arm unlocked, by posterior probability, and who says so wrongly.
 
 The published rule (2601.11061) calls an item *leakage* when a response before training was wrong
-and one after it was right, and *stable* when both were right. An item that is right with
-probability p on both sides becomes leakage with probability (1-p)^k (1-(1-p)^k), for k responses
-of which one right one is enough, though nothing changed. Here every item has many samples on
-both sides, and gets a label only when its success rates have it with `certainty`:
+and one after it was right, and *stable* when both were right. Here an item gets the label that its
+success rates have with `certainty` (`Thresholds`); a change comes before a level where both are.
 
-- *leakage*: the rate rose by more than `delta`; *degraded*: it fell by more than `delta`;
-- *stable*: both rates are above `high`; *persistent*: both are below `low`;
-- *ambiguous*: nothing of this is sure (a change comes before a level where both are).
-
-`labels` has one row per item. `confusion` counts every rule's labels on exposed items and twins;
-`unchanged` is the share that the rule would call so had nothing changed, from samples of the base
-that the rule did not see. `rules` has one row per rule: among the items that count as exposed and
-their own twins (one to one, so that calling at random has precision 1/2), how many of those called
-leakage are exposed. Whether one labelling repeats is `kappa`, between two halves of the samples.
-`gain` is the change of accuracy of leakage items in the samples that labelled them, `gain_other` in
-the others: the difference is regression to the mean.
+`labels` has a row per item. `confusion` counts every rule's labels on exposed items and twins;
+`unchanged` is the share had nothing changed, (1-p)^k (1-(1-p)^k) for leakage by any of k, from
+samples of the base that the rule did not see. `rules` has a row per rule, over the items that count
+as exposed and their own twins (calling at random has precision 1/2): rates of the leakage label,
+`kappa` between two halves of the samples, and the change of accuracy of leakage items in the
+samples that labelled them (`gain`) and in the others (`gain_other`).
 """
 
 from __future__ import annotations
@@ -49,7 +42,11 @@ NODES = 1000  # of the posterior integral; its error is below 1/NODES
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a label is given; see the module's text."""
+    """When a label is given.
+
+    *Leakage*: the rate rose by more than `delta`; *degraded*: it fell by more; *stable*: both rates
+    are above `high`; *persistent*: both are below `low`; *ambiguous*: none has `certainty`.
+    """
 
     delta: float
     certainty: float
@@ -105,29 +102,24 @@ def main(
 ) -> None:
     """Label every item by every rule.
 
-    Parameters
-    ----------
-    spec
-        ``arm``; ``labels``: ``delta``, ``certainty``, ``high``, ``low`` and ``any_of`` (the k of
-        the published rule); ``exposed_from``; ``seed`` and ``resamples`` (of intervals).
-    inputs
-        ``items``, ``before`` and ``after``: the single samples of the base and of the arm.
-    outputs
-        ``labels``, ``confusion`` and ``rules``.
+    ``spec``: ``arm``; ``labels``: ``delta``, ``certainty``, ``high``, ``low`` and ``any_of`` (the k
+    of the published rule); ``exposed_from``; ``seed`` and ``resamples`` (of intervals). ``inputs``:
+    ``items``, ``before`` and ``after`` (single samples of the base and of the arm). ``outputs``:
+    ``labels``, ``confusion`` and ``rules``.
 
     Raises
     ------
     DataError
         When the files are malformed or do not belong together.
     """
-    how = spec["labels"]
+    settings = spec["labels"]
     items = read_items(inputs["items"])
     if "pair" not in items:
         raise DataError(f"{inputs['items']}: column 'pair' is missing; {hint('pair', items)}")
     before = read_draws(inputs["before"], items, spec["arm"]["base"], trained=False)
     after = read_draws(inputs["after"], items, spec["arm"]["base"], trained=True)
-    thresholds = Thresholds(*(how[name] for name in ("delta", "certainty", "high", "low")))
-    called = list(calls(before, after, thresholds, how["any_of"]))
+    thresholds = Thresholds(*(settings[name] for name in ("delta", "certainty", "high", "low")))
+    called = list(calls(before, after, thresholds, settings["any_of"]))
     progress("labels", 1, 3, "posteriors")
     chosen = levels(items, pd.Index(items["item"]), spec["exposed_from"])
     tables = {
@@ -157,8 +149,10 @@ def read_draws(path: Path, items: pd.DataFrame, base: str, trained: bool) -> Dra
         if name != base
     ]
     if trained != (table["method"] != "base").all():
-        found = ", ".join(table["method"].unique())
-        bad.append(f"method {found}: needed {'a trained arm' if trained else 'the untrained base'}")
+        methods = ", ".join(table["method"].unique())
+        bad.append(
+            f"method {methods}: needed {'a trained arm' if trained else 'the untrained base'}"
+        )
     known = list(items["item"])
     for name in sorted(set(table["item"]) - set(known))[:3]:
         bad.append(f"item {name!r} is not in the item table; {hint(name, known[:5])}")
@@ -176,11 +170,11 @@ def read_draws(path: Path, items: pd.DataFrame, base: str, trained: bool) -> Dra
     return Draws(np.take_along_axis(sampled, orders, 1), grid[-1].to_numpy(bool))
 
 
-# --- rules --------------------------------------------------------------------------------
-
-
 def posteriors(
-    before: NDArray[np.int64], after: NDArray[np.int64], trials: tuple[int, int], how: Thresholds
+    before: NDArray[np.int64],
+    after: NDArray[np.int64],
+    trials: tuple[int, int],
+    thresholds: Thresholds,
 ) -> pd.DataFrame:
     """Return the posterior probability of each label for counts of right samples.
 
@@ -192,15 +186,16 @@ def posteriors(
         (JEFFREYS + pairs[:, [side]], JEFFREYS + trials[side] - pairs[:, [side]]) for side in (0, 1)
     )
     # The mean of F_before over equally likely values of the rate after.
-    values, of = np.unique(pairs[:, 1], return_inverse=True)
+    values, value_of = np.unique(pairs[:, 1], return_inverse=True)
     nodes = (np.arange(NODES) + 0.5) / NODES
     side = JEFFREYS + values[:, None], JEFFREYS + trials[1] - values[:, None]
-    grid = special.betaincinv(*side, nodes)[of.ravel()]
-    rise, fall = (np.clip(grid + move, 0, 1) for move in (-how.delta, how.delta))
+    grid = special.betaincinv(*side, nodes)[value_of.ravel()]
+    rise, fall = (np.clip(grid + move, 0, 1) for move in (-thresholds.delta, thresholds.delta))
     high, low = (
-        [special.betainc(*side, at)[:, 0] for side in (one, two)] for at in (how.high, how.low)
+        [special.betainc(*side, at)[:, 0] for side in (one, two)]
+        for at in (thresholds.high, thresholds.low)
     )
-    found = np.stack(
+    probabilities = np.stack(
         [
             special.betainc(*one, rise).mean(axis=1),
             (1 - high[0]) * (1 - high[1]),
@@ -209,13 +204,15 @@ def posteriors(
         ],
         axis=1,
     )
-    return pd.DataFrame(found[place.ravel()], columns=LABELS)
+    return pd.DataFrame(probabilities[place.ravel()], columns=LABELS)
 
 
-def by_posterior(before: Flags, after: Flags, how: Thresholds) -> NDArray[np.str_]:
+def by_posterior(before: Flags, after: Flags, thresholds: Thresholds) -> NDArray[np.str_]:
     """Return the label of each item from its samples, shape (items, samples) on each side."""
     trials = before.shape[1], after.shape[1]
-    sure = posteriors(before.sum(axis=1), after.sum(axis=1), trials, how) > how.certainty
+    sure = (
+        posteriors(before.sum(axis=1), after.sum(axis=1), trials, thresholds) > thresholds.certainty
+    )
     order = ["leakage", "degraded", "stable", "persistent"]
     return np.select([sure[name] for name in order], order, AMBIGUOUS)
 
@@ -226,7 +223,9 @@ def by_cell(before: Flags, after: Flags) -> NDArray[np.str_]:
     return np.select(cells, LABELS, AMBIGUOUS)
 
 
-def calls(before: Draws, after: Draws, how: Thresholds, any_of: list[int]) -> Iterator[Called]:
+def calls(
+    before: Draws, after: Draws, thresholds: Thresholds, any_of: list[int]
+) -> Iterator[Called]:
     """Yield the labels of every rule.
 
     Raises
@@ -241,9 +240,9 @@ def calls(before: Draws, after: Draws, how: Thresholds, any_of: list[int]) -> It
         return two[:, rows].mean(axis=1) - one[:, rows].mean(axis=1)
 
     first, second = slice(0, size), slice(size, 2 * size)
-    halves = tuple(by_posterior(one[:, h], two[:, h], how) for h in (first, second))
+    halves = tuple(by_posterior(one[:, h], two[:, h], thresholds) for h in (first, second))
     yield Called(
-        "posterior", by_posterior(one, two, how), halves, change(first), change(second), size
+        "posterior", by_posterior(one, two, thresholds), halves, change(first), change(second), size
     )
     step = after.greedy.astype(float) - before.greedy
     every = two.mean(axis=1) - one.mean(axis=1)
@@ -275,11 +274,8 @@ def unchanged(base: Flags, k: int) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(LABELS, (moved, 1 - 2 * once + twice, moved, twice), strict=True)))
 
 
-# --- tables -------------------------------------------------------------------------------
-
-
 def label_table(
-    items: pd.DataFrame, before: Draws, after: Draws, how: Thresholds, called: list[Called]
+    items: pd.DataFrame, before: Draws, after: Draws, thresholds: Thresholds, called: list[Called]
 ) -> pd.DataFrame:
     """Return one row per item: counts, posterior probabilities and the label of each rule."""
     counts = [side.sampled.sum(axis=1) for side in (before, after)]
@@ -288,7 +284,7 @@ def label_table(
     for name, right, count in zip(("before", "after"), counts, trials, strict=True):
         table[f"correct_{name}"], table[f"samples_{name}"] = right, count
         table[f"rate_{name}"] = (right + JEFFREYS) / (count + 2 * JEFFREYS)
-    table = table.join(posteriors(*counts, trials, how).add_prefix("p_"))
+    table = table.join(posteriors(*counts, trials, thresholds).add_prefix("p_"))
     for rule in called:
         table[rule.name] = rule.labels
         for half, labels in zip("ab", rule.halves or (), strict=False):
@@ -309,11 +305,11 @@ def confusion(
         for level in chosen:
             inside = items["item"].isin(level.items).to_numpy()
             for label in [*LABELS, AMBIGUOUS]:
-                found = binomial_interval(int((rule.labels[inside] == label).sum()), inside.sum())
+                share = binomial_interval(int((rule.labels[inside] == label).sum()), inside.sum())
                 row = {"rule": rule.name, "label": label, "level": level.name}
-                row |= {"group": level.group, "items": found.n}
-                row |= {"called": round(found.value * found.n)}
-                row |= {"share": found.value, "low": found.low, "high": found.high}
+                row |= {"group": level.group, "items": share.n}
+                row |= {"called": round(share.value * share.n)}
+                row |= {"share": share.value, "low": share.low, "high": share.high}
                 has = nothing is not None and label != AMBIGUOUS
                 rows.append(row | {"unchanged": nothing[label][inside].mean() if has else None})
     return pd.DataFrame(rows)
@@ -324,34 +320,35 @@ def rule_row(
 ) -> dict[str, Any]:
     """Return how well a rule's leakage label finds exposed items, and how well it repeats."""
     positive = items["item"].isin(exposed.items).to_numpy()
-    own = items["pair"].isin(items["pair"][positive]).to_numpy() & (items["group"] == "twin")
+    twins = items["pair"].isin(items["pair"][positive]).to_numpy() & (items["group"] == "twin")
     leakage = rule.labels == LABELS[0]
-    true, false = int((leakage & positive).sum()), int((leakage & own).sum())
+    true, false = int((leakage & positive).sum()), int((leakage & twins).sum())
     row: dict[str, Any] = {
         "rule": rule.name,
         "exposed": int(positive.sum()),
-        "twins": int(own.sum()),
+        "twins": int(twins.sum()),
     }
     row |= {"called_exposed": true, "called_twins": false}
     # Without twins nothing could have been called wrongly.
-    called = (true + false) * bool(own.any())
+    called = (true + false) * bool(twins.any())
     for name, part, whole in (
         ("precision", true, called),
         ("false_discovery", false, called),
         ("recall", true, int(positive.sum())),
-        ("false_positive", false, int(own.sum())),
+        ("false_positive", false, int(twins.sum())),
     ):
-        found = binomial_interval(part, whole) if whole else None
-        ends = (found.value, found.low, found.high) if found else (None,) * 3
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+        row |= _ends(name, binomial_interval(part, whole) if whole else None)
     row |= _repeat(rule, resampling)
     source = rule.halves[0] if rule.halves else rule.labels
     for name, values in (("gain", rule.change), ("gain_other", rule.other)):
         chosen = values[source == LABELS[0]]
-        found = mean(chosen, resampling) if len(chosen) else None
-        ends = (found.value, found.low, found.high) if found else (None,) * 3
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+        row |= _ends(name, mean(chosen, resampling) if len(chosen) else None)
     return row
+
+
+def _ends(name: str, estimate: Any) -> dict[str, Any]:
+    ends = (estimate.value, estimate.low, estimate.high) if estimate else (None,) * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 def _repeat(rule: Called, resampling: Resampling) -> dict[str, Any]:
@@ -377,7 +374,9 @@ def kappa(
     kinds = sorted({*one.tolist(), *two.tolist()})
     shares = {"agree": one == two}
     shares |= {
-        f"{side} {kind}": of == kind for side, of in (("1", one), ("2", two)) for kind in kinds
+        f"{side} {kind}": labels == kind
+        for side, labels in (("1", one), ("2", two))
+        for kind in kinds
     }
     if len(kinds) < 2:
         return None, None, None
@@ -385,9 +384,9 @@ def kappa(
     draws = {n: pigeonhole({"items": v}, resampling)["items"] for n, v in shares.items()}
     whole = {n: np.array([v.mean()]) for n, v in shares.items()}
     value, drawn = (
-        (found["agree"] - chance) / np.where(chance < 1, 1 - chance, np.nan)
-        for found in (whole, draws)
-        for chance in [sum(found[f"1 {kind}"] * found[f"2 {kind}"] for kind in kinds)]
+        (by_share["agree"] - chance) / np.where(chance < 1, 1 - chance, np.nan)
+        for by_share in (whole, draws)
+        for chance in [sum(by_share[f"1 {kind}"] * by_share[f"2 {kind}"] for kind in kinds)]
     )
     tail = (1 - resampling.level) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail])

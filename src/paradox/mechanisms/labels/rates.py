@@ -54,5 +54,5 @@ def by_precision(samples: Array, _: np.random.Generator) -> NDArray[np.bool_]:
 def _off(true: int, false: int) -> bool:
     if not true + false:
         return False
-    found = binomial_interval(true, true + false)
-    return not found.low <= 0.5 <= found.high
+    precision = binomial_interval(true, true + false)
+    return not precision.low <= 0.5 <= precision.high

@@ -1,16 +1,9 @@
 """Step ``lens``: where, going up the blocks, the gold answer appears, and what writes it.
 
-Two readings at the position that predicts the first answer token of the recall prompt:
-
-- *logit lens*: log-probability and rank of the answer if the model stopped after a block. The
-  residual goes through the final norm with the norm's own scale at that block, so that after
-  the last block the lens is the model's output. Layer -1 is the embedding.
-- *direct logit attribution*: what the embedding, each attention and each MLP add to the
-  answer's logit minus the mean logit of the vocabulary. The final norm's scale is frozen at its
-  value on the whole residual, so the parts add up to the logit (the one before a cap, where the
-  model caps logits). Against a foil: subtract the foil's columns, and the mean drops out.
-
-Both are read for the gold answer and for a wrong answer of the same form (``control_``).
+At the position that predicts the first answer token, for the gold answer and a wrong answer of the
+same form (``control_``): log-probability and rank had the model stopped after a block (layer -1 is
+the embedding), and what the embedding, each attention and each MLP add to the answer's logit minus
+the mean logit, final norm frozen, so that the parts add up to the logit (the one before a cap).
 """
 
 from __future__ import annotations
@@ -97,33 +90,27 @@ def main(
 ) -> None:
     """Read every item at the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens`` (batch size and dtype).
-    inputs
-        ``manifest`` and ``items``.
-    outputs
-        ``lens``: a row per item and layer; ``attribution``: a row per item, component and
-        layer; ``emergence``: a row per item.
+    ``spec``: ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens`` (batch size and
+    dtype). ``inputs``: ``manifest`` and ``items``. ``outputs``: ``lens``, a row per item and layer;
+    ``attribution``, a row per item, component and layer; ``emergence``, a row per item.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how = spec["lens"]
-    access = Access(load_model(checkpoints.last, how["dtype"]))
+    settings = spec["lens"]
+    access = Access(load_model(checkpoints.last, settings["dtype"]))
     tokenizer = load_tokenizer(checkpoints.last)
     prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
     progress.say(f"reading {len(prompts)} items on {device_name(pick_device())}")
-    found: dict[str, list[Tensor]] = {}
+    readings: dict[str, list[Tensor]] = {}
     order: list[int] = []
-    for batch in batches(prompts, how["batch_size"], access.model.device, answers=False):
+    for batch in batches(prompts, settings["batch_size"], access.model.device, answers=False):
         tokens = torch.stack([batch.gold[:, 0], batch.control], -1)[:, None]
         for name, values in _read(access, batch.inputs, [batch.at], tokens).items():
-            found.setdefault(name, []).append(values.cpu())
+            readings.setdefault(name, []).append(values.cpu())
         order += batch.rows
         progress("items", len(order), len(prompts))
     back = torch.tensor(order).argsort()
-    values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in found.items()}
+    values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in readings.items()}
     arm = {**spec["arm"], "step": max(checkpoints.steps)}
     for name, table in tables(values, items).items():
         write_table(outputs[name], with_arm(table, arm))
@@ -156,24 +143,21 @@ def tables(values: Mapping[str, Tensor], items: pd.DataFrame) -> dict[str, pd.Da
     measured = {"logp": values["logp"], "rank": rank, "emerged": emerged}
     read = item_rows(items, "resid", layers.tolist(), _columns(measured))
     parts = [
-        item_rows(items, name, range(start, start + len(values[name])), _columns({"logit": of}))
+        item_rows(items, name, range(start, start + len(values[name])), _columns({"logit": logits}))
         for name, start in (("embedding", -1), ("attention", 0), ("mlp", 0))
-        for of in (values[name],)
+        for logits in (values[name],)
     ]
     firsts = items[["item", "group", "exposure"]].reset_index(drop=True)
     firsts = firsts.assign(emergence=first[:, 0].numpy(), control_emergence=first[:, 1].numpy())
-    return {
-        "lens": read,
-        "attribution": pd.concat(parts, ignore_index=True),
-        "emergence": firsts,
-    }
+    attributed = pd.concat(parts, ignore_index=True)
+    return {"lens": read, "attribution": attributed, "emergence": firsts}
 
 
 def _columns(measured: Mapping[str, Tensor]) -> dict[str, Any]:
     return {
-        prefix + name: of[..., place].numpy()
+        prefix + name: reading[..., place].numpy()
         for place, prefix in enumerate(("", "control_"))
-        for name, of in measured.items()
+        for name, reading in measured.items()
     }
 
 
@@ -212,12 +196,12 @@ def lens(
         Tokens to follow at each, shape (B, K, C).
     """
     nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
-    with access.capture(nodes, positions) as found:
+    with access.capture(nodes, positions) as captured:
         # The model's own logits are not used: one position is the least that it computes.
         access.model(**inputs, use_cache=False, logits_to_keep=1)
     logp, rank = [], []
     for node in nodes:
-        logits = access.logits(found.pop(node))
+        logits = access.logits(captured.pop(node))
         logits = logits if logits.dtype == torch.float64 else logits.float()
         chosen = logits.gather(-1, tokens)
         logp.append(chosen - logits.logsumexp(-1, keepdim=True))
@@ -245,9 +229,9 @@ def attribution(
     """
     start, end = Node(RESID_PRE, 0), Node(RESID_POST, len(access.blocks) - 1)
     nodes = [start, end, *access.nodes(ATTN_OUT, MLP_OUT, *([HEAD_IN] if heads else []))]
-    with access.capture(nodes, positions) as found:
+    with access.capture(nodes, positions) as captured:
         access.model(**inputs, use_cache=False, logits_to_keep=1)
-    whole = wide(found[end])
+    whole = wide(captured[end])
     weight = access.head.weight
     # The mean of the rows, not of copies of them: a vocabulary is large.
     direction = wide(weight[tokens]) - wide(weight).mean(0)
@@ -256,24 +240,24 @@ def attribution(
     total = _part(aim, whole)
     bias = torch.zeros_like(total)
     if access.head.bias is not None:
-        of = wide(access.head.bias)
-        bias = of[tokens] - of.mean()
+        offsets = wide(access.head.bias)
+        bias = offsets[tokens] - offsets.mean()
     blocks = range(len(access.blocks))
     return Attribution(
-        _part(aim, found[start]),
-        torch.stack([_part(aim, found[Node(ATTN_OUT, n)]) for n in blocks]),
-        torch.stack([_part(aim, found[Node(MLP_OUT, n)]) for n in blocks]),
-        torch.stack([_heads(access, n, found, aim) for n in blocks]) if heads else None,
+        _part(aim, captured[start]),
+        torch.stack([_part(aim, captured[Node(ATTN_OUT, n)]) for n in blocks]),
+        torch.stack([_part(aim, captured[Node(MLP_OUT, n)]) for n in blocks]),
+        torch.stack([_heads(access, n, captured, aim) for n in blocks]) if heads else None,
         bias,
         total + bias,
     )
 
 
-def _heads(access: Access, block: int, found: Mapping[Node, Tensor], aim: Tensor) -> Tensor:
+def _heads(access: Access, block: int, captured: Mapping[Node, Tensor], aim: Tensor) -> Tensor:
     """Return the part of each head of a block, the heads as first axis."""
     parts = access.blocks[block]
     projection = parts.attention.o_proj
-    into = found[Node(HEAD_IN, block)]  # (B, K, h, e)
+    into = captured[Node(HEAD_IN, block)]  # (B, K, h, e)
     weight = projection.weight.unflatten(1, (access.heads, -1))
     added = torch.einsum("bkhe,dhe->bkhd", into, weight)
     if not isinstance(parts.attention_out, nn.Identity):
