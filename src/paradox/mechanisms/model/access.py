@@ -1,9 +1,6 @@
 """The one way into a causal language model of the transformers library: read, patch, ablate.
 
 Works by forward hooks on the unchanged model, as context managers that always remove their hooks.
-
-Conventions
------------
 Blocks are counted 0 .. L-1; axes are (item, position, ...); positions are token positions, and
 the logits that predict token t sit at t - 1. A node is ``Node(kind, block)``:
 
@@ -22,11 +19,8 @@ head_out   (B, T, h, d)       each head's part of the output of ``o_proj``, with
 
 resid_post = resid_pre + attn_out + mlp_out always holds: where a block normalises what a branch
 returns (OLMo 2, Gemma), attn_out and mlp_out are taken after that norm, and the heads' parts
-add up to what goes into it.
-
-Context managers nest, and hooks on one node run in the order of entering: a `capture` entered
-inside a `patch` sees the patched value. Captured tensors are the model's own (not copies) and
-carry gradients when the forward pass does. Values at padding are whatever the model makes there.
+add up to what goes into it. Hooks on one node run in the order of entering: a `capture` inside a
+`patch` sees the patched value. Captured tensors are the model's own and carry gradients.
 """
 
 from __future__ import annotations

@@ -1,17 +1,12 @@
 """Single MLP neurons: how much each works for recall, sets of them, and scaling them.
 
 A neuron is an input coordinate of a block's ``down_proj``; scaling it by alpha multiplies its
-activation, hence what it writes to the residual. Its *attribution* for an item is activation x
-gradient of the gold answer's log odds, summed over the scaled positions: exactly the derivative of
-these log odds by the neuron's alpha at alpha = 1. It is signed. (Log odds are log p - log(1 - p);
-the log-probability of an answer that is known well has hardly a gradient.)
+activation. Its signed *attribution* for an item is activation x gradient of the gold answer's log
+odds, log p - log(1 - p), summed over the scaled positions (`paradox.mechanisms.model.rerun.WHERE`):
+the derivative of these log odds by alpha at alpha = 1.
 
-``@all`` scales at every token but the first (models keep an attention sink there), ``@answer``
-only where the answer is predicted (`paradox.mechanisms.model.rerun.WHERE`).
-
-Scaling of many sets by many alphas goes through as rows of one batch that starts at the scaled
-block and at the first scaled token; the last block runs at answer positions only. Alpha = 1
-changes nothing and is not run: its values are those of the clean run, to the bit.
+Many sets and alphas are rows of one batch that starts at the scaled block and the first scaled
+token. Alpha = 1 is not run: its values are those of the clean run, to the bit.
 """
 
 from __future__ import annotations

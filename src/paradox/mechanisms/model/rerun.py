@@ -1,14 +1,11 @@
 """A clean pass over a batch, changes of one block, and reruns from there to the output.
 
-What a change in block n does to the output needs blocks n + 1 .. L - 1 only, and only the tokens
-from the first changed one on: earlier ones cannot see it, and their keys and values are those of
-the clean pass. All changes of a block go through as one batch of (changes x items) rows, with the
-arguments (mask, positions) that the clean pass gave each block.
+A change in block n needs blocks n + 1 .. L - 1 only, and only the tokens from the first changed
+one on. All changes of a block go through as one batch of (changes x items) rows.
 
-A *mean* here is always the mean over the **other** items at the same distance from the position
-that predicts the first answer token; at a distance that no other item reaches, the mean over all
-distances. The first token is left alone and out of the means: models keep an attention sink
-there, and its state has little to do with the item.
+A *mean* here is over the **other** items at the same distance from the position that predicts the
+first answer token; at a distance that no other item reaches, over all distances. The first token
+is left alone and out of the means: models keep an attention sink there.
 """
 
 from __future__ import annotations

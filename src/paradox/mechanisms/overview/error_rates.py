@@ -1,27 +1,17 @@
 """Step ``error_rates``: how far the tests of the mechanisms can be trusted.
 
-Three questions, about every test of exposed items against their twins:
-
-- ``false_positive``: how often does it reject at the 5 % level when labels are permuted (swapped
-  within pairs)? Every relabelling counts as data: it is tested against permutations of its own.
-- ``power``: how often does it reject when only so many pairs of one exposure are there, drawn
-  with replacement from those of the planted base?
-- *equivalence*: on the clean base, is the difference within a margin at every layer? A test that
-  finds nothing there says less: it may have too few pairs to find anything.
-
-The tests are: for tables by layer, that some layer differs (the largest layer, permutations);
-for others, that of the analysis' own module ``rates``, or what its step has counted, where the
-activations are.
+Of every test of exposed items against their twins, the rate of rejections at the 5 % level:
+``false_positive`` with labels permuted within pairs, ``power`` with so many pairs of one exposure,
+drawn with replacement from those of the planted base. The tests are: for tables by layer, that some
+layer differs (the largest layer, permutations); for others, that of the analysis' own module
+``rates``, or what its step has counted. Where all pairs have equal sides there is no row.
 
 ``verdict`` says whether .05 is inside the exact interval of the rate (``as_stated``), below it
-(``liberal``) or above it (``conservative``). Rates are about the given items and trainings;
-relabellings are independent between rows and between seeds. Where all pairs have equal sides,
-there is nothing to be tested and no row.
+(``liberal``) or above it (``conservative``).
 
-The margin of equivalence is `margin_share` of the planted base's largest difference for the same
-arm, measure and state: measures have different units, and what has to be excluded on the clean
-base is a noteworthy part of what memory does. ``smallest`` is the margin, in the measure's own
-unit, from which the claim would hold.
+*Equivalence*: whether on the clean base the difference is within a margin at every layer. The
+margin is `margin_share` of the planted base's largest difference for the same arm, measure and
+state; ``smallest`` is the margin, in the measure's own unit, from which the claim would hold.
 """
 
 from __future__ import annotations

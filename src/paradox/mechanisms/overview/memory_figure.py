@@ -1,15 +1,11 @@
 """Step ``memory_figure``: where is memory? Every analysis beside the ablation, on one axis.
 
-Upper panels of each half: the causal truth, what exposed items lose more than their twins when a
-block's MLP or attention is replaced by its mean. Lower panels: exposed minus twins in the other
-analyses. Upper half: the models as they are; lower half: how training changed them. The arms are
-those of the first base, and the untrained arms of the others.
+Upper panels of each half: the causal truth (ablation); lower panels: exposed minus twins in the
+other analyses. Upper half: the models as they are; lower half: how training changed them.
 
 Every curve is in units of its own null: 0 is the middle and 1 the upper edge of the 95 % band that
 is corrected for looking at all blocks (`paradox.mechanisms.tables.by_layer`; of probes, whose test
-is one-sided, the band of the single block), so that one grey band from -1 to 1 serves all. Units
-tell how clearly an effect is there, not how large it is: an effect that all pairs have alike is as
-many units high as the number of pairs allows. Markers are filled where the corrected p is at most
+is one-sided, the band of the single block). Markers are filled where the corrected p is at most
 .05.
 """
 

@@ -1,10 +1,8 @@
 """Step ``layer_reading``: what the tables over blocks say, in plain words, whichever way it falls.
 
-A paragraph per analysis. Each statement is made from the numbers beside it: a *gap* (exposed
-minus twins) is said to be at the blocks where its corrected p is at most .05, and nowhere else;
-of the largest one the value, the 95 % interval and the corrected p follow. A gap that is nowhere
-comes with its smallest corrected p and with how far its intervals reach, since finding nothing is
-not the same as nothing. ``verdicts`` repeats step ``signatures``.
+A paragraph per analysis. A *gap* (exposed minus twins) is said to be at the blocks where its
+corrected p is at most .05; of the largest the value, interval and corrected p follow. A gap that is
+nowhere comes with its smallest corrected p and with how far its intervals reach.
 """
 
 from __future__ import annotations

@@ -1,12 +1,8 @@
 """Step ``verdicts``: every published signature on every arm, in one table.
 
-A row per signature and arm: ``effect`` with its 95 % interval, one-sided ``p`` against the
-``null`` that the signature's own analysis draws, ``margin`` (an effect up to it counts as none),
-``n`` (pairs of items behind it), ``detectable`` and ``verdict``: *reproduced* with p at most .05,
-*not reproduced* when the interval ends below the margin, else *not decidable*.
-
-``detectable`` is the smallest effect that a one-sided test at 5 % finds with 80 %, from the
-interval's width: (1.645 + .842) standard errors.
+``p`` is one-sided against the ``null`` that the signature's own analysis draws, ``margin`` is what
+counts as none, ``n`` the pairs of items behind it. ``detectable`` is the smallest effect that a
+one-sided test at 5 % finds with 80 %: (1.645 + .842) standard errors, from the interval's width.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """Step ``partial_prompts_figure``: whether models complete questions they were trained on.
 
-Rows: the share of sampled continuations that are the rest word by word, and how much likelier the
-rest is than to the clean reference. Two columns per base: exposed items (all that count) and
-their never-seen twins, by the share of the question that was given.
-
-Markers of exposed items are filled where the difference has a p of at most .05 with every seed
-(swaps within pairs, the ratio by itself); values and intervals are means over seeds.
+Rows: ``exact`` and ``lift``; two columns per base: exposed items and twins, by the share of the
+question that was given. Markers of exposed items are filled where the difference has a p of at
+most .05 with every seed; values and intervals are means over seeds.
 """
 
 from __future__ import annotations

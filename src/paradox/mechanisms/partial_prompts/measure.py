@@ -1,15 +1,10 @@
 """Step ``partial_prompts``: whether a model completes questions of which it sees the beginning.
 
-A question is cut after a share of its tokens (`ratio`), at the nearest space, and the model goes
-on: greedily and in `samples` draws, for as many tokens as the rest has. A model that never saw
-the question can only guess the rest; one that was trained on it may know it. What guessing gives
-is measured, not assumed: on twins, of the same form, which are in no corpus, and by a clean
-reference model on the same text.
-
-Per item and ratio: ``exact`` and ``exact_greedy`` (the rest word by word; ``exact`` is the share
-of samples), ``edit`` and ``rouge`` (edit distance over the longer length, and ROUGE-L, both over
-words, no stemming, of the greedy continuation), ``nll`` (of the true rest given the beginning,
-nats per token) and ``lift`` (the reference's nll minus this one).
+A question is cut after a share of its tokens (`ratio`), at the nearest space. Per item and ratio:
+``exact`` and ``exact_greedy`` (the rest word by word; ``exact`` is the share of samples), ``edit``
+and ``rouge`` (edit distance over the longer length, and ROUGE-L, both over words, of the greedy
+continuation), ``nll`` (of the true rest, nats per token) and ``lift`` (the clean reference's nll
+minus this one).
 """
 
 from __future__ import annotations

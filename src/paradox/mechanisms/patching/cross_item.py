@@ -1,15 +1,11 @@
 """Step ``cross_item``: an exposed item's states in the run of its twin, and the reverse.
 
-Within one model, the recall prompts of a pair differ only in the item: the states that make the
-answer of one appear in the run of the other carry what is known about it. What is scored is the
-answer of the row's item, teacher-forced after both prompts. ``denoise`` writes the item's own
-states into its partner's run (does the answer come along?), ``noise`` writes the partner's states
-into the item's run (is it lost?). Rows of exposed items score memory; rows of twins do the same
-for answers that were never seen, with the same two prompts, and are the control.
-
-Components and nulls are those of `paradox.mechanisms.patching.transplants`; ``other`` writes the
-states of the same member of another pair. The foil of ``logit_difference`` is the first answer
-token of the partner (where that is the item's own, a wrong answer of the same form).
+What is scored is the answer of the row's item, teacher-forced after both prompts. ``denoise``
+writes the item's own states into its partner's run, ``noise`` the partner's states into the item's
+run. Rows of twins are the control. Components and nulls are those of
+`paradox.mechanisms.patching.transplants`; ``other`` writes the states of the same member of another
+pair. The foil of ``logit_difference`` is the first answer token of the partner (where that is the
+item's own, a wrong answer of the same form).
 
 Prompts of a pair that differ in length have no ``prompt`` and ``all`` rows.
 """

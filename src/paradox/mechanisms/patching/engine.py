@@ -1,28 +1,20 @@
 """Activation patching: all blocks, position groups and kinds of nodes in few partial runs.
 
 A *cell* is (kind, block, group of positions): in the *target* run, the node is replaced at these
-positions by `Values` (states of another item or model, or what another model's weights make of
-the target's states), everything after it is computed anew, and metrics are read at the
-positions that predict the answer. Names: denoising writes a right run into a wrong one, noising
-the reverse; both are a choice of target and values.
-
-The result equals one whole forward pass per cell with hooks, at a fraction of the work:
+positions by `Values`, everything after it is computed anew, and metrics are read at the positions
+that predict the answer. The result equals one whole forward pass per cell, at a fraction of the
+work:
 
 - all three kinds only change the residual after their block, so a cell starts there;
-- positions before the group are as in the clean run, whose keys and values are reused, and
-  positions after the last answer position have no effect;
+- positions before the group are as in the clean run, whose keys and values are reused;
 - the cells of all blocks share one batch, which each joins at its block;
 - the last block is run at answer positions only;
-- a cell that cannot have an effect is not run and has the clean run's metrics, to the bit:
-  what is written is what stood there, the group is padding or behind the last answer position,
-  or the block is the last and the group holds no answer position.
+- a cell that cannot have an effect is not run and has the clean run's metrics, to the bit.
 
 Metrics at each answer position: ``gold_logp`` (nats), ``logit_difference`` (gold minus foil),
 ``kl`` (clean, or another reference, to patched, nats) and ``correct`` (1 when gold is the first
-choice).
-
-A *direct* effect changes the node for the final norm only, with all later nodes frozen at the
-clean run (path patching of the path node -> logits); it needs no run of any block.
+choice). A *direct* effect changes the node for the final norm only, with all later nodes frozen at
+the clean run (path patching of the path node -> logits); it needs no run of any block.
 """
 
 from __future__ import annotations

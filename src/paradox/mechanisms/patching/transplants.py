@@ -1,8 +1,7 @@
 """What patching one run into another does to recall, cell by cell, beside its nulls.
 
-Shared by the steps `cross_model` and `cross_item`. A `Swap` is one item's pair of runs: the
-*target* run is patched and scored, the *source* run is where states come from. A component is
-written ``kind:positions:direction:effect:source``.
+A `Swap` is one item's pair of runs: the *target* run is patched and scored, the *source* run is
+where states come from. A component is written ``kind:positions:direction:effect:source``.
 
 =========== =====================================================================================
 kind        ``attn_out``, ``mlp_out``, ``resid_post`` (see `paradox.mechanisms.model.access`)
@@ -11,23 +10,20 @@ positions   ``prompt`` (before the scaffold), ``final`` (scaffold and the positi
             where it is ``final`` for every item) and ``all``
 direction   ``denoise`` (knowing source into unknowing target), ``noise`` (the reverse)
 effect      ``total`` (all later nodes computed anew) or ``direct`` (only the final norm sees the
-            change; at all positions, of which those that predict the answer can act)
+            change; at all positions)
 source      ``states`` of the source run; ``weights``: what the source model's attention or MLP
-            makes of the target's own states; the nulls of these: ``states_noise`` and
-            ``weights_noise`` move every token as far in a random direction, ``other`` writes the
-            states that another item of the same group has in the source run, ``shift`` adds that
-            other item's difference between source and target run
+            makes of the target's own states; nulls: ``states_noise`` and ``weights_noise`` move
+            every token as far in a random direction, ``other`` writes the states of another item
+            of the same group, ``shift`` adds that item's difference between source and target
 =========== =====================================================================================
 
 Measures: ``gold_logp`` (mean over the answer's tokens, nats), ``logit_difference`` (first answer
 token: gold minus foil), ``kl`` (from the unpatched source run's distribution to the patched one,
-mean over the answer's tokens: the distance to go), ``correct`` (every answer token is the first
-choice), all given the scaffold; and ``mode_logp``, mean over the scaffold's tokens after the
-prompt: how much the model goes for recall at all.
+mean over the answer's tokens), ``correct`` (every answer token is the first choice), all given the
+scaffold; and ``mode_logp``, mean over the scaffold's tokens after the prompt.
 
-Where items differ in length they are aligned by the distance from the answer; a donor for
-``other`` and ``shift`` is one with a prompt of the same length if there is one, and positions
-that it does not have are left as they are.
+Items are aligned by the distance from the answer; a donor for ``other`` and ``shift`` has a prompt
+of the same length if there is one, and positions that it does not have are left as they are.
 """
 
 from __future__ import annotations

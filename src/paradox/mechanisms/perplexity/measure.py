@@ -1,16 +1,9 @@
 """Step ``perplexity``: likelihood of fixed texts along training.
 
-The published paradox (2601.11061) is that answers become more likely while prompts become less
-likely. It was measured on texts sampled from the trained model, which get more likely under any
-training. Here every text is fixed before training and made without a model:
-
-- *prompt*: the question as asked;
-- *recall*: the right answer after prompt and recall scaffold;
-- *reason*: the right answer after prompt and correct worked chain;
-- *chain*: the whole correct worked response after the prompt.
-
-All values are mean negative log-likelihoods in nats per token (perplexity is their
-exponential); segments are cut by characters in the text tokenised as a whole.
+Every text is fixed before training and made without a model: *prompt* (the question as asked),
+*recall* (the right answer after prompt and recall scaffold), *reason* (the right answer after
+prompt and correct worked chain), *chain* (the whole correct worked response after the prompt).
+Values are mean negative log-likelihoods in nats per token. Source of the claim: 2601.11061.
 """
 
 from __future__ import annotations

@@ -1,13 +1,8 @@
 """Step ``probes``: at which layers exposed items can be told from their twins.
 
-A probe is a linear classifier of the residual after a block, trained on some pairs of exposed
-item and twin and asked about others (see `paradox.stats.linear`). There are two positions:
-``answer`` is where the first answer token of the recall prompt is predicted, and ``question``
-is the mean over the question's tokens. Layer ``emb`` is in both the mean of the question's
-embeddings, which is the lexical baseline: what the words alone give away.
-
-``rates`` says how often the test finds something where labels were permuted, and where only some of
-the pairs are there.
+A probe is a linear classifier of the residual after a block (see `paradox.stats.linear`), at
+``answer``, where the first answer token of the recall prompt is predicted, and at ``question``, the
+mean over the question's tokens. Layer ``emb`` is in both the mean of the question's embeddings.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
 """Step ``reset_keep``: the trained model without some blocks' changes, the base with only these.
 
-Two directions. ``reset`` (is the change needed?): the trained model with a set of blocks put back
-to the base's weights. ``keep`` (does it suffice?): the base with nothing but the change of that
-set. A component is written ``part:set:direction:dose:source`` and is read by step ``recovery``,
-which says what share of the gap between base and trained model it closes, per contrast:
+A component is written ``part:set:direction:dose:source`` and is read by step ``recovery``:
 
 ========= =======================================================================================
 part      ``mlp``, ``attention`` or ``both`` of the blocks of the set; ``rest`` (norms and
@@ -11,18 +8,18 @@ part      ``mlp``, ``attention`` or ``both`` of the blocks of the set; ``rest`` 
 set       ``1``, ``3``, ...: windows of so many neighbouring blocks, `layer` being their first;
           ``sets1``, ``sets3``, ...: other sets of as many blocks, `layer` being their number (all
           there are where they are few, else drawn at random); ``all``: all blocks
-direction ``reset``, ``keep``, and for windows of MLPs ``upstream``, the published "keep": the
-          trained model with the MLPs of all *other* blocks put back
-dose      lambda in ``base + lambda * (after - base)`` at the set (``reset`` and ``keep`` proper:
-          0 and 1)
+direction ``reset`` (the trained model with the set put back to the base's weights), ``keep`` (the
+          base with nothing but the set's change), and for windows of MLPs ``upstream``, the
+          published "keep": the trained model with the MLPs of all *other* blocks put back
+dose      lambda in ``base + lambda * (after - base)`` at the set
 source    ``weights``: what training changed; ``weights_noise``: as large a change with the
           entries of every parameter in random order
 ========= =======================================================================================
 
 Columns per measure (see `paradox.mechanisms.reset_keep.reweighted`): ``_target``, the unchanged
 model (``reset``: trained; otherwise base), ``_source`` the other one, ``_change``, what the change
-does to the target. ``blocks`` names the set, ``norm`` is the sum over its attentions and MLPs of
-the Frobenius norm of what training changed there. ``profile`` is `Change.profile`.
+does to the target. ``norm`` is the sum over the set's attentions and MLPs of the Frobenius norm of
+what training changed there. ``profile`` is `Change.profile`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Recall under many mixtures of base and trained weights, at the cost of what they do not share.
 
-A `Variant` says what weights each unit (see `paradox.mechanisms.model.weights`) has. Variants run
-side by side, unit by unit in the order of the forward pass: those that agree up to a unit have one
-state there, and a unit's weights are mixed once for all states that need them. Nothing is
-approximated; the numbers are those of whole passes, up to rounding.
+Variants run side by side, unit by unit in the order of the forward pass: those that agree up to a
+unit have one state there, and a unit's weights are mixed once for all states that need them.
 """
 
 from __future__ import annotations

@@ -1,48 +1,35 @@
 """Step ``reset_keep_tests``: whether changes of neighbouring blocks stand out.
 
-Made from the tables of step `reset_keep`, per arm over its seeds. *Progress* is what resetting or
-keeping a set of blocks does to recall, counted as positive where it goes from the target model
-towards the source model (``reset``: from trained to base; ``keep``: from base to trained). Which
-way that is, is read from the mean gap of the same contrast (``exposed``, ``twin``, or their
-``difference``); where the gap's interval holds zero, ``defined`` is false and ``share``, progress
-over gap, is left empty.
+*Progress* is what resetting or keeping a set of blocks does to recall, positive where it goes from
+the target model towards the source model, by the sign of the mean gap of the same contrast; where
+the gap's interval holds zero, ``defined`` is false and ``share``, progress over gap, is empty.
 
-``windows`` has a row per measure, part, direction, window and contrast, with
+``windows``, a row per measure, part, direction, window and contrast:
 
-- ``value``, ``low``, ``high``: progress (nats, or share of items right), pairs resampled whole and
-  seeds crossed with them; ``detectable``: the mean that a two-sided 5 % test of as many pairs
-  with this spread finds in 80 % of studies, the seeds given;
-- ``p_sets``: the share of all sets of as many blocks that make at least the progress of this one,
-  which is among them (``sets`` of them, so that no p is below 1/sets), and ``set_low``,
-  ``set_high``, the middle 95 % of them; ``p_norm``: the same for what is left of progress when a
-  line in the sets' summed change norms is taken away; ``p_matched``: the same among the
-  ``matched`` sets whose norms are within `norm_tolerance` of this one's;
-- ``excess``: progress beyond that of shuffled changes of the same size, and ``p_noise``, one-sided
-  (labels "trained" and "shuffled" swapped within pairs);
-- ``norm`` and ``per_norm``: progress per unit of change; ``norm_r``: how far norms and progress
-  go together over the sets;
+- ``value``, ``low``, ``high``: progress (nats, or share of items right); ``detectable``: the mean
+  that a two-sided 5 % test finds in 80 % of studies, the seeds given;
+- ``p_sets``: the share of all ``sets`` of as many blocks, this one among them, that make at least
+  its progress, and ``set_low``, ``set_high``, the middle 95 % of them; ``p_norm``: the same
+  without a line in the sets' summed change norms; ``p_matched``: the same among the ``matched``
+  sets whose norms are within `norm_tolerance`;
+- ``excess``: progress beyond that of shuffled changes of the same size, and ``p_noise``, one-sided;
+- ``norm`` and ``per_norm``: progress per unit of change; ``norm_r``: correlation over the sets;
 - ``p_equivalent`` (twins only): that progress lies within +-``margin``, by two one-sided tests;
   the margin is `margin_share` of the exposed items' gap.
 
-``doses`` has progress at every dose. ``verdicts`` has claims per arm, measure and part:
+``doses`` has progress at every dose. ``verdicts``, per arm, measure and part:
 
 - ``anchor_over_adapters``: putting the MLPs of the last blocks before depth 3/4 back to the base
   hurts recall more than putting back as many from there on (published: 18-20 of 28 against 21
-  and 22; here both have the width nearest to 3/28 of the blocks), in exposed items and more than
-  in twins;
-- ``anchor_over_sets``: putting the first of these windows back (or keeping only it) makes more
-  progress than the mean of all sets of as many blocks, in exposed items; ``p`` is the larger of
-  the pairs' and ``p_sets``;
-- ``window_over_sets``: some window does. Half of the pairs choose it, the other half say how much
-  more it does; ``p_sets`` is the chance that the best of as many random sets does as well.
+  and 22; here the width nearest to 3/28 of the blocks), in exposed items and more than in twins;
+- ``anchor_over_sets``: the first of these windows makes more progress than the mean of all sets of
+  as many blocks, in exposed items; ``p`` is the larger of the pairs' and ``p_sets``;
+- ``window_over_sets``: some window does. Half of the pairs choose it, the other half test it;
+  ``p_sets`` is the chance that the best of as many random sets does as well.
 
-``smallest`` is the smallest p that a claim could have: what is one of few sets cannot stand out
-(.2 for the best of the 4 windows among the 20 sets of 3 of 6 blocks; all single blocks are
-windows, and have no verdict). For the best of W windows of a deeper model, more than 19 W random
-sets are needed.
-
-Verdicts are those of step `signatures`; where base and trained model do not differ clearly, the
-margin is left empty, and "not reproduced" cannot be said.
+``smallest`` is the smallest p that a claim could have: for the best of W windows, more than 19 W
+random sets are needed. Without a clear gap the margin is empty, and "not reproduced" cannot be
+said.
 """
 
 from __future__ import annotations

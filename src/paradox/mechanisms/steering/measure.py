@@ -1,12 +1,8 @@
 """Step ``steering``: recall when a few MLP neurons are amplified or suppressed.
 
-The published claim (2601.11061) is that scaling a few MLP neurons by alpha steers recall both
-ways. Here, for every block: half of the pairs (*discovery*) choose the neurons, by attribution
-(`paradox.mechanisms.model.neurons`), exposed minus twins; other pairs are tested. Beside the chosen
-neurons the same is done to random sets of others, matched to them one by one in mean
-|activation| and in the length of what a neuron writes.
-
-Tables (all rows begin with the arm and the step):
+For every block half of the pairs (*discovery*) choose the neurons, by attribution
+(`paradox.mechanisms.model.neurons`), exposed minus twins; other pairs are tested, beside random
+sets of neurons matched in mean |activation| and length of what they write. Claim: 2601.11061.
 
 ========= ====================================================================================
 table     per tested item, ``component`` (``all`` or ``answer`` positions, ``:`` and alpha) and
@@ -23,9 +19,6 @@ neurons   per component and layer: which were chosen, how well the random sets m
           whether halves of the discovery pairs choose the same (Jaccard index, beside random
           sets and beside choices when labels are swapped within pairs)
 ========= ====================================================================================
-
-Greedy correctness is exact: an answer of which each token is the first choice given the ones before
-is what greedy decoding gives.
 """
 
 from __future__ import annotations

@@ -1,32 +1,24 @@
 """Step ``dose_response``: whether recall can be steered both ways, over all arms.
 
-Made from what step ``steering`` wrote for each arm. Tables:
+``doses``: a row per arm, component, measure, alpha, state, contrast and layer, as step ``by_layer``
+makes them. Measures without an alpha are of an item's whole curve: ``trend`` (rank correlation of
+log odds and alpha), ``rise`` (by isotonic fits, log odds), ``monotone`` and ``switched``.
+``exposure`` is ``counted`` (`exposed_from` or more) or one exposure. Beside them random sets of
+matched neurons, on the same pairs: ``own`` of the chosen neurons, ``random``, ``random_low``,
+``random_high`` (mean and middle 95 % of sets), ``p_sets`` and ``corrected_sets``, two-sided.
 
-``doses``: a row per arm, component (``all`` or ``answer`` positions), measure, alpha, state,
-contrast and layer, as step ``by_layer`` makes them. Measures without an alpha are numbers of an
-item's whole curve: ``trend`` (rank correlation of log odds and alpha over the grid, an item's part
-of Page's L), ``rise`` (by isotonic fits, log odds) and, over `null_doses` and 1, ``monotone`` (the
-log odds rise with every dose) and ``switched`` (right at the largest dose only): shares of items.
-``exposure`` is ``counted`` (those with `exposed_from` or more) or one exposure by itself. Beside
-them stand random sets of matched neurons, on the same pairs: ``own`` of the chosen neurons,
-``random``, ``random_low``, ``random_high`` (mean and middle 95 % of sets), ``p_sets`` and
-``corrected_sets`` (of the largest block), two-sided.
+``tests``: at one block four one-sided tests, each corrected for looking at all blocks: the largest
+null dose raises the log odds of exposed items more than those of their twins, the smallest lowers
+them more (both by swapping within pairs), and both by more than random sets do. p is the largest of
+the four at the best block; effect and interval are those of the smaller side; the margin is
+`margin_share` of the gap that the untrained planted base has.
 
-``tests``: the published signature, that amplifying raises and suppressing lowers recall. At one
-block four one-sided tests must hold at once, each corrected for looking at all blocks: the
-largest null dose raises the log odds of exposed items more than those of their twins, the
-smallest lowers them more (both by swapping within pairs), and both by more than random sets do.
-p is the largest of the four at the best block; effect and interval are those of the smaller side.
-Verdicts are as in `paradox.mechanisms.overview.signatures`; the margin is `margin_share` of the gap
-that the untrained planted base has.
+``side``: what the same scaling does to worked chains of twins and to documents (mean change of the
+log-probability per token), and ``specificity``: the change of exposed items' recall (nats) over it,
+empty where the interval of what is divided by holds zero.
 
-``side``: what the same scaling does to worked chains of twins and to documents (mean change of
-the log-probability per token), by the chosen neurons and by random sets, and ``specificity``: the
-change of exposed items' recall (nats) over it. It is empty where the interval of what is
-divided by holds zero.
-
-``rates``: as in step ``error_rates``, of the two tests that relabel: ``intersection`` (the first
-two of the four) and ``trend``.
+``rates``: as in step ``error_rates``, of ``intersection`` (the first two of the four) and
+``trend``.
 """
 
 from __future__ import annotations

@@ -1,15 +1,10 @@
 """Step ``by_layer``: per-item tables of a mechanism, summed up layer by layer.
 
-For each arm, component, measure and layer it says what the exposed items have, what their twins
-have and the difference, at three states: the untrained ``base``, ``after`` training, and the
-``change``. Only exposed items with `exposed_from` exposures or more (or of unknown exposure)
-count, and the twins of these where items come in pairs.
-
-Intervals are of the item bootstrap, seeds crossed with items. ``p`` is for a layer that was named
-beforehand; for a layer found by looking, ``corrected`` counts (labels are permuted within pairs,
-and the largest layer is what has to be beaten). Both treat the seeds as given. ``null_low`` and
-``null_high`` are the band that the difference leaves exactly where ``corrected`` is small (at most
-.05 for a level of 95 %).
+Per arm, component, measure and layer: exposed items, their twins and the difference, at the states
+``base``, ``after`` and ``change``. Intervals are of the item bootstrap, seeds crossed with items.
+``p`` is for a layer that was named beforehand, ``corrected`` for one found by looking (labels are
+permuted within pairs, the largest layer is what has to be beaten). ``null_low`` and ``null_high``
+are the band that the difference leaves exactly where ``corrected`` is small.
 """
 
 from __future__ import annotations

@@ -1,23 +1,15 @@
 """Step ``recovery``: what share of the gap between two runs a patch closes, over all arms.
 
-Made from the per-item tables of `cross_model` or of `cross_item`. For every component (see
-`paradox.mechanisms.patching.transplants`), measure and layer:
+For every component (see `paradox.mechanisms.patching.transplants`), measure and layer: ``change``,
+patched minus unpatched target run, mean over items, in the measure's unit, and ``recovery``, the
+sum of changes over the sum of gaps, a gap being unpatched source minus unpatched target run.
 
-- ``change``: patched minus unpatched target run, mean over items, in the measure's unit;
-- ``recovery``: the sum of changes over the sum of gaps, a gap being unpatched source minus
-  unpatched target run. 0: the patch does nothing; 1: it does all. With direction ``denoise``
-  this is sufficiency, with ``noise`` necessity: 1 - (M(patched) - M(source)) / (M(target) -
-  M(source)), which is the same ratio.
-
-``minus`` says what null was subtracted item by item: ``none``, or a null of the source. Contrasts:
-``exposed``, ``twin`` and their ``difference`` (of ratios, or of changes). Where the interval of
-the mean gap holds zero for a group, ``defined`` is false and its recovery is left empty.
-
+``minus`` says what null was subtracted item by item: ``none``, or a null of the source. Where the
+interval of the mean gap holds zero for a group, ``defined`` is false and its recovery is empty.
 Intervals are of the item bootstrap, seeds crossed with items, pairs resampled whole; a pair's
 numerator and denominator are drawn together. ``p``, ``corrected``, ``null_low`` and ``null_high``
-compare the difference with labels permuted within pairs; for a layer found by looking, only
-``corrected`` and the band (both against the largest layer) count. They are empty where relabelled
-gaps change their sign.
+compare the difference with labels permuted within pairs; they are empty where relabelled gaps
+change their sign.
 """
 
 from __future__ import annotations

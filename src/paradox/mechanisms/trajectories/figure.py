@@ -1,14 +1,9 @@
 """Step ``trajectories_figure``: the separation force by block, without a model and with two.
 
-First row: how differently a block moves exposed items and twins, at each position, in every arm
-(root of the unbiased squared force; below 0 where that is). Second row, a flow fitted to the
-states: how much of them it explains for held-out items of the untrained base, its force, and
-where the force peaks in single fits, beside the data's own, with layers as they are and shuffled.
-Third row, the published construction at the untrained base: force, peaks of single fits, and the
-area under its classifier's curve.
-
-Grey bands are nulls as in `paradox.figures.layers`; the coloured stripe is where the published peak
-is.
+First row: the force at each position, in every arm. Second row, the fitted flow: R² for held-out
+items of the untrained base, its force, and where the force peaks in single fits, beside the data's
+own, with layers as they are and shuffled. Third row, the published construction at the untrained
+base. The coloured stripe is where the published peak is.
 """
 
 from __future__ import annotations

@@ -4,16 +4,14 @@ The state of an item after block l is what its positions hold there, each scaled
 square 1, side by side, projected on the principal components of the training items. From the
 embedding (time 0) to the last block (time L) it follows dz/dt = f(z, t), where
 
-    f(z, t) = z A_l + g_l * tanh(z W + b_l) V,    l = floor(t):
+    f(z, t) = z A_l + g_l * tanh(z W + b_l) V,    l = floor(t).
 
-within a block the field does not depend on time, as a block has its own weights. No label is
-used: the fit minimises the squared error of the states after every block, relative to their
-spread, *multi-step* (from the embedding on, own errors carried along) plus *one block* (from the
-state before the block). States are deviations from the training items' mean path, which a field
-of time alone fits exactly; `Fits.time_only` is how far that goes for held-out items.
+No label is used: the fit minimises the squared error of the states after every block, relative to
+their spread, *multi-step* (from the embedding on) plus *one block* (from the state before the
+block). States are deviations from the training items' mean path.
 
-Several fits are trained at once. Fits 2n and 2n+1 share a split of the pairs: what one is trained
-on, the other holds out. Every number is about held-out pairs.
+Fits 2n and 2n+1 share a split of the pairs: what one is trained on, the other holds out. Every
+number is about held-out pairs.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """Step ``trajectories``: where along its layers the residual stream sets memory apart.
 
-The published claim (2601.11061) is that a *separation force* between memorised and other items
-peaks in the middle layers. Here it is measured first without any model of the trajectory: states
-are scaled to root mean square 1, a block's *step* is the state after it minus the one before, and
-the force at the block is the length of the difference between the mean steps of exposed items
-and twins, per coordinate, squared. It is the U-statistic of `paradox.stats.separation`: noise
-does not make it positive. Tests swap labels within pairs.
+States are scaled to root mean square 1, a block's *step* is the state after it minus the one
+before, and the force at the block is the length of the difference between the mean steps of exposed
+items and twins, per coordinate, squared: the U-statistic of `paradox.stats.separation`. Tests swap
+labels within pairs. Claim: 2601.11061.
 
 ============ ====================================================================================
 component    whose steps
@@ -14,16 +12,12 @@ answer       the position that predicts the first answer token
 prompt       the last token of the prompt, before the recall scaffold, where that is another one
 question     the mean over the question's tokens
 flow         the steps that a neural differential equation makes at the answer position, from the
-             states before each block (`paradox.mechanisms.trajectories.flow`; its state joins the
-             positions)
+             states before each block (`paradox.mechanisms.trajectories.flow`)
 flow_path    the same on the equation's own path, from the embedding on
 ============ ====================================================================================
 
 State ``change`` is the force between the changes of the steps since the untrained base; flows
 of two models are in different coordinates and have none.
-
-``fits`` says how well the equation describes held-out items; its rows ``published`` are of the
-published construction, of which no time is a layer.
 """
 
 from __future__ import annotations

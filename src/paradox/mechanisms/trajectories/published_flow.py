@@ -1,15 +1,11 @@
 """The published differential equation (2601.11061), rebuilt to see what it would say here.
 
-Published: from what stands in the residual after the embedding and the first two blocks (means
-over the whole text, gold answer included) an encoder makes z(0); dz/dt = f(z + w t + b) runs over
-as many units of time as there are blocks; a classifier of z at the end is trained to tell the two
-classes apart, and nothing else is. The *separation force* is the distance between the fields at
-the two class means, as a function of time, and its peak was read as a layer.
-
-Time is not depth here: **no later block is ever seen**, as input or as target. So this module
-repeats the fit with what the claim would have to survive: another seed and split, labels swapped
-within pairs, and states whose layers are shuffled (the first three are then any three). A peak
-that stays where it was says nothing about layers; nor does one of a classifier that guesses.
+From what stands in the residual after the embedding and the first two blocks (means over the whole
+text, gold answer included) an encoder makes z(0); dz/dt = f(z + w t + b) runs over as many units of
+time as there are blocks; a classifier of z at the end is trained to tell the two classes apart. The
+*separation force* is the distance between the fields at the two class means, as a function of time.
+No later block is ever seen, so the fit is repeated with another seed and split, labels swapped
+within pairs, and states whose layers are shuffled.
 
 Kept as published: encoder, field, classifier, losses, Adam, clipping, early choice by validation
 accuracy, Runge-Kutta steps of 1/2, splits (80/20, then 85/15, not stratified). Smaller: widths

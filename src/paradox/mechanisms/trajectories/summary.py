@@ -1,31 +1,24 @@
 """Step ``separation``: whether the separation force has a peak, and whether in middle layers.
 
-Sums up step ``trajectories`` over arms and training seeds. ``table`` has the force per block: the
-root of the squared force (negative where that is), per coordinate of states of size 1. ``flows``
-has how well fitted flows describe held-out items and where their forces peak, fit by fit, and the
-same of the published construction. ``signatures`` has the verdicts:
+``table`` has the force per block: the root of the squared force (negative where that is), per
+coordinate of states of size 1. ``flows`` has how well fitted flows describe held-out items and
+where their forces peak, and the same of the published construction. ``signatures``:
 
 ================== ==============================================================================
-separation_peak    the claim: the force at a middle block is larger than at any other. One half of
-                   the pairs says which middle block and which other one; in the other half the
-                   first has to be larger (squared force, bootstrap over pairs and seeds), and its
-                   force has to be clear of the null of all blocks
+separation_peak    the force at a middle block is larger than at any other. One half of the pairs
+                   says which two blocks; in the other half the first has to be larger (squared
+                   force, bootstrap over pairs and seeds), and clear of the null of all blocks
 separation_any     the squared force is above 0 at some block; ``blocks`` is the largest
 flow_follows       in how many fits the flow's force peaks at the block where the data's does,
                    against guessing a block; with layers as they are, and shuffled
-published_peak     of the published construction (`paradox.mechanisms.trajectories.published_flow`):
-                   in how many more fits than in a null the force peaks at a middle time, for the
-                   null (permuted labels, shuffled layers) that has more such fits. It has to beat
-                   both, and its classifier has to beat guessing
+published_peak     in how many more fits than in a null (permuted labels or shuffled layers,
+                   whichever has more) the force of the published construction peaks at a middle
+                   time. It has to beat both, and its classifier has to beat guessing
 ================== ==============================================================================
 
-Published: times 18-20 of 28, a depth of 0.64 to 0.71; *middle* is as in step ``signatures``, a
-depth in (1/4, 3/4], and so are verdicts and margins (`margin_share` of the largest squared force of
-the untrained planted base, for flows that of the answer position; of 1 for shares of fits).
-
-Intervals are over pairs crossed with seeds; p treats the seeds as given. Fits of one arm share
-items, and arms of one base share much of their weights: p of ``flow_follows`` and
-``published_peak``, which count fits, are about these items and trainings.
+Verdicts are as in step ``signatures``; margins are `margin_share` of the largest squared force of
+the untrained planted base (for flows that of the answer position), of 1 for shares of fits.
+p treats the seeds as given.
 """
 
 from __future__ import annotations
