@@ -73,15 +73,15 @@ def clean_pass(access: Access, batch: Batch) -> Clean:
     # Made without the configuration, which would make it forget what is beyond a sliding window.
     cache = DynamicCache()
     try:
-        with access.capture([*access.nodes(RESID_PRE, ATTN_OUT), end]) as found:
+        with access.capture([*access.nodes(RESID_PRE, ATTN_OUT), end]) as values:
             access.model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
     finally:
         for hook in hooks:
             hook.remove()
-    before = [found[Node(RESID_PRE, n)] for n in blocks]
-    attention = [found[Node(ATTN_OUT, n)] for n in blocks]
+    before = [values[Node(RESID_PRE, n)] for n in blocks]
+    attention = [values[Node(ATTN_OUT, n)] for n in blocks]
     memory = [(layer.keys, layer.values) for layer in cache.layers]
-    return Clean(batch, before, attention, found[end], arguments, memory)
+    return Clean(batch, before, attention, values[end], arguments, memory)
 
 
 @torch.no_grad()
@@ -106,16 +106,18 @@ def rerun(access: Access, clean: Clean, block: int, changed: Tensor) -> Tensor:
     residual = changed.flatten(0, 1)
     cache = DynamicCache()
     for n in range(block + 1, len(access.blocks)):
-        given = {k: _repeat(_last(v, tokens), rows, changes) for k, v in clean.arguments[n].items()}
+        arguments = {
+            k: _repeat(_last(v, tokens), rows, changes) for k, v in clean.arguments[n].items()
+        }
         if start:
-            kept = (_repeat(part[:, :, :start], rows, changes) for part in clean.memory[n])
-            cache.update(*kept, n)
-            given |= {"past_key_values": cache, "use_cache": True}
-            if tokens > 1 and given.get("attention_mask") is None:
+            memory = (_repeat(part[:, :, :start], rows, changes) for part in clean.memory[n])
+            cache.update(*memory, n)
+            arguments |= {"past_key_values": cache, "use_cache": True}
+            if tokens > 1 and arguments.get("attention_mask") is None:
                 # Without a mask, the library's attention takes the first query for the first token.
                 seen = torch.ones(tokens, start + tokens, device=residual.device).tril(start)
-                given["attention_mask"] = seen.bool()[None, None]
-        residual = access.blocks[n].module(residual, **given)
+                arguments["attention_mask"] = seen.bool()[None, None]
+        residual = access.blocks[n].module(residual, **arguments)
     logits = access.logits(residual[:, clean.batch.at - start :])
     return logits.unflatten(0, (changes, rows))
 
@@ -159,20 +161,20 @@ class OtherMeans:
     """
 
     def __init__(self, access: Access, kinds: Iterable[str], batches: Iterable[Batch]) -> None:
-        made = list(batches)
+        parts = list(batches)
         # Distances run from -before to after; one row of sums holds them all.
-        self._before = max(batch.at for batch in made)
-        after = max(batch.ids.shape[1] - batch.at for batch in made)
+        self._before = max(batch.at for batch in parts)
+        after = max(batch.ids.shape[1] - batch.at for batch in parts)
         self._sums: dict[Node, Tensor] = {}
         self._counts = torch.zeros(self._before + after, 1, device=access.model.device)
         nodes = access.nodes(*kinds)
-        for batch in made:
-            with access.capture(nodes) as found, torch.no_grad():
+        for batch in parts:
+            with access.capture(nodes) as values, torch.no_grad():
                 access.model(**batch.inputs, use_cache=False, logits_to_keep=1)
             real = counted(batch)[..., None]
             place = self._place(batch)
             self._counts[place] += real.sum(0)
-            for node, value in found.items():
+            for node, value in values.items():
                 total = torch.where(real, _wide(value), 0).sum(0)
                 if node not in self._sums:
                     self._sums[node] = total.new_zeros(len(self._counts), total.shape[-1])
@@ -182,22 +184,22 @@ class OtherMeans:
         start = self._before - batch.at
         return slice(start, start + batch.ids.shape[1])
 
-    def of_others(self, node: Node, batch: Batch, own: Tensor) -> Tensor:
-        """Return the mean over the other items at every place of `own`.
+    def of_others(self, node: Node, batch: Batch, clean: Tensor) -> Tensor:
+        """Return the mean over the other items at every place of `clean`.
 
         Parameters
         ----------
-        own
+        clean
             The node's clean value on this batch, shape (rows, tokens, width).
         """
         place, real = self._place(batch), counted(batch)[..., None]
-        held = torch.where(real, _wide(own), 0)
+        held = torch.where(real, _wide(clean), 0)
         sums = self._sums[node][place] - held
         counts = self._counts[place] - real.to(held)
         # Items that stand alone at a distance borrow from all distances.
         whole = self._sums[node].sum(0) - held.sum(1, keepdim=True)
         tokens = self._counts.sum() - real.sum(1, keepdim=True)
-        return torch.where(counts > 0, sums / counts.clamp(min=1), whole / tokens).to(own)
+        return torch.where(counts > 0, sums / counts.clamp(min=1), whole / tokens).to(clean)
 
 
 def _wide(values: Tensor) -> Tensor:

@@ -83,14 +83,14 @@ class Change:
         self._base = {name: live.data for name, live in self._live.items()}
         self._after = {name: live.data for name, live in after.named_parameters()}
         _require_same(self._base, self._after)
-        found = find_blocks(model)[0]
+        parts = find_blocks(model)[0]
         owners = {
             id(parameter): Unit(part, number)
-            for number, block in enumerate(found)
+            for number, block in enumerate(parts)
             for part, module in ((ATTENTION, block.attention), (MLP, block.mlp))
             for parameter in module.parameters()
         }
-        self.blocks = len(found)
+        self.blocks = len(parts)
         self.every = [*self.units(BOTH, range(self.blocks)), REST]
         self._names: dict[Unit, list[str]] = {unit: [] for unit in self.every}
         for name, parameter in self._live.items():

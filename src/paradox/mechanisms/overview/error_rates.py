@@ -96,8 +96,8 @@ def main(
 def _counted(paths: list[Path], planted: str) -> pd.DataFrame:
     """Return what an analysis has counted for itself: power of the planted base only."""
     columns = [*CELL[1:], "runs", "rejected"]
-    made = pd.concat([read_table(path, columns)[columns] for path in paths])
-    return made[(made["base"] == planted) | (made["kind"] == "false_positive")]
+    counts = pd.concat([read_table(path, columns)[columns] for path in paths])
+    return counts[(counts["base"] == planted) | (counts["kind"] == "false_positive")]
 
 
 def of_layers(
@@ -119,27 +119,27 @@ def of_layers(
 # --- equivalence --------------------------------------------------------------------------
 
 
-def equivalences(found: list[Sides], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
+def equivalences(curved: list[Sides], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
     """Return, for every curve of the clean base, whether it is flat within a margin."""
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     clean, planted = spec["bases"]["clean"], spec["bases"]["planted"]
     place = TESTED.index("base")
-    by_name = {of.name: of.values[pairs.counts] for of in found}
+    by_name = {curve.name: curve.values[pairs.counts] for curve in curved}
     labels = np.arange(2 * len(pairs.counted)) < len(pairs.counted)
     rows = []
-    for of in found:
-        like = by_name.get((*of.name[:place], planted, *of.name[place + 1 :]))
-        if of.name[place] != clean or like is None:
+    for curve in curved:
+        like = by_name.get((*curve.name[:place], planted, *curve.name[place + 1 :]))
+        if curve.name[place] != clean or like is None:
             continue
         effect = float(np.abs((like[:, 0] - like[:, 1]).mean(axis=0)).max())
         # Without any effect to compare with, nothing is equivalent.
         margin = max(spec["error_rates"]["margin_share"] * effect, np.finfo(float).tiny)
-        values = by_name[of.name].swapaxes(0, 1).reshape(len(labels), -1)
+        values = by_name[curve.name].swapaxes(0, 1).reshape(len(labels), -1)
         p, tests = equivalent_everywhere(values, labels, margin, resampling, pairs.counted * 2)
         ends = [max(-test.low, test.high) for test in tests]
         worst = int(np.argmax(ends))
-        row = dict(zip(TESTED, of.name, strict=True)) | {"pairs": len(pairs.counted)}
-        row |= {"effect": effect, "margin": margin, "layer": of.layers[worst]}
+        row = dict(zip(TESTED, curve.name, strict=True)) | {"pairs": len(pairs.counted)}
+        row |= {"effect": effect, "margin": margin, "layer": curve.layers[worst]}
         row |= {"low": tests[worst].low, "high": tests[worst].high, "smallest": ends[worst]}
         rows.append(row | {"p": p, "equivalent": all(test.equivalent for test in tests)})
     columns = [*TESTED, "pairs", "effect", "margin", "layer", "low", "high", "smallest", "p"]

@@ -64,8 +64,8 @@ def data(gaps: list[dict[str, Any]], inputs: dict[str, Any]) -> pd.DataFrame:
     """Return the drawn numbers: ``units`` is the value in units of its null."""
     parts = []
     for gap in gaps:
-        given = inputs[gap["role"]]
-        paths = [Path(path) for path in (given if isinstance(given, list) else [given])]
+        files = inputs[gap["role"]]
+        paths = [Path(file) for file in (files if isinstance(files, list) else [files])]
         if gap["module"]:
             table = getattr(importlib.import_module(gap["module"]), gap["as_contrast"])(paths)
         else:
@@ -149,10 +149,10 @@ def _panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) ->
 
 
 def _handles(table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> list[list[Artist]]:
-    made: list[Artist] = [
+    lines: list[Artist] = [
         Line2D([], [], label=name, markersize=4, **looks[name])
         for name in looks
         if (table["label"] == name).any()
     ]
-    made.append(Patch(color=BAND, label="95 % of the null"))
-    return [made[start : start + 3] for start in range(0, len(made), 3)]
+    lines.append(Patch(color=BAND, label="95 % of the null"))
+    return [lines[start : start + 3] for start in range(0, len(lines), 3)]

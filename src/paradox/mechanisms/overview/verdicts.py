@@ -42,8 +42,10 @@ def main(
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = len(Groups(items, spec["exposed_from"]).exposed)
     parts = [
-        rows_of(read_table(Path(inputs[own["analysis"]])), own).assign(analysis=own["analysis"])
-        for own in spec["verdicts"]
+        rows_of(read_table(Path(inputs[settings["analysis"]])), settings).assign(
+            analysis=settings["analysis"]
+        )
+        for settings in spec["verdicts"]
     ]
     table = pd.concat(parts, ignore_index=True)
     table["n"] = table["n"].fillna(pairs).astype(int)
@@ -53,22 +55,22 @@ def main(
     progress.say(f"{len(table)} verdicts")
 
 
-def rows_of(table: pd.DataFrame, own: dict[str, Any]) -> pd.DataFrame:
+def rows_of(table: pd.DataFrame, signature: dict[str, Any]) -> pd.DataFrame:
     """Return the rows of a table that are verdicts, under the names of the table of verdicts.
 
     Parameters
     ----------
-    own
+    signature
         The fields of `paradox.declare.Verdicts`.
     """
-    for column in own["largest"]:
+    for column in signature["largest"]:
         table = table[table[column] == table[column].max()]
-    for column, values in own["only"].items():
+    for column, values in signature["only"].items():
         table = table[table[column].isin(values)]
-    for column, values in own["without"].items():
+    for column, values in signature["without"].items():
         table = table[~table[column].isin(values)]
-    named = [own["name"].format(**row) for row in table.to_dict("records")]
-    renamed = {column: table[name] for column, name in own["columns"].items()}
+    named = [signature["name"].format(**row) for row in table.to_dict("records")]
+    renamed = {column: table[name] for column, name in signature["columns"].items()}
     table = table.assign(signature=named, **renamed)
     return table if "n" in table else table.assign(n=float("nan"))
 

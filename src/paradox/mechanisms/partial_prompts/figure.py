@@ -50,16 +50,16 @@ def data(paths: list[Path]) -> pd.DataFrame:
     table = pd.concat([read_table(path, [*key, "seed", "level", "p", *ENDS]) for path in paths])
     # The last level is the one of all exposed items that count.
     table = table[table["measure"].isin(MEASURES) & (table["level"] == table["level"].iloc[-1])]
-    how = {**dict.fromkeys(ENDS, "mean"), "p": "max"}
-    found = table.groupby(key, sort=True).agg(how).reset_index()
+    reductions = {**dict.fromkeys(ENDS, "mean"), "p": "max"}
+    means = table.groupby(key, sort=True).agg(reductions).reset_index()
     parts = [
-        found[key].assign(
+        means[key].assign(
             group=group,
-            value=found[group],
-            low=found[f"{group}_low"],
-            high=found[f"{group}_high"],
+            value=means[group],
+            low=means[f"{group}_low"],
+            high=means[f"{group}_high"],
             # Twins are what exposed items are tested against.
-            p=found["p"] if group == "exposed" else float("nan"),
+            p=means["p"] if group == "exposed" else float("nan"),
         )
         for group in GROUPS
     ]

@@ -50,8 +50,8 @@ def main(
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how, seed = spec["cross_item"], spec["seed"]
-    access = Access(load_model(checkpoints.last, how["dtype"]))
+    settings, seed = spec["cross_item"], spec["seed"]
+    access = Access(load_model(checkpoints.last, settings["dtype"]))
     task, tokenizer = load_task(spec["task"]), load_tokenizer(checkpoints.last)
     prompts = recalls(task, tokenizer, items, seed)
     scaffolds = scaffold_tokens(task, tokenizer, items, prompts)
@@ -70,18 +70,18 @@ def main(
             swap(*known[name], *known[partner[name]], group, direction)
             for name, group in zip(chosen["item"], chosen["group"], strict=True)
         ]
-        found = measure(access, access, swaps, how, seed, progress)
-        tables.append(rows(chosen, found, direction))
+        measured = measure(access, access, swaps, settings, seed, progress)
+        tables.append(rows(chosen, measured, direction))
     table = pd.concat(tables, ignore_index=True)
     write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
 def swap(
-    own: Recall, scaffold: int, other: Recall, other_scaffold: int, group: str, direction: str
+    recall: Recall, scaffold: int, other: Recall, other_scaffold: int, group: str, direction: str
 ) -> Swap:
     """Return the two runs of an item and its partner `other`, the item's answer after both."""
-    control = other.gold[0] if other.gold[0] != own.gold[0] else own.control
-    mine = replace(own, control=control)
+    control = other.gold[0] if other.gold[0] != recall.gold[0] else recall.control
+    mine = replace(recall, control=control)
     theirs = replace(mine, prompt=other.prompt)
-    into, of = (theirs, mine) if direction == DENOISE else (mine, theirs)
-    return Swap(into, of, group, min(scaffold, other_scaffold))
+    into, source = (theirs, mine) if direction == DENOISE else (mine, theirs)
+    return Swap(into, source, group, min(scaffold, other_scaffold))

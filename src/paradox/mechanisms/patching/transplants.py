@@ -124,7 +124,7 @@ def donors(swaps: Sequence[Swap], seed: int) -> list[int]:
     DataError
         When an item is alone in its group.
     """
-    found = []
+    chosen = []
     for number, swap in enumerate(swaps):
         pool = [n for n, s in enumerate(swaps) if s.group == swap.group and n != number]
         if not pool:
@@ -132,8 +132,8 @@ def donors(swaps: Sequence[Swap], seed: int) -> list[int]:
         pool.sort(key=lambda n: swaps[n].into.item)
         drawn = keyed_rng(seed, "donor", swap.into.item).permutation(pool)
         length = len(swap.into.prompt)
-        found.append(int(min(drawn, key=lambda n: abs(len(swaps[n].into.prompt) - length))))
-    return found
+        chosen.append(int(min(drawn, key=lambda n: abs(len(swaps[n].into.prompt) - length))))
+    return chosen
 
 
 @torch.no_grad()
@@ -141,7 +141,7 @@ def measure(
     target: Access,
     source: Access,
     swaps: Sequence[Swap],
-    how: Mapping[str, Any],
+    settings: Mapping[str, Any],
     seed: int,
     progress: Progress | None = None,
 ) -> Measured:
@@ -149,15 +149,15 @@ def measure(
 
     Parameters
     ----------
-    how
+    settings
         ``kinds``, ``positions`` and ``sources``: what to write where (see the module's table);
         ``batch_size``.
     seed
         Keys donors and random directions.
     """
     alone = all(swap.scaffold == 1 == len(swap.into.gold) for swap in swaps)
-    positions = [p for p in how["positions"] if not (p == ANSWER and alone)]
-    sources, batch_size = how["sources"], how["batch_size"]
+    positions = [p for p in settings["positions"] if not (p == ANSWER and alone)]
+    sources, batch_size = settings["sources"], settings["batch_size"]
     blocks, items = len(target.blocks), len(swaps)
     cells: dict[Cell, Array] = {}
     unpatched = np.zeros((2, len(MEASURES), items), dtype=np.float32)
@@ -169,14 +169,14 @@ def measure(
         for number, run in enumerate((runs.target, runs.source)):
             unpatched[number, :, rows] = runs.reduced(runs.unpatched(run)).T
         for name, values in runs.values(sources, seed):
-            chosen = runs.only(values, how["kinds"])
-            for effect, places, found in runs.effects(chosen, positions):
-                for kind, place in product(how["kinds"], range(len(places))):
+            chosen = runs.only(values, settings["kinds"])
+            for effect, places, reduced in runs.effects(chosen, positions):
+                for kind, place in product(settings["kinds"], range(len(places))):
                     cell = (kind, places[place], effect, name)
                     if cell not in cells:
                         shape = len(MEASURES), blocks, items
                         cells[cell] = np.full(shape, np.nan, dtype=np.float32)
-                    cells[cell][:, :, rows] = found[:, PATCHED.index(kind), :, place]
+                    cells[cell][:, :, rows] = reduced[:, PATCHED.index(kind), :, place]
         if progress:
             progress("items", start + len(rows), items)
     apart = [n for n, swap in enumerate(swaps) if not swap.aligned]
@@ -195,12 +195,12 @@ class _Runs:
         self._source_model = source
         self._swaps = swaps
         # The answer follows donors' prompts, too, so that positions after `at` have their like.
-        given = [(o, s.into.gold) for o, s in zip(others, swaps, strict=True)]
+        with_gold = [(o, s.into.gold) for o, s in zip(others, swaps, strict=True)]
         texts = [
             [swap.into for swap in swaps],
             [swap.of for swap in swaps],
-            [replace(o.into, gold=gold) for o, gold in given],
-            [replace(o.of, gold=gold) for o, gold in given],
+            [replace(o.into, gold=gold) for o, gold in with_gold],
+            [replace(o.of, gold=gold) for o, gold in with_gold],
         ]
         every = [recall for prompts in texts for recall in prompts]
         (batch,) = batches(every, len(every), target.model.device)
@@ -210,16 +210,16 @@ class _Runs:
             trace(model, batch.ids[part], batch.mask[part])
             for model, part in zip(models, parts, strict=True)
         )
-        self._at, own, device = batch.at, parts[0], batch.ids.device
+        self._at, first, device = batch.at, parts[0], batch.ids.device
         self._scaffold = torch.tensor([swap.scaffold for swap in swaps], device=device)[:, None]
         # What is scored: the scaffold, then the answer; shorter scaffolds are padded on the left.
         self._split = int(self._scaffold.max())
-        scaffold = batch.ids[own, self._at + 1 - self._split : self._at + 1]
-        gold = torch.cat([scaffold, batch.gold[own]], 1)
+        scaffold = batch.ids[first, self._at + 1 - self._split : self._at + 1]
+        gold = torch.cat([scaffold, batch.gold[first]], 1)
         places = torch.arange(gold.shape[1], device=device) + self._at - self._split
         written = torch.arange(self._split, device=device) >= self._split - self._scaffold
-        self._real = torch.cat([written, batch.real[own]], 1)
-        foil = batch.control[own][:, None].expand_as(gold)
+        self._real = torch.cat([written, batch.real[first]], 1)
+        foil = batch.control[first][:, None].expand_as(gold)
         reference = source.logits(self.source.residual[-1][:, places])
         self._answers = Answers(places, gold, foil, reference)
 
@@ -231,29 +231,29 @@ class _Runs:
 
     def values(self, sources: Sequence[str], seed: int) -> Iterator[tuple[str, Values]]:
         """Yield what each source writes."""
-        own = states(self.target)
+        target = states(self.target)
         real = self.source.real & self.target.real
-        made: dict[str, Callable[[], Values]] = {
-            STATES: lambda: _kept(states(self.source), own, real),
+        makers: dict[str, Callable[[], Values]] = {
+            STATES: lambda: _kept(states(self.source), target, real),
             WEIGHTS: lambda: weights(self._source_model, self.target),
         }
-        written = {name: make() for name, make in made.items() if name in sources}
+        written = {name: make() for name, make in makers.items() if name in sources}
         yield from written.items()
         directions = self._directions(seed)
         for name, null in ((STATES, STATES_NOISE), (WEIGHTS, WEIGHTS_NOISE)):
             if null in sources:
-                yield null, _moved(own, written[name], directions)
+                yield null, _moved(target, written[name], directions)
         others = states(self._other_source)
         if OTHER in sources:
-            yield OTHER, _kept(others, own, self._other_source.real)
+            yield OTHER, _kept(others, target, self._other_source.real)
         if SHIFT in sources:
-            change = _each(lambda o, s, t: o + (s - t), own, others, states(self._other_target))
-            yield SHIFT, _kept(change, own, self._other_source.real & self._other_target.real)
+            change = _each(lambda o, s, t: o + (s - t), target, others, states(self._other_target))
+            yield SHIFT, _kept(change, target, self._other_source.real & self._other_target.real)
 
     def only(self, values: Values, kinds: Sequence[str]) -> Values:
         """Return the values of some kinds; what is written of others is what is there already."""
-        own = states(self.target)
-        return Values(*((values if kind in kinds else own).of(kind) for kind in PATCHED))
+        target = states(self.target)
+        return Values(*((values if kind in kinds else target).of(kind) for kind in PATCHED))
 
     def effects(
         self, values: Values, positions: Sequence[str]
@@ -266,19 +266,19 @@ class _Runs:
         direct = direct_effects(self.target, values, self._answers, whole)
         yield DIRECT, (ALL,), self.reduced(direct.patched)
 
-    def reduced(self, found: Mapping[str, Tensor]) -> Array:
+    def reduced(self, metrics: Mapping[str, Tensor]) -> Array:
         """Return `MEASURES`, shape (measures, ..., items), from what was found at each token."""
         scaffold, answer = slice(self._split), slice(self._split, None)
 
         def average(name: str, part: slice) -> Tensor:
             real = self._real[:, part]
-            return torch.where(real, found[name][..., part], 0).sum(-1) / real.sum(-1)
+            return torch.where(real, metrics[name][..., part], 0).sum(-1) / real.sum(-1)
 
         values = {
             "gold_logp": average("gold_logp", answer),
-            "logit_difference": found["logit_difference"][..., self._split],
+            "logit_difference": metrics["logit_difference"][..., self._split],
             "kl": average("kl", answer),
-            "correct": torch.where(self._real, found["correct"], 1)[..., answer].amin(-1),
+            "correct": torch.where(self._real, metrics["correct"], 1)[..., answer].amin(-1),
             "mode_logp": average("gold_logp", scaffold),
         }
         return torch.stack([values[name] for name in MEASURES]).cpu().numpy()
@@ -322,18 +322,20 @@ def _each(make: Callable[..., Tensor], *values: Values) -> Values:
     )
 
 
-def _kept(new: Values, own: Values, real: Tensor) -> Values:
+def _kept(new: Values, target: Values, real: Tensor) -> Values:
     """Return `new` where `real`, and the target's own states elsewhere."""
-    return _each(lambda one, two: torch.where(real[..., None], one, two), new, own)
+    return _each(lambda one, two: torch.where(real[..., None], one, two), new, target)
 
 
-def _moved(own: Values, new: Values, directions: list[Tensor]) -> Values:
+def _moved(target: Values, new: Values, directions: list[Tensor]) -> Values:
     """Return the target's own states moved as far as `new` is away, in random directions."""
     return Values(
         *(
             [
                 old + (one - old).norm(dim=-1, keepdim=True) * direction
-                for old, one, direction in zip(own.of(kind), new.of(kind), directions, strict=True)
+                for old, one, direction in zip(
+                    target.of(kind), new.of(kind), directions, strict=True
+                )
             ]
             for kind in PATCHED
         )
@@ -357,6 +359,6 @@ def rows(items: pd.DataFrame, measured: Measured, direction: str) -> pd.DataFram
             columns[f"{name}_change"] = values[number] - target
             columns |= {f"{name}_target": target, f"{name}_source": wanted}
         component = ":".join((kind, positions, direction, effect, source))
-        made = item_rows(items, component, range(values.shape[1]), columns)
-        tables.append(made.dropna(subset=[f"{MEASURES[0]}_change"]))
+        table = item_rows(items, component, range(values.shape[1]), columns)
+        tables.append(table.dropna(subset=[f"{MEASURES[0]}_change"]))
     return pd.concat(tables, ignore_index=True)

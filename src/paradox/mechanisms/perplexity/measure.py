@@ -67,23 +67,23 @@ def texts(task: Task, item: Any) -> list[tuple[str, dict[str, tuple[int, int]]]]
     prompt = task.prompt(item.question)
     start = len(prompt) + len(task.recall_scaffold)
     recall = prompt + task.recall_scaffold + task.answer_after_scaffold(item.answer)
-    made = [(recall, {"prompt": (0, len(prompt)), "recall": (start, len(recall))})]
+    with_spans = [(recall, {"prompt": (0, len(prompt)), "recall": (start, len(recall))})]
     if isinstance(item.worked, str):
         whole = prompt + item.worked
         spans = {"chain": (len(prompt), len(whole))}
         place = task.answer_span(item.worked, item.answer)
         if place:
             spans["reason"] = (len(prompt) + place[0], len(prompt) + place[1])
-        made.append((whole, spans))
-    return made
+        with_spans.append((whole, spans))
+    return with_spans
 
 
 def score_items(
     spec: dict[str, Any], folder: Path, task: Task, items: pd.DataFrame, step: int
 ) -> pd.DataFrame:
     """Return the scores of every item at one checkpoint, one row per item."""
-    how = spec["perplexity"]
-    model, tokenizer = load_model(folder, how["dtype"]), load_tokenizer(folder)
+    settings = spec["perplexity"]
+    model, tokenizer = load_model(folder, settings["dtype"]), load_tokenizer(folder)
     pairs = [
         (row, text, spans)
         for row, item in enumerate(items.itertuples())
@@ -94,15 +94,15 @@ def score_items(
         tokenizer,
         [text for _, text, _ in pairs],
         [spans for _, _, spans in pairs],
-        batch_size=how["batch_size"],
+        batch_size=settings["batch_size"],
     )
     rows: list[dict[str, Any]] = [{} for _ in range(len(items))]
-    for (row, _, _), found in zip(pairs, scores, strict=True):
-        for segment, score in found.items():
+    for (row, _, _), nll in zip(pairs, scores, strict=True):
+        for segment, score in nll.items():
             rows[row][f"{segment}_nll"] = score.nll
             rows[row][f"{segment}_tokens"] = score.tokens
-        if "recall" in found:
-            rows[row]["recall_greedy"] = int(found["recall"].greedy)
+        if "recall" in nll:
+            rows[row]["recall_greedy"] = int(nll["recall"].greedy)
     columns = [f"{segment}_{what}" for segment in SEGMENTS for what in ("nll", "tokens")]
     table = items[["item", "group", "exposure"]].copy()
     table = with_arm(table, spec["arm"], step=step)

@@ -91,7 +91,7 @@ def draw(table: pd.DataFrame) -> Figure:
     ends = table.loc[table["row"] == "depth", "dose"]
     looks = _looks(ends.min(), ends.max())
     for column, (base, name) in enumerate(arms):
-        own = table[(table["base"] == base) & (table["name"] == name)]
+        rows_of_arm = table[(table["base"] == base) & (table["name"] == name)]
         axes[0, column].set_title(style.title(base, name))
         for row, (what, panel) in enumerate(
             (("depth", _over_depth), ("dose", _over_doses), ("exposure", _over_exposures))
@@ -99,7 +99,7 @@ def draw(table: pd.DataFrame) -> Figure:
             axis = axes[row, column]
             axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
             axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
-            panel(axis, own[own["row"] == what], looks)
+            panel(axis, rows_of_arm[rows_of_arm["row"] == what], looks)
     for row, what in enumerate(ROWS):
         axes[row, 0].set_ylabel(LABELS[what])
     for row, text in enumerate(("Relative depth", "Alpha", "Exposures")):

@@ -90,8 +90,8 @@ def contrasts(
         for curve in curves(tables, measure, names):
             key = {**dict(zip(ARM, curve.arm, strict=True)), "component": curve.component}
             key |= {"measure": measure, "state": curve.state}
-            found = _layers(curve.values, curve.layers, groups, resampling, permutations)
-            rows += [{**key, **row} for row in found]
+            by_layer = _layers(curve.values, curve.layers, groups, resampling, permutations)
+            rows += [{**key, **row} for row in by_layer]
     return pd.DataFrame(rows)
 
 
@@ -167,10 +167,10 @@ def _layers(
         sides = exposed[:, place], twin[:, place]
         if groups.pairs is None:
             parts = difference_in_differences(*sides, resampling)
-            found = {"exposed": parts.exposed, "twin": parts.twin, "difference": parts.did}
+            estimates = {"exposed": parts.exposed, "twin": parts.twin, "difference": parts.did}
         else:
-            found = _paired(*sides, resampling)
-        for contrast, estimate in found.items():
+            estimates = _paired(*sides, resampling)
+        for contrast, estimate in estimates.items():
             tested = contrast == "difference"
             yield {
                 "contrast": contrast,

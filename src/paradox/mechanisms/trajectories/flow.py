@@ -154,29 +154,29 @@ def splits(
     held = np.zeros((fits, len(names)), dtype=bool)
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        own = [names[row] for row in rows]
+        members = [names[row] for row in rows]
         for fit in range(fits):
-            one = half(own, "flow", *key, fit // 2)
+            one = half(members, "flow", *key, fit // 2)
             held[fit, rows] = one if fit % 2 else ~one
     return held
 
 
 def orders(layers: int, fits: int, *key: str | int) -> NDArray[np.int64]:
     """Return shuffled orders of the states after the first, one per fit, none in true order."""
-    found = []
+    numbers = []
     for fit in range(fits):
         rng = keyed_rng("layer order", *key, fit)
         order = np.arange(layers)
         while layers > 2 and (order == np.arange(layers)).all():
             order = np.concatenate([[0], 1 + rng.permutation(layers - 1)])
-        found.append(order)
-    return np.array(found)
+        numbers.append(order)
+    return np.array(numbers)
 
 
 def fit(
     states: Array,
     names: Sequence[str],
-    how: How,
+    settings: How,
     *key: str | int,
     shuffled: bool = False,
     first: int | None = None,
@@ -196,11 +196,11 @@ def fit(
         Of the pairs: half of each is held out.
     """
     layers = len(states)
-    held = splits(names, how.fits, *key, strata=strata)
-    order = np.tile(np.arange(layers), (how.fits, 1))
+    held = splits(names, settings.fits, *key, strata=strata)
+    order = np.tile(np.arange(layers), (settings.fits, 1))
     if shuffled:
-        order = orders(layers, how.fits, *key)
-    width = min(how.latent, states.shape[-1])
+        order = orders(layers, settings.fits, *key)
+    width = min(settings.latent, states.shape[-1])
     train, test, kept, bases = [], [], [], []
     for out, times in zip(held, order, strict=True):
         sides = [_items(states[:, rows]) for rows in (~out, out)]
@@ -213,8 +213,8 @@ def fit(
         test.append(projected[1][times])
     # One number per fit makes coordinates of size 1 and keeps their geometry.
     scales = np.array([of.std() or 1.0 for of in train])
-    field = Field(how.fits, layers - 1, width, how.hidden, torch_seed("flow", *key))
-    _train(field, _batched(train, scales), how)
+    field = Field(settings.fits, layers - 1, width, settings.hidden, torch_seed("flow", *key))
+    _train(field, _batched(train, scales), settings)
     observed = _batched(test, scales)
     with torch.no_grad():
         multi, single = field.paths(observed)
@@ -250,17 +250,17 @@ def components(states: Array, width: int) -> Array:
     return basis[:, ::-1]
 
 
-def _train(field: Field, states: Tensor, how: How) -> None:
+def _train(field: Field, states: Tensor, settings: How) -> None:
     field.start(states)
     for weights in field.parameters:
         weights.requires_grad_(True)
-    optimiser = torch.optim.Adam(field.parameters, lr=how.learning_rate)
+    optimiser = torch.optim.Adam(field.parameters, lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, how.learning_rate, total_steps=how.epochs
+        optimiser, settings.learning_rate, total_steps=settings.epochs
     )
     after = states[1:]
     spread = _squares(after).clamp_min(1e-12)
-    for _ in range(how.epochs):
+    for _ in range(settings.epochs):
         multi, single = field.paths(states)
         errors = (_squares(multi - after) + _squares(single - after)) / spread
         size = sum((of**2).sum() for of in (field.linear, field.inwards, field.outwards))

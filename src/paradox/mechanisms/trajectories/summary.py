@@ -111,17 +111,19 @@ def main(
     if spec["planted"] not in bases:
         raise DataError(f"key planted: no base {spec['planted']!r}; {hint(spec['planted'], bases)}")
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
-    found = curves(tables["pairs"], tables["null"])
-    table = pd.DataFrame([row for key, of in found.items() for row in layers(key, of, resampling)])
+    by_key = curves(tables["pairs"], tables["null"])
+    table = pd.DataFrame(
+        [row for key, curve in by_key.items() for row in layers(key, curve, resampling)]
+    )
     fits, published = (
         tables["fits"][tables["fits"]["model"] == name] for name in (FLOW, PUBLISHED_FLOW)
     )
     flows = pd.DataFrame([*flow_rows(fits), *published_rows(published)])
-    verdicts = [*peaks(found, spec, resampling), *follows(fits, spec["margin_share"])]
+    verdicts = [*peaks(by_key, spec, resampling), *follows(fits, spec["margin_share"])]
     verdicts += published_peak(published, spec["margin_share"], resampling)
     signatures = pd.DataFrame(verdicts)
-    for name, of in {"table": table, "flows": flows, "signatures": signatures}.items():
-        write_table(outputs[name], of)
+    for name, rows in {"table": table, "flows": flows, "signatures": signatures}.items():
+        write_table(outputs[name], rows)
     claim = spec["claims"]["separation_peak"]
     text = paragraph(table, flows, signatures, claim, spec["planted"])
     write_json(outputs["reading"], {"paragraphs": {"trajectories": text}})
@@ -136,15 +138,15 @@ def curves(pairs: pd.DataFrame, null: pd.DataFrame) -> dict[tuple[str, ...], Cur
     DataError
         When the seeds of an arm differ in pairs or layers.
     """
-    keys, found = [*ARM, "component", "state"], {}
+    keys, by_key = [*ARM, "component", "state"], {}
     nulls = dict(iter(null.groupby(keys)))
     for key, rows in pairs.groupby(keys, sort=True):
         sets = {str(name): _cube(of, "pair", key) for name, of in rows.groupby("set", sort=True)}
         drawn = _cube(nulls[key], "draw", key).mean(axis=2)
         exact = bool(nulls[key]["exact"].iloc[0])
         observed = sets[COUNTED].mean(axis=(0, 2))
-        found[key] = Curve(sets, max_test(observed, drawn, exact, two_sided=False))
-    return found
+        by_key[key] = Curve(sets, max_test(observed, drawn, exact, two_sided=False))
+    return by_key
 
 
 def _cube(table: pd.DataFrame, unit: str, key: tuple[str, ...]) -> Array:
@@ -169,8 +171,8 @@ def layers(key: tuple[str, ...], curve: Curve, resampling: Resampling) -> Iterat
         counted = name == COUNTED
         tops = draws(values, resampling).argmax(axis=1)
         for layer in range(values.shape[1]):
-            found = mean(values[:, layer], resampling, "pairs")
-            ends = {"value": found.value, "low": found.low, "high": found.high}
+            estimate = mean(values[:, layer], resampling, "pairs")
+            ends = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
             row = {**dict(zip([*ARM, "component", "state"], key, strict=True)), "set": name}
             row |= {"layer": layer} | {end: float(root(of)) for end, of in ends.items()}
             test = curve.test
@@ -181,7 +183,7 @@ def layers(key: tuple[str, ...], curve: Curve, resampling: Resampling) -> Iterat
                 "null_high": float(root(test.max_high[layer])) if counted else None,
                 "peak_share": float((tops == layer).mean()),
             }
-            yield row | {"pairs": found.items, "seeds": found.seeds}
+            yield row | {"pairs": estimate.items, "seeds": estimate.seeds}
 
 
 def draws(values: Array, resampling: Resampling, group: str = "pairs") -> Array:
@@ -195,13 +197,13 @@ def draws(values: Array, resampling: Resampling, group: str = "pairs") -> Array:
 
 
 def peaks(
-    found: dict[tuple[str, ...], Curve], spec: dict[str, Any], resampling: Resampling
+    by_key: dict[tuple[str, ...], Curve], spec: dict[str, Any], resampling: Resampling
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows ``separation_peak`` and ``separation_any`` of every component."""
-    for key, curve in found.items():
+    for key, curve in by_key.items():
         # A flow's force is held against that of the data at its position.
         component = ANSWER if key[3] in (FLOW, FLOW_PATH) else key[3]
-        like = found.get((spec["planted"], "base", "none", component, BASE))
+        like = by_key.get((spec["planted"], "base", "none", component, BASE))
         if like is None:
             raise DataError(f"{'/'.join(key)}: the untrained planted base has no such component.")
         margin = spec["margin_share"] * float(like.test.curve.max())
@@ -225,10 +227,10 @@ def row(
     name: str, key: tuple[str, ...], blocks: str, effect: Estimate, p: float, margin: float
 ) -> dict[str, Any]:
     """Return a row of the table of signatures."""
-    made = {"signature": f"{name}: {key[3]}", **dict(zip(ARM, key[:3], strict=True))}
-    made |= {"state": key[4], "blocks": blocks, "effect": effect.value, "low": effect.low}
-    made |= {"high": effect.high, "p": p, "margin": margin, "n": effect.items}
-    return made | {"verdict": verdict(p, effect.high, margin)}
+    line = {"signature": f"{name}: {key[3]}", **dict(zip(ARM, key[:3], strict=True))}
+    line |= {"state": key[4], "blocks": blocks, "effect": effect.value, "low": effect.low}
+    line |= {"high": effect.high, "p": p, "margin": margin, "n": effect.items}
+    return line | {"verdict": verdict(p, effect.high, margin)}
 
 
 def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
@@ -287,20 +289,21 @@ def flow_rows(fits: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield how well flows describe held-out items, and shares of fits that peak at a block."""
     for key, rows in fits.groupby([*ARM, "variant"], sort=True):
         tops = tops_of(rows, FORCES)
-        for layer, of in rows.groupby("layer", sort=True):
-            made = dict(zip([*ARM, "variant"], key, strict=True)) | {"model": FLOW, "layer": layer}
-            made |= {name: float(of[name].mean()) for name in [*MEASURES, *FORCES]}
-            made |= {f"peaks_{name}": float((tops[name] == layer).mean()) for name in FORCES}
-            yield made | {"fits": len(tops)}
+        for layer, block in rows.groupby("layer", sort=True):
+            line = dict(zip([*ARM, "variant"], key, strict=True)) | {"model": FLOW, "layer": layer}
+            line |= {name: float(block[name].mean()) for name in [*MEASURES, *FORCES]}
+            line |= {f"peaks_{name}": float((tops[name] == layer).mean()) for name in FORCES}
+            yield line | {"fits": len(tops)}
 
 
 def published_rows(published: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the same of the published construction; layer -1 is time 0."""
     for key, rows in published.groupby([*ARM, "variant"], sort=True):
         tops = tops_of(rows, ["force"])
-        for layer, of in rows.groupby("layer", sort=True):
-            made = dict(zip([*ARM, "variant"], key, strict=True))
-            made |= {"model": PUBLISHED_FLOW, "layer": layer, "force": float(of["force"].mean())}
-            made |= {"peaks_force": float((tops["force"] == layer).mean())}
-            areas = ("auc", "auc_low", "auc_high")
-            yield made | {name: float(of[name].mean()) for name in areas} | {"fits": len(tops)}
+        for layer, instant in rows.groupby("layer", sort=True):
+            line = dict(zip([*ARM, "variant"], key, strict=True))
+            line |= {"model": PUBLISHED_FLOW, "layer": layer}
+            line["force"] = float(instant["force"].mean())
+            line["peaks_force"] = float((tops["force"] == layer).mean())
+            line |= {name: float(instant[name].mean()) for name in ("auc", "auc_low", "auc_high")}
+            yield line | {"fits": len(tops)}
