@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from paradox.mechanisms.model.access import ATTN_OUT, RESID_POST, RESID_PRE, Access, Node
+from paradox.mechanisms.model.norms import wide
 from paradox.mechanisms.model.recalls import Batch
 
 # A rerun has its own.
@@ -175,7 +176,7 @@ class OtherMeans:
             place = self._place(batch)
             self._counts[place] += real.sum(0)
             for node, value in values.items():
-                total = torch.where(real, _wide(value), 0).sum(0)
+                total = torch.where(real, wide(value), 0).sum(0)
                 if node not in self._sums:
                     self._sums[node] = total.new_zeros(len(self._counts), total.shape[-1])
                 self._sums[node][place] += total
@@ -193,17 +194,13 @@ class OtherMeans:
             The node's clean value on this batch, shape (rows, tokens, width).
         """
         place, real = self._place(batch), counted(batch)[..., None]
-        held = torch.where(real, _wide(clean), 0)
+        held = torch.where(real, wide(clean), 0)
         sums = self._sums[node][place] - held
         counts = self._counts[place] - real.to(held)
         # Items that stand alone at a distance borrow from all distances.
         whole = self._sums[node].sum(0) - held.sum(1, keepdim=True)
         tokens = self._counts.sum() - real.sum(1, keepdim=True)
         return torch.where(counts > 0, sums / counts.clamp(min=1), whole / tokens).to(clean)
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
 
 
 # Every token but the first, or those that predict the answer.

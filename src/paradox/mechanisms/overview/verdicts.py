@@ -41,12 +41,10 @@ def main(
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = len(Groups(items, spec["exposed_from"]).exposed)
-    parts = [
-        rows_of(read_table(Path(inputs[settings["analysis"]])), settings).assign(
-            analysis=settings["analysis"]
-        )
-        for settings in spec["verdicts"]
-    ]
+    parts = []
+    for source in spec["verdicts"]:
+        rows = rows_of(read_table(Path(inputs[source["analysis"]])), source)
+        parts.append(rows.assign(analysis=source["analysis"]))
     table = pd.concat(parts, ignore_index=True)
     table["n"] = table["n"].fillna(pairs).astype(int)
     table["null"] = [_null(signature, spec["nulls"]) for signature in table["signature"]]

@@ -36,19 +36,8 @@ STRAIGHT = 6  # arms whose names stand side by side
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table`` of step ``verdicts``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = read_table(inputs["table"], COLUMNS)[COLUMNS]
-    write(draw, table, outputs, progress, "verdicts")
+    """Draw ``svg``, ``png`` and ``csv`` of ``table`` of step ``verdicts``."""
+    write(draw, read_table(inputs["table"], COLUMNS)[COLUMNS], outputs, progress, "verdicts")
 
 
 def draw(table: pd.DataFrame) -> Figure:

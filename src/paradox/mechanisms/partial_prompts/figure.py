@@ -29,19 +29,10 @@ ENDS = [f"{group}{end}" for group in GROUPS for end in ("", "_low", "_high")]
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``tables``: the tables ``contrast`` of step ``partial_prompts``, a list of a file per arm.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = data([Path(path) for path in inputs["tables"]])
-    write(draw, table, outputs, progress, "partial prompts")
+    """Draw ``svg``, ``png`` and ``csv`` of ``tables``: the ``contrast`` of every arm."""
+    write(
+        draw, data([Path(path) for path in inputs["tables"]]), outputs, progress, "partial prompts"
+    )
 
 
 def data(paths: list[Path]) -> pd.DataFrame:

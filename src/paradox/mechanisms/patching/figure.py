@@ -41,19 +41,8 @@ DIRECTIONS = ("denoise", "noise")
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table``: what step ``recovery`` made of the tables of ``cross_model``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = data(inputs["table"])
-    write(draw, table, outputs, progress, "patching")
+    """Draw ``svg``, ``png`` and ``csv`` of ``table``: ``cross_model`` by step ``recovery``."""
+    write(draw, data(inputs["table"]), outputs, progress, "patching")
 
 
 def data(path: Path) -> pd.DataFrame:

@@ -37,19 +37,8 @@ DIRECTIONS = ("reset", "keep")
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table``: the windows of step `reset_keep_tests`.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = data(inputs["table"])
-    write(draw, table, outputs, progress, "reset_keep")
+    """Draw ``svg``, ``png`` and ``csv`` of ``table``: the windows of step `reset_keep_tests`."""
+    write(draw, data(inputs["table"]), outputs, progress, "reset_keep")
 
 
 def data(path: Path) -> pd.DataFrame:

@@ -44,19 +44,8 @@ LABELS = {
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``doses`` and ``tests`` of step ``dose_response``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = data(inputs["doses"], inputs["tests"])
-    write(draw, table, outputs, progress, "steering")
+    """Draw ``svg``, ``png`` and ``csv`` of ``doses`` and ``tests`` of step ``dose_response``."""
+    write(draw, data(inputs["doses"], inputs["tests"]), outputs, progress, "steering")
 
 
 def data(doses: Path, tests: Path) -> pd.DataFrame:
@@ -138,7 +127,8 @@ def _over_doses(axis: Axes, table: pd.DataFrame, looks: dict[Any, dict[str, Any]
         axis.plot(1, 0, marker="+", color=style.GREY, markersize=8)
         curve(axis, np.sqrt(rows["dose"]), rows.assign(corrected=np.nan), looks[group])
     null = table[(table["contrast"] == "exposed") & table["random_low"].notna()]
-    axis.vlines(np.sqrt(null["dose"]), null["random_low"], null["random_high"], **_grey())
+    grey = {"color": "#888888", "linewidth": 4, "zorder": 1.8, "alpha": 0.8}
+    axis.vlines(np.sqrt(null["dose"]), null["random_low"], null["random_high"], **grey)
     ticks = np.array([0, 0.2, 1, 2, 5])
     axis.set_xticks(np.sqrt(ticks), [f"{tick:g}" for tick in ticks])
 
@@ -151,10 +141,6 @@ def _over_exposures(axis: Axes, table: pd.DataFrame, looks: dict[Any, dict[str, 
         order = np.argsort(x.to_numpy())
         curve(axis, x.iloc[order], rows.iloc[order], looks[dose])
     axis.set_xticks(list(places.values()), [f"{value:g}" for value in exposures], fontsize=8)
-
-
-def _grey() -> dict[str, Any]:
-    return {"color": "#888888", "linewidth": 4, "zorder": 1.8, "alpha": 0.8}
 
 
 def _handles(looks: dict[Any, dict[str, Any]]) -> list[list[Artist]]:

@@ -20,7 +20,7 @@ from paradox.errors import DataError, problems
 from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Estimate, Resampling, difference_in_differences, mean
+from paradox.stats.bootstrap import Resampling, difference_in_differences, mean
 from paradox.stats.layers import label_test
 from paradox.tasks.api import ITEM_COLUMNS
 
@@ -169,7 +169,8 @@ def _layers(
             parts = difference_in_differences(*sides, resampling)
             estimates = {"exposed": parts.exposed, "twin": parts.twin, "difference": parts.did}
         else:
-            estimates = _paired(*sides, resampling)
+            values = {"exposed": sides[0], "twin": sides[1], "difference": sides[0] - sides[1]}
+            estimates = {name: mean(side, resampling, "pairs") for name, side in values.items()}
         for contrast, estimate in estimates.items():
             tested = contrast == "difference"
             yield {
@@ -185,9 +186,3 @@ def _layers(
                 "items": estimate.items,
                 "seeds": estimate.seeds,
             }
-
-
-def _paired(exposed: Array, twin: Array, resampling: Resampling) -> dict[str, Estimate]:
-    """Return the parts and the difference, pairs resampled whole."""
-    sides = {"exposed": exposed, "twin": twin, "difference": exposed - twin}
-    return {name: mean(values, resampling, "pairs") for name, values in sides.items()}

@@ -218,7 +218,8 @@ class Model:
         names, ends = list(self.weights), self.times[[0, -1]]
         rows = torch.arange(len(inputs))[:, None]
         moments = {
-            name: [torch.zeros_like(weight) for _ in range(2)] for name, weight in self._named()
+            name: [torch.zeros_like(weight) for _ in range(2)]
+            for name, weight in self.weights.items()
         }
         best_weights, best = dict(self.weights), torch.full((len(inputs),), -1.0)
         rate = torch.full((len(inputs),), RATE)
@@ -228,7 +229,9 @@ class Model:
             order = torch.rand(chosen.shape).argsort(dim=1)
             for batch in order.split(settings.batch_size, dim=1):
                 items, done = chosen.gather(1, batch), done + 1
-                weights = {n: weight.detach().requires_grad_() for n, weight in self._named()}
+                weights = {
+                    n: weight.detach().requires_grad_() for n, weight in self.weights.items()
+                }
                 self.weights = weights
                 _, scores = self.run(inputs[rows, items], ends, True)
                 loss = _losses(scores, labels[rows, items]).sum()
@@ -239,7 +242,7 @@ class Model:
             truth = labels[rows, checked]
             right = ((scores > 0) == (truth > 0)).float().mean(dim=1)
             better, best = right > best, torch.maximum(right, best)
-            for name, weight in self._named():
+            for name, weight in self.weights.items():
                 best_weights[name] = torch.where(better[:, None, None], weight, best_weights[name])
             losses = _losses(scores, truth)
             waited = torch.where(losses < least, 0, waited + 1)
@@ -247,9 +250,6 @@ class Model:
             rate = torch.where(waited > PATIENCE, rate * FACTOR, rate)
             waited = torch.where(waited > PATIENCE, 0, waited)
         self.weights = best_weights
-
-    def _named(self) -> list[tuple[str, Tensor]]:
-        return list(self.weights.items())
 
     @torch.no_grad()
     def asked(

@@ -240,14 +240,10 @@ def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
         hits, blocks = int((tops["force"] == tops["force_data"]).sum()), rows["layer"].nunique()
         share = binomial_interval(hits, len(tops))
         p = float(stats.binomtest(hits, len(tops), 1 / blocks, alternative="greater").pvalue)
-        above = Estimate(*(end - 1 / blocks for end in share_ends(share)), len(tops), 1)
+        ends = (end - 1 / blocks for end in (share.value, share.low, share.high))
+        above = Estimate(*ends, len(tops), 1)
         state = BASE if key[1] == "base" else AFTER
         yield row("flow_follows", (*key, state), "", above, p, margin)
-
-
-def share_ends(share: Any) -> tuple[float, float, float]:
-    """Return value, low and high."""
-    return share.value, share.low, share.high
 
 
 def tops_of(rows: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
