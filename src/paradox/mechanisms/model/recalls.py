@@ -169,13 +169,8 @@ def batches(
             real[row, : len(tokens)] = True
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         control = torch.tensor([recall.control for recall in chosen])
-        made = (t.to(device) for t in (ids, mask, positions))
-        yield Batch(
-            rows,
-            *made,
-            left - 1,
-            *(t.to(device) for t in (targets, real, control)),
-        )
+        inputs = (t.to(device) for t in (ids, mask, positions))
+        yield Batch(rows, *inputs, left - 1, *(t.to(device) for t in (targets, real, control)))
 
 
 def scaffold_tokens(

@@ -241,12 +241,14 @@ def contrasts(table: pd.DataFrame, items: pd.DataFrame, spec: dict[str, Any]) ->
                 options = {"pairs": list(pair[names]), "permutations": spec["resamples"]}
                 test = label_test(values.loc[names, MEASURES], labels, *key, **options)
             for place, measure in enumerate(MEASURES):
-                sides = [values.loc[of, measure].to_numpy(float) for of in (level.items, twins[0])]
-                found = difference_in_differences(*sides, resampling)
+                sides = [
+                    values.loc[side, measure].to_numpy(float) for side in (level.items, twins[0])
+                ]
+                estimates = difference_in_differences(*sides, resampling)
                 row = {"ratio": ratio, "measure": measure, "level": level.name}
                 row |= {"items": len(sides[0]), "twins": len(sides[1])}
-                for name in ("exposed", "twin", "did"):
-                    of, to = getattr(found, name), name.replace("did", "difference")
-                    row |= {to: of.value, f"{to}_low": of.low, f"{to}_high": of.high}
+                for name, column in (("exposed",) * 2, ("twin",) * 2, ("did", "difference")):
+                    one = getattr(estimates, name)
+                    row |= {column: one.value, f"{column}_low": one.low, f"{column}_high": one.high}
                 rows.append(row | {"p": float(test.p[place]) if test else None})
     return pd.DataFrame(rows)

@@ -83,5 +83,5 @@ def swap(
     control = other.gold[0] if other.gold[0] != recall.gold[0] else recall.control
     mine = replace(recall, control=control)
     theirs = replace(mine, prompt=other.prompt)
-    into, source = (theirs, mine) if direction == DENOISE else (mine, theirs)
-    return Swap(into, source, group, min(scaffold, other_scaffold))
+    target, source = (theirs, mine) if direction == DENOISE else (mine, theirs)
+    return Swap(target, source, group, min(scaffold, other_scaffold))

@@ -79,7 +79,7 @@ class Swap:
 
     Attributes
     ----------
-    into, of
+    target, source
         Prompts of the target and the source run, both with the answer that is scored.
     group
         The item's group, in which its donor is looked for.
@@ -87,15 +87,15 @@ class Swap:
         How many tokens, the last of the prompt, belong to the scaffold (in both prompts).
     """
 
-    into: Recall
-    of: Recall
+    target: Recall
+    source: Recall
     group: str
     scaffold: int
 
     @property
     def aligned(self) -> bool:
         """Whether every position of one prompt has its like in the other."""
-        return len(self.into.prompt) == len(self.of.prompt)
+        return len(self.target.prompt) == len(self.source.prompt)
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,11 @@ def donors(swaps: Sequence[Swap], seed: int) -> list[int]:
     for number, swap in enumerate(swaps):
         pool = [n for n, s in enumerate(swaps) if s.group == swap.group and n != number]
         if not pool:
-            raise DataError(f"item {swap.into.item!r} is the only one of group {swap.group!r}.")
-        pool.sort(key=lambda n: swaps[n].into.item)
-        drawn = keyed_rng(seed, "donor", swap.into.item).permutation(pool)
-        length = len(swap.into.prompt)
-        chosen.append(int(min(drawn, key=lambda n: abs(len(swaps[n].into.prompt) - length))))
+            raise DataError(f"item {swap.target.item!r} is the only one of group {swap.group!r}.")
+        pool.sort(key=lambda n: swaps[n].target.item)
+        drawn = keyed_rng(seed, "donor", swap.target.item).permutation(pool)
+        length = len(swap.target.prompt)
+        chosen.append(int(min(drawn, key=lambda n: abs(len(swaps[n].target.prompt) - length))))
     return chosen
 
 
@@ -155,14 +155,14 @@ def measure(
     seed
         Keys donors and random directions.
     """
-    alone = all(swap.scaffold == 1 == len(swap.into.gold) for swap in swaps)
+    alone = all(swap.scaffold == 1 == len(swap.target.gold) for swap in swaps)
     positions = [p for p in settings["positions"] if not (p == ANSWER and alone)]
     sources, batch_size = settings["sources"], settings["batch_size"]
     blocks, items = len(target.blocks), len(swaps)
     cells: dict[Cell, Array] = {}
     unpatched = np.zeros((2, len(MEASURES), items), dtype=np.float32)
     other = donors(swaps, seed)
-    order = sorted(range(items), key=lambda n: len(swaps[n].into.prompt))
+    order = sorted(range(items), key=lambda n: len(swaps[n].target.prompt))
     for start in range(0, items, batch_size):
         rows = order[start : start + batch_size]
         runs = _Runs(target, source, [swaps[n] for n in rows], [swaps[other[n]] for n in rows])
@@ -195,12 +195,12 @@ class _Runs:
         self._source_model = source
         self._swaps = swaps
         # The answer follows donors' prompts, too, so that positions after `at` have their like.
-        with_gold = [(o, s.into.gold) for o, s in zip(others, swaps, strict=True)]
+        with_gold = [(o, s.target.gold) for o, s in zip(others, swaps, strict=True)]
         texts = [
-            [swap.into for swap in swaps],
-            [swap.of for swap in swaps],
-            [replace(o.into, gold=gold) for o, gold in with_gold],
-            [replace(o.of, gold=gold) for o, gold in with_gold],
+            [swap.target for swap in swaps],
+            [swap.source for swap in swaps],
+            [replace(o.target, gold=gold) for o, gold in with_gold],
+            [replace(o.source, gold=gold) for o, gold in with_gold],
         ]
         every = [recall for prompts in texts for recall in prompts]
         (batch,) = batches(every, len(every), target.model.device)
@@ -305,7 +305,7 @@ class _Runs:
         drawn = torch.zeros(blocks, *shape)
         real = self.target.real.cpu()
         for row, swap in enumerate(self._swaps):
-            rng = keyed_rng(seed, "patch direction", swap.into.item)
+            rng = keyed_rng(seed, "patch direction", swap.target.item)
             size = blocks, int(real[row].sum()), shape[-1]
             drawn[:, row, real[row]] = torch.from_numpy(rng.standard_normal(size, np.float32))
         lengths = drawn.norm(dim=-1, keepdim=True).clamp(min=1e-30)

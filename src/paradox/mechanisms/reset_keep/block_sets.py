@@ -80,8 +80,8 @@ class Sets:
     def joined(self, other: Sets) -> Sets:
         """Return these sets and others of the same pairs."""
         change = {
-            name: np.concatenate([own, other.change[name]], axis=1)
-            for name, own in self.change.items()
+            name: np.concatenate([values, other.change[name]], axis=1)
+            for name, values in self.change.items()
         }
         norms = np.concatenate([self.norms, other.norms])
         layers, blocks = self.layers + other.layers, self.blocks + other.blocks

@@ -104,8 +104,8 @@ def main(
         for name, row in arm_rows(pd.concat(tables, ignore_index=True), spec["measures"], settings):
             rows[name].append({**key, **row})
         progress("arms", done, len(arms))
-    for name, row in rows.items():
-        write_table(outputs[name], pd.DataFrame(row))
+    for name, lines in rows.items():
+        write_table(outputs[name], pd.DataFrame(lines))
 
 
 def arm_rows(
@@ -125,8 +125,8 @@ def arm_rows(
             sets = read_sets(by_name[name], measure, settings.groups)
             key = {"measure": measure, "part": row.kind, "direction": row.direction}
             key |= {"set": row.positions}
-            for found in _values(sets, settings):
-                yield "doses", {**key, "dose": float(row.effect), **found}
+            for progress in _values(sets, settings):
+                yield "doses", {**key, "dose": float(row.effect), **progress}
             if row.effect == FULL[row.direction] and row.positions.isdigit():
                 stem = ":".join([row.kind, "{}", row.direction, row.effect, "{}"])
                 noise = by_name.get(stem.format(row.positions, WEIGHTS_NOISE))
@@ -135,16 +135,16 @@ def arm_rows(
                 if other is not None:
                     pool = sets.joined(read_sets(other, measure, settings.groups))
                 moved = None if noise is None else read_sets(noise, measure, settings.groups)
-                for found in window_rows(sets, pool, moved, blocks, settings):
-                    yield "windows", {**key, **found}
-                for claim, found in claims(sets, pool, row.direction, blocks, widths, settings):
-                    yield "verdicts", {"claim": claim, **key, **found}
+                for window in window_rows(sets, pool, moved, blocks, settings):
+                    yield "windows", {**key, **window}
+                for name, test in tests(sets, pool, row.direction, blocks, widths, settings):
+                    yield "verdicts", {"claim": name, **key, **test}
 
 
-def claims(
+def tests(
     sets: Sets, pool: Sets, direction: str, blocks: int, widths: list[int], settings: How
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and row of each claim about a component's windows."""
+    """Yield name and row of each signature of a component's windows."""
     if direction == UPSTREAM:
         return
     width = len(sets.blocks[0].split())

@@ -201,14 +201,14 @@ def fit(
     if shuffled:
         order = orders(layers, settings.fits, *key)
     width = min(settings.latent, states.shape[-1])
-    train, test, kept, bases = [], [], [], []
+    train, test, shares, bases = [], [], [], []
     for out, times in zip(held, order, strict=True):
         sides = [_items(states[:, rows]) for rows in (~out, out)]
         middle = sides[0].mean(axis=1, keepdims=True)
         basis = components(sides[0] - middle, width)
         bases.append(basis[:first])
         projected = [(side - middle) @ basis for side in sides]
-        kept.append(((projected[1] ** 2).sum((1, 2)) / _spread(sides[1] - middle))[times[1:]])
+        shares.append(((projected[1] ** 2).sum((1, 2)) / _spread(sides[1] - middle))[times[1:]])
         train.append(projected[0][times])
         test.append(projected[1][times])
     # One number per fit makes coordinates of size 1 and keeps their geometry.
@@ -222,12 +222,12 @@ def fit(
     own_before = torch.cat([observed[:1], multi[:-1]])
 
     def moves(added: Tensor) -> list[Array]:
-        found = []
+        motions = []
         for number, (scale, basis) in enumerate(zip(scales, bases, strict=True)):
             sides = added[:, number].double().numpy().reshape(layers - 1, -1, 2, width) * scale
             apart = (sides[:, :, 0] - sides[:, :, 1]).swapaxes(0, 1)
-            found.append(apart @ basis.T / np.sqrt(len(basis)))
-        return found
+            motions.append(apart @ basis.T / np.sqrt(len(basis)))
+        return motions
 
     return Fits(
         held=held,
@@ -235,7 +235,7 @@ def fit(
         multi_step=_explained(multi - after, after),
         one_block=_explained(single - after, after - before),
         time_only=_explained(observed[:1] - after, after),
-        kept=np.array(kept),
+        kept=np.array(shares),
         moved=moves(single - before),
         moved_from_start=moves(multi - own_before),
         data=moves(after - before),
