@@ -111,9 +111,8 @@ def about(table: pd.DataFrame, gap: Gap, planted: str) -> Iterator[str]:
     untrained = of_planted[of_planted["state"] == "base"]
     yield f"In the untrained {planted} base the gap of {gap.words} is {_where(untrained, gap)}."
     changed, still = [], []
-    for arm, rows in of_planted[of_planted["state"] == "change"].groupby(
-        ["method", "reward"], sort=True
-    ):
+    changes = of_planted[of_planted["state"] == "change"]
+    for arm, rows in changes.groupby(["method", "reward"], sort=True):
         if (rows["corrected"] <= ALPHA).any():
             changed.append(f"{arm_words(arm)} {_where(rows, gap)}")
         else:

@@ -35,17 +35,7 @@ TITLES = {AREA: "area under curve", CHANGE: "change of pairs"}
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``tables`` and ``changes``: what step ``probes`` wrote, lists of a file per arm.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
+    """Draw ``svg``, ``png`` and ``csv`` of ``tables`` and ``changes`` of every arm's probes."""
     areas = area_rows([Path(path) for path in inputs["tables"]])
     changes = change_rows([Path(path) for path in inputs["changes"]])
     table = with_depth(pd.concat([areas, changes], ignore_index=True))

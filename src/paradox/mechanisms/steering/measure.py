@@ -238,10 +238,8 @@ def _neurons(
         row["jaccard"] = float(same[1][:, layer].mean())
         row["expected"] = expected_jaccard(gaps.shape[2], chosen.shape[1])
         swapped = same[0][:, layer]
-        row["swapped"], row["swapped_high"] = (
-            float(swapped.mean()),
-            float(np.quantile(swapped, 0.95)),
-        )
+        row["swapped"] = float(swapped.mean())
+        row["swapped_high"] = float(np.quantile(swapped, 0.95))
         row["p"] = (1 + int((swapped >= row["jaccard"]).sum())) / (1 + splits)
         rows.append(row)
     return pd.DataFrame(rows)

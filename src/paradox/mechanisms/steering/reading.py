@@ -39,15 +39,11 @@ def main(
         ``reading``: JSON of ``paragraphs`` and ``verdicts``.
     """
     tables = {name: read_table(Path(path)) for name, path in inputs.items()}
-    text = steering(
-        tables["doses"], tables["tests"], tables["side"], spec["claims"], spec["planted"]
-    )
-    verdicts = tables["tests"].astype(object).where(tables["tests"].notna(), None)
-    document = {
-        "paragraphs": {"steering": text},
-        "verdicts": {"steering": verdicts.to_dict("records")},
-    }
-    write_json(outputs["reading"], document)
+    doses, tests, side = (tables[name] for name in ("doses", "tests", "side"))
+    text = steering(doses, tests, side, spec["claims"], spec["planted"])
+    verdicts = tests.astype(object).where(tests.notna(), None).to_dict("records")
+    reading = {"paragraphs": {"steering": text}, "verdicts": {"steering": verdicts}}
+    write_json(outputs["reading"], reading)
     progress.say(f"read {len(tables)} tables")
 
 
@@ -133,7 +129,6 @@ def _collateral(side: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
                 if chosen.empty:
                     continue
                 ends = [effect_words(chosen.loc[key, ENDS]) for key in ("chosen", "random")]
-                part = f"at alpha {dose:g} {name} by {ends[0]} (random sets {ends[1]})"
-                parts.append(part)
+                parts.append(f"at alpha {dose:g} {name} by {ends[0]} (random sets {ends[1]})")
         where = arm_of_base(row)
         yield f"The side effects in {where}, log-probability per token: {'; '.join(parts)}."

@@ -137,6 +137,7 @@ class Steered:
         self.resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
         self.names = [*self.groups.exposed, *self.groups.twin]
         self.low, self.high = min(spec["null_doses"]), max(spec["null_doses"])
+        self.ends = (self.high, self.low)
 
     def by_dose(
         self, tables: list[pd.DataFrame], whole: list[pd.DataFrame]
@@ -177,11 +178,6 @@ class Steered:
                 means = _means(sets, up.arm, where, "odds")
                 yield self._signature(where, up, down, means, margin)
 
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The amplifying and the suppressing dose."""
-        return self.high, self.low
-
     def _of(self, tables: list[pd.DataFrame], component: str, measure: str) -> list[Curve]:
         of_component = [table[table["component"] == component] for table in tables]
         by_arm = curves(of_component, measure, self.names)
@@ -211,11 +207,8 @@ class Steered:
         row |= {"blocks": str(up.layers[best]), "effect": least[best].value}
         row |= {"low": least[best].low, "high": least[best].high, "p": float(p[best])}
         for name, part, estimate in zip(SIDES, sides, estimates[best], strict=True):
-            row |= {
-                name: estimate.value,
-                f"{name}_low": estimate.low,
-                f"{name}_high": estimate.high,
-            }
+            row |= {name: estimate.value, f"{name}_low": estimate.low}
+            row[f"{name}_high"] = estimate.high
             row[f"{name}_p_labels"] = float(part.labels[best])
             row[f"{name}_p_sets"] = float(part.sets[best])
         row |= {"margin": margin, "pairs": split, "seeds": up.values.shape[2]}
@@ -269,10 +262,8 @@ class Steered:
 
     def rates(self, tables: list[pd.DataFrame], whole: list[pd.DataFrame]) -> pd.DataFrame:
         """Return the rows of ``rates``."""
-        pairs, permutations = (
-            Pairs(self.items, self.spec["exposed_from"]),
-            self.spec["error_rates"]["permutations"],
-        )
+        pairs = Pairs(self.items, self.spec["exposed_from"])
+        permutations = self.spec["error_rates"]["permutations"]
 
         def sides(curve: Curve, measure: str, values: Array) -> Sides:
             both = values.mean(axis=2).reshape(2, len(pairs.names), -1).swapaxes(0, 1)

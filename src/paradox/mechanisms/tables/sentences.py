@@ -18,9 +18,8 @@ def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]
         return
     parts = []
     for verdict in (REPRODUCED, NOT, OPEN):
-        arms = [
-            _verdict_arm(row) for _, row in at_planted[at_planted["verdict"] == verdict].iterrows()
-        ]
+        rows = at_planted[at_planted["verdict"] == verdict]
+        arms = [_verdict_arm(row) for _, row in rows.iterrows()]
         if arms:
             parts.append(f"{verdict} for {', '.join(arms)}")
     yield f"The published signature, that {claim}: {'; '.join(parts)}."

@@ -27,9 +27,8 @@ def paragraph(
     rows_planted = counted[counted["base"] == planted]
     sentences = list(_forces(rows_planted[rows_planted["method"] == "base"], planted))
     sentences += _others(counted[counted["base"] != planted])
-    for arm, rows in rows_planted[rows_planted["method"] != "base"].groupby(
-        ["method", "reward"], sort=True
-    ):
+    trained = rows_planted[rows_planted["method"] != "base"]
+    for arm, rows in trained.groupby(["method", "reward"], sort=True):
         top = _top(rows[rows["component"] == "answer"])
         sentences.append(f"After {arm_words(arm)} it is largest {top}.")
     chosen = signatures[signatures["signature"] == "separation_peak: answer"]
