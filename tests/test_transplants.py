@@ -66,11 +66,11 @@ def written(models: tuple[Access, Access], all_of: list[Swap], number: int, kind
     """Return what each source writes, block by block, made item by item."""
     target, source = models
     own, other = all_of[number], all_of[donors(all_of, SEED)[number]]
-    gold = own.into.gold
-    mine, theirs = alone(target, own.into, gold), alone(source, own.of, gold)
+    gold = own.target.gold
+    mine, theirs = alone(target, own.target, gold), alone(source, own.source, gold)
     old = nodes(mine, kind)
     values = {"states": [aligned(*p) for p in zip(nodes(theirs, kind), old, strict=True)]}
-    away, at = alone(source, other.of, gold), alone(target, other.into, gold)
+    away, at = alone(source, other.source, gold), alone(target, other.target, gold)
     values["other"] = [aligned(*p) for p in zip(nodes(away, kind), old, strict=True)]
     values["shift"] = []
     for one, two, here in zip(nodes(away, kind), nodes(at, kind), old, strict=True):
@@ -81,7 +81,7 @@ def written(models: tuple[Access, Access], all_of: list[Swap], number: int, kind
         moved[:, -size:] += change[:, -size:]
         values["shift"].append(moved)
     values["weights"] = weights(source, mine).of(kind)
-    rng = keyed_rng(SEED, "patch direction", own.into.item)
+    rng = keyed_rng(SEED, "patch direction", own.target.item)
     drawn = torch.from_numpy(
         rng.standard_normal((BLOCKS, old[0].shape[1], old[0].shape[2]), np.float32)
     )
@@ -95,15 +95,15 @@ def written(models: tuple[Access, Access], all_of: list[Swap], number: int, kind
 
 def scored(logits: Tensor, swap: Swap, wanted: Tensor) -> dict[str, float]:
     """Return the measures from the logits of a whole text."""
-    gold, at = torch.tensor(swap.into.gold), len(swap.into.prompt) - 1
+    gold, at = torch.tensor(swap.target.gold), len(swap.target.prompt) - 1
     logp = logits.log_softmax(-1)
     own = logp[at:].gather(-1, gold[:, None])[:, 0]
     before = range(at - swap.scaffold, at)
-    mode = [float(logp[n, swap.into.prompt[n + 1]]) for n in before]
+    mode = [float(logp[n, swap.target.prompt[n + 1]]) for n in before]
     to = wanted[-len(gold) :].log_softmax(-1)
     return {
         "gold_logp": float(own.mean()),
-        "logit_difference": float(logits[at, gold[0]] - logits[at, swap.into.control]),
+        "logit_difference": float(logits[at, gold[0]] - logits[at, swap.target.control]),
         "kl": float((to.exp() * (to - logp[at:])).sum(-1).mean()),
         "correct": float((logits[at:].argmax(-1) == gold).all()),
         "mode_logp": float(np.mean(mode)),
@@ -115,15 +115,15 @@ def compare(models: tuple[Access, Access], all_of: list[Swap], sources: tuple[st
     found = measure(target, source, all_of, how(sources, 3), SEED)
     checked = 0
     for number, own in enumerate(all_of):
-        text = torch.tensor([own.into.prompt + own.into.gold[:-1]])
-        theirs = torch.tensor([own.of.prompt + own.into.gold[:-1]])
+        text = torch.tensor([own.target.prompt + own.target.gold[:-1]])
+        theirs = torch.tensor([own.source.prompt + own.target.gold[:-1]])
         with torch.no_grad():
             wanted = source.model(theirs).logits[0]
             clean = scored(target.model(text).logits[0], own, wanted)
         for place, name in enumerate(MEASURES):
             assert found.target[place, number] == pytest.approx(clean[name], abs=2e-5)
-        column, first = torch.arange(text.shape[1]), len(own.into.prompt) - own.scaffold
-        at = len(own.into.prompt) - 1
+        column, first = torch.arange(text.shape[1]), len(own.target.prompt) - own.scaffold
+        at = len(own.target.prompt) - 1
         masks = {
             "prompt": column < first,
             "final": (column >= first) & (column <= at),
@@ -206,7 +206,9 @@ def test_batches_do_not_matter() -> None:
 def test_positions_that_are_the_same_are_measured_once() -> None:
     access = Access(tiny("qwen2"))
     short = [
-        replace(s, scaffold=1, into=replace(s.into, gold=[5]), of=replace(s.of, gold=[5]))
+        replace(
+            s, scaffold=1, target=replace(s.target, gold=[5]), source=replace(s.source, gold=[5])
+        )
         for s in swaps(True, [6] * 4, [1] * 4)
     ]
     found = measure(access, access, short, how(("states",), 4), SEED)
@@ -217,11 +219,11 @@ def test_donors_are_others_of_the_group_and_as_long() -> None:
     every = swaps(False, [6, 6, 8, 8, 6, 6, 8, 8], [1] * 8)
     for number, donor in enumerate(donors(every, 0)):
         assert donor != number and every[donor].group == every[number].group
-        assert len(every[donor].into.prompt) == len(every[number].into.prompt)
+        assert len(every[donor].target.prompt) == len(every[number].target.prompt)
     many = swaps(False, [6] * 16, [1] * 16)
-    turned = [many[n].into.item for n in donors(many, 0)]
-    names = {s.into.item: d for s, d in zip(many, turned, strict=True)}
-    again = [many[::-1][n].into.item for n in donors(many[::-1], 0)][::-1]
+    turned = [many[n].target.item for n in donors(many, 0)]
+    names = {s.target.item: d for s, d in zip(many, turned, strict=True)}
+    again = [many[::-1][n].target.item for n in donors(many[::-1], 0)][::-1]
     assert again == list(names.values()) and donors(many, 1) != donors(many, 0)
     with pytest.raises(DataError, match="only one of group 'b'"):
         donors(every[:2] + every[2:3], 0)
@@ -230,11 +232,13 @@ def test_donors_are_others_of_the_group_and_as_long() -> None:
 def test_a_pair_swaps_roles() -> None:
     one, two = Recall("e", [1, 2, 3], [4], 9), Recall("t", [1, 5, 6], [7], 9)
     known = swap(one, 1, two, 2, "exposed", "denoise")
-    assert known.into == Recall("e", [1, 5, 6], [4], 7) and known.of == replace(one, control=7)
+    assert known.target == Recall("e", [1, 5, 6], [4], 7) and known.source == replace(
+        one, control=7
+    )
     lost = swap(one, 1, two, 2, "exposed", "noise")
-    assert (lost.into, lost.of) == (known.of, known.into) and lost.scaffold == 1
+    assert (lost.target, lost.source) == (known.source, known.target) and lost.scaffold == 1
     same = swap(one, 1, replace(two, gold=[4]), 1, "exposed", "noise")
-    assert same.into.control == 9
+    assert same.target.control == 9
 
 
 def test_kinds_can_be_left_out() -> None:

@@ -1,9 +1,6 @@
 """The one way into a causal language model of the transformers library: read, patch, ablate.
 
 Works by forward hooks on the unchanged model, as context managers that always remove their hooks.
-
-Conventions
------------
 Blocks are counted 0 .. L-1; axes are (item, position, ...); positions are token positions, and
 the logits that predict token t sit at t - 1. A node is ``Node(kind, block)``:
 
@@ -22,11 +19,8 @@ head_out   (B, T, h, d)       each head's part of the output of ``o_proj``, with
 
 resid_post = resid_pre + attn_out + mlp_out always holds: where a block normalises what a branch
 returns (OLMo 2, Gemma), attn_out and mlp_out are taken after that norm, and the heads' parts
-add up to what goes into it.
-
-Context managers nest, and hooks on one node run in the order of entering: a `capture` entered
-inside a `patch` sees the patched value. Captured tensors are the model's own (not copies) and
-carry gradients when the forward pass does. Values at padding are whatever the model makes there.
+add up to what goes into it. Hooks on one node run in the order of entering: a `capture` inside a
+`patch` sees the patched value. Captured tensors are the model's own and carry gradients.
 """
 
 from __future__ import annotations
@@ -115,16 +109,16 @@ class Access:
         positions
             Positions to keep: the same for all items (K,) or one row per item (B, K).
         """
-        found: dict[Node, Tensor] = {}
+        values: dict[Node, Tensor] = {}
 
         def keep(node: Node) -> Callable[[Tensor], None]:
             def hook(value: Tensor) -> None:
-                found[node] = value if positions is None else _take(value, positions)
+                values[node] = value if positions is None else _take(value, positions)
 
             return hook
 
         with self._hooks({node: keep(node) for node in nodes}):
-            yield found
+            yield values
 
     @contextmanager
     def patch(self, values: Mapping[Node, Value], where: Tensor | None = None) -> Iterator[None]:
@@ -176,12 +170,12 @@ class Access:
         """
         chosen, sums, count = list(nodes), {}, 0.0
         for batch in batches:
-            with self.capture(chosen) as found:
+            with self.capture(chosen) as values:
                 self.model(**batch, use_cache=False)
             mask = batch.get("attention_mask")
             real = torch.ones_like(batch["input_ids"]) if mask is None else mask
             count += float(real.sum())
-            for node, value in found.items():
+            for node, value in values.items():
                 # Long sums of float32 lose digits.
                 total = value[real.bool()].double().sum(0)
                 sums[node] = sums.get(node, 0.0) + total
@@ -237,17 +231,17 @@ class Access:
     def _probe(self) -> None:
         """Check on two tokens that the parts add up to the residual, and that to the logits."""
         ids = torch.tensor([[1, 2]], device=self.model.device)
-        with self.capture(self.nodes(RESID_PRE, RESID_POST, ATTN_OUT, MLP_OUT)) as found:
+        with self.capture(self.nodes(RESID_PRE, RESID_POST, ATTN_OUT, MLP_OUT)) as values:
             logits = self.model(input_ids=ids, use_cache=False).logits
         bits = 16 * torch.finfo(logits.dtype).eps
         for n in range(len(self.blocks)):
-            parts = sum(found[Node(kind, n)] for kind in (RESID_PRE, ATTN_OUT, MLP_OUT))
-            if not _near(found[Node(RESID_POST, n)], parts, bits):
+            parts = sum(values[Node(kind, n)] for kind in (RESID_PRE, ATTN_OUT, MLP_OUT))
+            if not _near(values[Node(RESID_POST, n)], parts, bits):
                 raise AccessError(
                     f"{title(self.model)}: block {n} does not add what its attention and its MLP "
                     "return to the residual; this architecture is not known."
                 )
-        if not _near(self.logits(found[Node(RESID_POST, len(self.blocks) - 1)]), logits, bits):
+        if not _near(self.logits(values[Node(RESID_POST, len(self.blocks) - 1)]), logits, bits):
             raise AccessError(
                 f"{title(self.model)}: final norm and output embedding do not give the logits; "
                 "this architecture is not known."

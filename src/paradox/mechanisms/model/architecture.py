@@ -80,8 +80,8 @@ def _parts(block: nn.Module) -> Block | None:
     norms = NORMS.get(frozenset(name for name in children if name.endswith("norm")))
     if len(attentions) != 1 or len(mlps) != 1 or norms is None:
         return None
-    found = [nn.Identity() if name is None else children[name] for name in norms]
-    return Block(block, attentions[0], mlps[0], *found)
+    modules = [nn.Identity() if name is None else children[name] for name in norms]
+    return Block(block, attentions[0], mlps[0], *modules)
 
 
 def _having(children: dict[str, nn.Module], names: tuple[str, ...]) -> list[nn.Module]:

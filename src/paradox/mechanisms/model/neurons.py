@@ -1,17 +1,12 @@
 """Single MLP neurons: how much each works for recall, sets of them, and scaling them.
 
 A neuron is an input coordinate of a block's ``down_proj``; scaling it by alpha multiplies its
-activation, hence what it writes to the residual. Its *attribution* for an item is activation x
-gradient of the gold answer's log odds, summed over the scaled positions: exactly the derivative of
-these log odds by the neuron's alpha at alpha = 1. It is signed. (Log odds are log p - log(1 - p);
-the log-probability of an answer that is known well has hardly a gradient.)
+activation. Its signed *attribution* for an item is activation x gradient of the gold answer's log
+odds, log p - log(1 - p), summed over the scaled positions (`paradox.mechanisms.model.rerun.WHERE`):
+the derivative of these log odds by alpha at alpha = 1.
 
-``@all`` scales at every token but the first (models keep an attention sink there), ``@answer``
-only where the answer is predicted (`paradox.mechanisms.model.rerun.WHERE`).
-
-Scaling of many sets by many alphas goes through as rows of one batch that starts at the scaled
-block and at the first scaled token; the last block runs at answer positions only. Alpha = 1
-changes nothing and is not run: its values are those of the clean run, to the bit.
+Many sets and alphas are rows of one batch that starts at the scaled block and the first scaled
+token. Alpha = 1 is not run: its values are those of the clean run, to the bit.
 """
 
 from __future__ import annotations
@@ -71,11 +66,11 @@ def scores(logits: Tensor, batch: Batch) -> Tensor:
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     gold = batch.gold.expand(wide.shape[:-1])[..., None]
-    own = wide.gather(-1, gold)[..., 0]
+    gold_logits = wide.gather(-1, gold)[..., 0]
     # The others by themselves: 1 - p would cancel.
     others = wide.scatter(-1, gold, -torch.inf).logsumexp(-1)
     count = batch.real.sum(-1)
-    parts = (own - torch.logaddexp(own, others), own - others)
+    parts = (gold_logits - torch.logaddexp(gold_logits, others), gold_logits - others)
     means = [torch.where(batch.real, part, 0).double().sum(-1) / count for part in parts]
     first = (wide.argmax(-1) == gold[..., 0]) | ~batch.real
     return torch.stack([*means, first.all(-1).double()])
@@ -105,10 +100,10 @@ def profile(access: Access, prompts: Sequence[Recall], size: int, where: str) ->
     attribution = np.zeros((len(prompts), len(nodes), width))
     total, tokens = np.zeros((len(nodes), width)), 0.0
     for batch in batches(prompts, size, access.model.device):
-        kept = batch.ids.shape[1] - batch.at
-        with torch.enable_grad(), access.capture(nodes) as found:
-            logits = access.model(**batch.inputs, use_cache=False, logits_to_keep=kept).logits
-            values = [found[node] for node in nodes]
+        predicted = batch.ids.shape[1] - batch.at
+        with torch.enable_grad(), access.capture(nodes) as captured:
+            logits = access.model(**batch.inputs, use_cache=False, logits_to_keep=predicted).logits
+            values = [captured[node] for node in nodes]
             odds = scores(logits, batch)[MEASURES.index("odds")].sum()
             gradients = torch.autograd.grad(odds, values)
         mask = scaled(batch, where)[..., None]
@@ -147,7 +142,7 @@ def strongest(gap: Array, count: int) -> NDArray[np.int64]:
 
 
 def matched(
-    chosen: Sequence[NDArray[np.int64]], of: Profile, draws: int, nearest: int, *key: Key
+    chosen: Sequence[NDArray[np.int64]], activity: Profile, draws: int, nearest: int, *key: Key
 ) -> list[NDArray[np.int64]]:
     """Return random sets of other neurons that resemble the chosen ones.
 
@@ -165,23 +160,25 @@ def matched(
     list
         Of each layer, shape (draws, count).
     """
-    found = []
-    for layer, own in enumerate(chosen):
-        traits = np.log(np.stack([of.activity[layer], of.norms[layer]]).clip(min=1e-12))
+    layers = []
+    for layer, neurons in enumerate(chosen):
+        traits = np.log(np.stack([activity.activity[layer], activity.norms[layer]]).clip(min=1e-12))
         traits = traits / np.maximum(traits.std(axis=1, keepdims=True), 1e-12)
-        apart = ((traits[:, own, None] - traits[:, None, :]) ** 2).sum(axis=0)
-        apart[:, own] = np.inf
-        order = np.argsort(apart, axis=1, kind="stable")[:, : apart.shape[1] - len(own)].tolist()
+        apart = ((traits[:, neurons, None] - traits[:, None, :]) ** 2).sum(axis=0)
+        apart[:, neurons] = np.inf
+        order = np.argsort(apart, axis=1, kind="stable")[
+            :, : apart.shape[1] - len(neurons)
+        ].tolist()
         rng = keyed_rng("matched neurons", *key, layer)
-        sets = np.zeros((draws, len(own)), dtype=np.int64)
+        sets = np.zeros((draws, len(neurons)), dtype=np.int64)
         for draw in range(draws):
             taken: set[int] = set()
-            for place in rng.permutation(len(own)):
+            for place in rng.permutation(len(neurons)):
                 pool = list(islice((n for n in order[place] if n not in taken), nearest))
                 sets[draw, place] = pool[int(rng.integers(len(pool)))]
                 taken.add(int(sets[draw, place]))
-        found.append(sets)
-    return found
+        layers.append(sets)
+    return layers
 
 
 # --- scaling ------------------------------------------------------------------------------
@@ -256,25 +253,30 @@ def _swept(
     mask = scaled(batch, where)[:, start:, None]
     wanted = torch.arange(batch.at - start, batch.ids.shape[1] - start, device=device)
     usual = scores(access.logits(clean.residual[-1][:, batch.at :]), batch)
-    found = usual[:, None, None, None].repeat(1, *sets.shape[:2], len(doses), 1)
+    measured = usual[:, None, None, None].repeat(1, *sets.shape[:2], len(doses), 1)
     moved = [place for place, dose in enumerate(doses) if dose != 1]
     rows, tokens, width = len(batch.rows), mask.shape[1], blocks[0].mlp.down_proj.weight.shape[1]
     together = max(1, chunk // (rows * tokens * width))
     for block, parts in enumerate(blocks):
         down, key = parts.mlp.down_proj, keys[Node(KEY, block)][:, start:]
-        own, middle = torch.as_tensor(sets[block], device=device), clean.middle(block)[:, start:]
+        members, middle = (
+            torch.as_tensor(sets[block], device=device),
+            clean.middle(block)[:, start:],
+        )
         plain, held = down(key), torch.where(mask, key, 0)
-        cells = [(one, place) for one in range(len(own)) for place in moved]
+        cells = [(one, place) for one in range(len(members)) for place in moved]
         for first in range(0, len(cells), together):
             part = cells[first : first + together]
             one, place = (list(side) for side in zip(*part, strict=True))
-            added = {n: held[..., own[n]] @ down.weight[:, own[n]].T for n in dict.fromkeys(one)}
-            of = torch.stack([added[n] for n in one])
-            by = torch.tensor([doses[n] - 1 for n in place], device=device).to(of)
-            residual = middle + parts.mlp_out(plain + by[:, None, None, None] * of)
+            added = {
+                n: held[..., members[n]] @ down.weight[:, members[n]].T for n in dict.fromkeys(one)
+            }
+            writes = torch.stack([added[n] for n in one])
+            by = torch.tensor([doses[n] - 1 for n in place], device=device).to(writes)
+            residual = middle + parts.mlp_out(plain + by[:, None, None, None] * writes)
             logits = _onward(clean, block, residual.flatten(0, 1), start, wanted)
-            found[:, block, one, place] = scores(logits.unflatten(0, (len(part), rows)), batch)
-    return found
+            measured[:, block, one, place] = scores(logits.unflatten(0, (len(part), rows)), batch)
+    return measured
 
 
 def _onward(clean: Trace, block: int, residual: Tensor, start: int, wanted: Tensor) -> Tensor:

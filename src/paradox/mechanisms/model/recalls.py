@@ -101,7 +101,7 @@ def recalls(
     everything = sorted(set(items["answer"]))
     read = [_tokens(task, tokenizer, item.question, item.answer) for item in items.itertuples()]
     begin = _begin([gold for _, gold in read])
-    made, bad = [], []
+    prompts, bad = [], []
     for item, form, (prompt, gold) in zip(items.itertuples(), _forms(items), read, strict=True):
         prompt, gold = prompt + gold[:begin], gold[begin:]
         control = None
@@ -114,10 +114,10 @@ def recalls(
         if control is None:
             bad.append(f"item {item.item!r}: no item has an answer with another first token")
             continue
-        made.append(Recall(str(item.item), prompt, gold, control))
+        prompts.append(Recall(str(item.item), prompt, gold, control))
     if bad:
         raise DataError(problems("no wrong answers to compare with", bad))
-    return made
+    return prompts
 
 
 def _begin(answers: list[list[int]]) -> int:
@@ -169,24 +169,19 @@ def batches(
             real[row, : len(tokens)] = True
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         control = torch.tensor([recall.control for recall in chosen])
-        made = (t.to(device) for t in (ids, mask, positions))
-        yield Batch(
-            rows,
-            *made,
-            left - 1,
-            *(t.to(device) for t in (targets, real, control)),
-        )
+        inputs = (t.to(device) for t in (ids, mask, positions))
+        yield Batch(rows, *inputs, left - 1, *(t.to(device) for t in (targets, real, control)))
 
 
 def scaffold_tokens(
     task: Task, tokenizer: PreTrainedTokenizerBase, items: pd.DataFrame, prompts: list[Recall]
 ) -> list[int]:
     """Return how many of the last prompt tokens belong to the scaffold, at least one."""
-    found = []
+    counts = []
     for item, recall in zip(items.itertuples(), prompts, strict=True):
         prompt = task.prompt(item.question)
         text = prompt + task.recall_scaffold + task.answer_after_scaffold(item.answer)
         ends = [end for _, end in tokenizer(text, return_offsets_mapping=True)["offset_mapping"]]
         before = sum(end <= len(prompt) for end in ends)
-        found.append(max(1, len(recall.prompt) - before))
-    return found
+        counts.append(max(1, len(recall.prompt) - before))
+    return counts

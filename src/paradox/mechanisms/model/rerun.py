@@ -1,14 +1,11 @@
 """A clean pass over a batch, changes of one block, and reruns from there to the output.
 
-What a change in block n does to the output needs blocks n + 1 .. L - 1 only, and only the tokens
-from the first changed one on: earlier ones cannot see it, and their keys and values are those of
-the clean pass. All changes of a block go through as one batch of (changes x items) rows, with the
-arguments (mask, positions) that the clean pass gave each block.
+A change in block n needs blocks n + 1 .. L - 1 only, and only the tokens from the first changed
+one on. All changes of a block go through as one batch of (changes x items) rows.
 
-A *mean* here is always the mean over the **other** items at the same distance from the position
-that predicts the first answer token; at a distance that no other item reaches, the mean over all
-distances. The first token is left alone and out of the means: models keep an attention sink
-there, and its state has little to do with the item.
+A *mean* here is over the **other** items at the same distance from the position that predicts the
+first answer token; at a distance that no other item reaches, over all distances. The first token
+is left alone and out of the means: models keep an attention sink there.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from paradox.mechanisms.model.access import ATTN_OUT, RESID_POST, RESID_PRE, Access, Node
+from paradox.mechanisms.model.norms import wide
 from paradox.mechanisms.model.recalls import Batch
 
 # A rerun has its own.
@@ -76,15 +74,15 @@ def clean_pass(access: Access, batch: Batch) -> Clean:
     # Made without the configuration, which would make it forget what is beyond a sliding window.
     cache = DynamicCache()
     try:
-        with access.capture([*access.nodes(RESID_PRE, ATTN_OUT), end]) as found:
+        with access.capture([*access.nodes(RESID_PRE, ATTN_OUT), end]) as values:
             access.model(**batch.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
     finally:
         for hook in hooks:
             hook.remove()
-    before = [found[Node(RESID_PRE, n)] for n in blocks]
-    attention = [found[Node(ATTN_OUT, n)] for n in blocks]
+    before = [values[Node(RESID_PRE, n)] for n in blocks]
+    attention = [values[Node(ATTN_OUT, n)] for n in blocks]
     memory = [(layer.keys, layer.values) for layer in cache.layers]
-    return Clean(batch, before, attention, found[end], arguments, memory)
+    return Clean(batch, before, attention, values[end], arguments, memory)
 
 
 @torch.no_grad()
@@ -109,16 +107,18 @@ def rerun(access: Access, clean: Clean, block: int, changed: Tensor) -> Tensor:
     residual = changed.flatten(0, 1)
     cache = DynamicCache()
     for n in range(block + 1, len(access.blocks)):
-        given = {k: _repeat(_last(v, tokens), rows, changes) for k, v in clean.arguments[n].items()}
+        arguments = {
+            k: _repeat(_last(v, tokens), rows, changes) for k, v in clean.arguments[n].items()
+        }
         if start:
-            kept = (_repeat(part[:, :, :start], rows, changes) for part in clean.memory[n])
-            cache.update(*kept, n)
-            given |= {"past_key_values": cache, "use_cache": True}
-            if tokens > 1 and given.get("attention_mask") is None:
+            memory = (_repeat(part[:, :, :start], rows, changes) for part in clean.memory[n])
+            cache.update(*memory, n)
+            arguments |= {"past_key_values": cache, "use_cache": True}
+            if tokens > 1 and arguments.get("attention_mask") is None:
                 # Without a mask, the library's attention takes the first query for the first token.
                 seen = torch.ones(tokens, start + tokens, device=residual.device).tril(start)
-                given["attention_mask"] = seen.bool()[None, None]
-        residual = access.blocks[n].module(residual, **given)
+                arguments["attention_mask"] = seen.bool()[None, None]
+        residual = access.blocks[n].module(residual, **arguments)
     logits = access.logits(residual[:, clean.batch.at - start :])
     return logits.unflatten(0, (changes, rows))
 
@@ -162,21 +162,21 @@ class OtherMeans:
     """
 
     def __init__(self, access: Access, kinds: Iterable[str], batches: Iterable[Batch]) -> None:
-        made = list(batches)
+        parts = list(batches)
         # Distances run from -before to after; one row of sums holds them all.
-        self._before = max(batch.at for batch in made)
-        after = max(batch.ids.shape[1] - batch.at for batch in made)
+        self._before = max(batch.at for batch in parts)
+        after = max(batch.ids.shape[1] - batch.at for batch in parts)
         self._sums: dict[Node, Tensor] = {}
         self._counts = torch.zeros(self._before + after, 1, device=access.model.device)
         nodes = access.nodes(*kinds)
-        for batch in made:
-            with access.capture(nodes) as found, torch.no_grad():
+        for batch in parts:
+            with access.capture(nodes) as values, torch.no_grad():
                 access.model(**batch.inputs, use_cache=False, logits_to_keep=1)
             real = counted(batch)[..., None]
             place = self._place(batch)
             self._counts[place] += real.sum(0)
-            for node, value in found.items():
-                total = torch.where(real, _wide(value), 0).sum(0)
+            for node, value in values.items():
+                total = torch.where(real, wide(value), 0).sum(0)
                 if node not in self._sums:
                     self._sums[node] = total.new_zeros(len(self._counts), total.shape[-1])
                 self._sums[node][place] += total
@@ -185,26 +185,22 @@ class OtherMeans:
         start = self._before - batch.at
         return slice(start, start + batch.ids.shape[1])
 
-    def of_others(self, node: Node, batch: Batch, own: Tensor) -> Tensor:
-        """Return the mean over the other items at every place of `own`.
+    def of_others(self, node: Node, batch: Batch, clean: Tensor) -> Tensor:
+        """Return the mean over the other items at every place of `clean`.
 
         Parameters
         ----------
-        own
+        clean
             The node's clean value on this batch, shape (rows, tokens, width).
         """
         place, real = self._place(batch), counted(batch)[..., None]
-        held = torch.where(real, _wide(own), 0)
+        held = torch.where(real, wide(clean), 0)
         sums = self._sums[node][place] - held
         counts = self._counts[place] - real.to(held)
         # Items that stand alone at a distance borrow from all distances.
         whole = self._sums[node].sum(0) - held.sum(1, keepdim=True)
         tokens = self._counts.sum() - real.sum(1, keepdim=True)
-        return torch.where(counts > 0, sums / counts.clamp(min=1), whole / tokens).to(own)
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+        return torch.where(counts > 0, sums / counts.clamp(min=1), whole / tokens).to(clean)
 
 
 # Every token but the first, or those that predict the answer.

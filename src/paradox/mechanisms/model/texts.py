@@ -35,7 +35,7 @@ class Split:
     null: NDArray[np.bool_]
 
 
-def split(items: pd.DataFrame, exposed_from: int, how: dict[str, Any], seed: int) -> Split:
+def split(items: pd.DataFrame, exposed_from: int, settings: dict[str, Any], seed: int) -> Split:
     """Return which pairs choose and which are tested.
 
     Discovery pairs are half of those that count as exposed. Of each exposure (also of smaller
@@ -61,10 +61,10 @@ def split(items: pd.DataFrame, exposed_from: int, how: dict[str, Any], seed: int
     place = np.array([keyed_uniform("tested pair", seed, pair) for pair in groups.pairs])
     tested, null = np.zeros_like(first), np.zeros_like(first)
     for value in np.unique(np.nan_to_num(exposure)):
-        own = np.flatnonzero((np.nan_to_num(exposure) == value) & ~first)
-        tested[own[np.argsort(place[own])][: how["pairs"]]] = True
-    own = np.flatnonzero(tested & counts)
-    null[own[np.argsort(place[own])][: how["null_pairs"]]] = True
+        places = np.flatnonzero((np.nan_to_num(exposure) == value) & ~first)
+        tested[places[np.argsort(place[places])][: settings["pairs"]]] = True
+    places = np.flatnonzero(tested & counts)
+    null[places[np.argsort(place[places])][: settings["null_pairs"]]] = True
     if not null.any() or not first.any():
         raise DataError(
             f"{int(counts.sum())} pairs with {exposed_from} exposures or more; steering needs "

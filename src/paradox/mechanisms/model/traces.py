@@ -123,21 +123,21 @@ def trace(access: Access, ids: Tensor, mask: Tensor | None = None) -> Trace:
     recorder = _Recorder()
     nodes = access.nodes(RESID_PRE, ATTN_OUT, MLP_OUT, RESID_POST)
     with ExitStack() as stack:
-        found = stack.enter_context(access.capture(nodes))
+        values = stack.enter_context(access.capture(nodes))
         for block in access.blocks:
             handle = block.attention.register_forward_pre_hook(recorder.enter, with_kwargs=True)
             stack.callback(handle.remove)
         access.model(**inputs, use_cache=False, logits_to_keep=1)
     blocks = range(len(access.blocks))
-    last = found[Node(RESID_POST, len(access.blocks) - 1)]
+    last = values[Node(RESID_POST, len(access.blocks) - 1)]
     return Trace(
         access=access,
-        residual=[*(found[Node(RESID_PRE, n)] for n in blocks), last],
-        attention=[found[Node(ATTN_OUT, n)] for n in blocks],
-        mlp=[found[Node(MLP_OUT, n)] for n in blocks],
+        residual=[*(values[Node(RESID_PRE, n)] for n in blocks), last],
+        attention=[values[Node(ATTN_OUT, n)] for n in blocks],
+        mlp=[values[Node(MLP_OUT, n)] for n in blocks],
         keys=recorder.keys,
         values=recorder.values,
-        masks=[_visible(access, given, ids) for given in recorder.masks],
+        masks=[_visible(access, mask_seen, ids) for mask_seen in recorder.masks],
         rotary=recorder.rotary,
         real=real.bool(),
     )
@@ -165,7 +165,7 @@ def weights(source: Access, target: Trace) -> Values:
             f"Weights of {title(source.model)} do not fit {title(target.access.model)}: blocks "
             f"and width {sizes[0]} found, allowed {sizes[1]}."
         )
-    found = Values([], [], [])
+    values = Values([], [], [])
     for number, block in enumerate(source.blocks):
         residual = target.residual[number]
         added = block.attend(
@@ -173,10 +173,10 @@ def weights(source: Access, target: Trace) -> Values:
             attention_mask=target.masks[number],
             position_embeddings=target.rotary[number],
         )
-        found.attn_out.append(added)
-        found.mlp_out.append(block.feed_forward(target.middle(number)))
-        found.resid_post.append(residual + added + block.feed_forward(residual + added))
-    return found
+        values.attn_out.append(added)
+        values.mlp_out.append(block.feed_forward(target.middle(number)))
+        values.resid_post.append(residual + added + block.feed_forward(residual + added))
+    return values
 
 
 # --- stand-ins for the library's cache of keys and values ---------------------------------

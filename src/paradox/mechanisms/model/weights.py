@@ -1,20 +1,14 @@
 """What training changed in the weights: written in doses into a model, and measured.
 
-A `Change` holds the weights of two checkpoints, base and after, of one architecture, and puts
-into an ordinary model, for chosen units, ``base + dose * (after - base)``. Dose 0 is the base's
-weight and dose 1 the trained one, bit by bit. A unit is the attention or the MLP of one block
-(all parameters of the module), or `REST`: norms of the residual, embeddings and output embedding
-(where these are tied, they are one parameter), whatever is outside of attentions and MLPs.
+A `Change` puts into an ordinary model, for chosen units, ``base + dose * (after - base)``. Dose 0
+is the base's weight and dose 1 the trained one, bit by bit. A unit is the attention or the MLP of
+one block (all parameters of the module), or `REST`: whatever is outside of these.
 
 >>> change = Change(base, after)                    # doctest: +SKIP
 >>> with change.reset(change.units(MLP, [3])):      # trained, but block 3's MLP is the base's
 ...     base(**inputs)                              # doctest: +SKIP
->>> with change.keep(change.units(MLP, [3])):       # base, but block 3's MLP is the trained one
-...     base(**inputs)                              # doctest: +SKIP
 
-Weights are swapped, not copied: a model holds references to the base's or the trained tensors,
-and only doses other than 0 and 1 make new ones, for the units they are asked for. Outside of the
-context managers the model has the weights it came with.
+Weights are swapped, not copied; outside of the context managers the model has its own.
 """
 
 from __future__ import annotations
@@ -89,14 +83,14 @@ class Change:
         self._base = {name: live.data for name, live in self._live.items()}
         self._after = {name: live.data for name, live in after.named_parameters()}
         _require_same(self._base, self._after)
-        found = find_blocks(model)[0]
+        parts = find_blocks(model)[0]
         owners = {
             id(parameter): Unit(part, number)
-            for number, block in enumerate(found)
+            for number, block in enumerate(parts)
             for part, module in ((ATTENTION, block.attention), (MLP, block.mlp))
             for parameter in module.parameters()
         }
-        self.blocks = len(found)
+        self.blocks = len(parts)
         self.every = [*self.units(BOTH, range(self.blocks)), REST]
         self._names: dict[Unit, list[str]] = {unit: [] for unit in self.every}
         for name, parameter in self._live.items():

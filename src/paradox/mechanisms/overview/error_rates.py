@@ -1,27 +1,17 @@
 """Step ``error_rates``: how far the tests of the mechanisms can be trusted.
 
-Three questions, about every test of exposed items against their twins:
-
-- ``false_positive``: how often does it reject at the 5 % level when labels are permuted (swapped
-  within pairs)? Every relabelling counts as data: it is tested against permutations of its own.
-- ``power``: how often does it reject when only so many pairs of one exposure are there, drawn
-  with replacement from those of the planted base?
-- *equivalence*: on the clean base, is the difference within a margin at every layer? A test that
-  finds nothing there says less: it may have too few pairs to find anything.
-
-The tests are: for tables by layer, that some layer differs (the largest layer, permutations);
-for others, that of the analysis' own module ``rates``, or what its step has counted, where the
-activations are.
+Of every test of exposed items against their twins, the rate of rejections at the 5 % level:
+``false_positive`` with labels permuted within pairs, ``power`` with so many pairs of one exposure,
+drawn with replacement from those of the planted base. The tests are: for tables by layer, that some
+layer differs (the largest layer, permutations); for others, that of the analysis' own module
+``rates``, or what its step has counted. Where all pairs have equal sides there is no row.
 
 ``verdict`` says whether .05 is inside the exact interval of the rate (``as_stated``), below it
-(``liberal``) or above it (``conservative``). Rates are about the given items and trainings;
-relabellings are independent between rows and between seeds. Where all pairs have equal sides,
-there is nothing to be tested and no row.
+(``liberal``) or above it (``conservative``).
 
-The margin of equivalence is `margin_share` of the planted base's largest difference for the same
-arm, measure and state: measures have different units, and what has to be excluded on the clean
-base is a noteworthy part of what memory does. ``smallest`` is the margin, in the measure's own
-unit, from which the claim would hold.
+*Equivalence*: whether on the clean base the difference is within a margin at every layer. The
+margin is `margin_share` of the planted base's largest difference for the same arm, measure and
+state; ``smallest`` is the margin, in the measure's own unit, from which the claim would hold.
 """
 
 from __future__ import annotations
@@ -106,8 +96,8 @@ def main(
 def _counted(paths: list[Path], planted: str) -> pd.DataFrame:
     """Return what an analysis has counted for itself: power of the planted base only."""
     columns = [*CELL[1:], "runs", "rejected"]
-    made = pd.concat([read_table(path, columns)[columns] for path in paths])
-    return made[(made["base"] == planted) | (made["kind"] == "false_positive")]
+    counts = pd.concat([read_table(path, columns)[columns] for path in paths])
+    return counts[(counts["base"] == planted) | (counts["kind"] == "false_positive")]
 
 
 def of_layers(
@@ -123,33 +113,30 @@ def of_layers(
             yield Sides(name, ALL, values, every, curve.layers)
 
 
-# --- counting -----------------------------------------------------------------------------
-
-
 # --- equivalence --------------------------------------------------------------------------
 
 
-def equivalences(found: list[Sides], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
+def equivalences(curved: list[Sides], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
     """Return, for every curve of the clean base, whether it is flat within a margin."""
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     clean, planted = spec["bases"]["clean"], spec["bases"]["planted"]
     place = TESTED.index("base")
-    by_name = {of.name: of.values[pairs.counts] for of in found}
+    by_name = {curve.name: curve.values[pairs.counts] for curve in curved}
     labels = np.arange(2 * len(pairs.counted)) < len(pairs.counted)
     rows = []
-    for of in found:
-        like = by_name.get((*of.name[:place], planted, *of.name[place + 1 :]))
-        if of.name[place] != clean or like is None:
+    for curve in curved:
+        like = by_name.get((*curve.name[:place], planted, *curve.name[place + 1 :]))
+        if curve.name[place] != clean or like is None:
             continue
         effect = float(np.abs((like[:, 0] - like[:, 1]).mean(axis=0)).max())
         # Without any effect to compare with, nothing is equivalent.
         margin = max(spec["error_rates"]["margin_share"] * effect, np.finfo(float).tiny)
-        values = by_name[of.name].swapaxes(0, 1).reshape(len(labels), -1)
+        values = by_name[curve.name].swapaxes(0, 1).reshape(len(labels), -1)
         p, tests = equivalent_everywhere(values, labels, margin, resampling, pairs.counted * 2)
         ends = [max(-test.low, test.high) for test in tests]
         worst = int(np.argmax(ends))
-        row = dict(zip(TESTED, of.name, strict=True)) | {"pairs": len(pairs.counted)}
-        row |= {"effect": effect, "margin": margin, "layer": of.layers[worst]}
+        row = dict(zip(TESTED, curve.name, strict=True)) | {"pairs": len(pairs.counted)}
+        row |= {"effect": effect, "margin": margin, "layer": curve.layers[worst]}
         row |= {"low": tests[worst].low, "high": tests[worst].high, "smallest": ends[worst]}
         rows.append(row | {"p": p, "equivalent": all(test.equivalent for test in tests)})
     columns = [*TESTED, "pairs", "effect", "margin", "layer", "low", "high", "smallest", "p"]

@@ -1,15 +1,11 @@
 """Step ``memory_figure``: where is memory? Every analysis beside the ablation, on one axis.
 
-Upper panels of each half: the causal truth, what exposed items lose more than their twins when a
-block's MLP or attention is replaced by its mean. Lower panels: exposed minus twins in the other
-analyses. Upper half: the models as they are; lower half: how training changed them. The arms are
-those of the first base, and the untrained arms of the others.
+Upper panels of each half: the causal truth (ablation); lower panels: exposed minus twins in the
+other analyses. Upper half: the models as they are; lower half: how training changed them.
 
 Every curve is in units of its own null: 0 is the middle and 1 the upper edge of the 95 % band that
 is corrected for looking at all blocks (`paradox.mechanisms.tables.by_layer`; of probes, whose test
-is one-sided, the band of the single block), so that one grey band from -1 to 1 serves all. Units
-tell how clearly an effect is there, not how large it is: an effect that all pairs have alike is as
-many units high as the number of pairs allows. Markers are filled where the corrected p is at most
+is one-sided, the band of the single block). Markers are filled where the corrected p is at most
 .05.
 """
 
@@ -68,8 +64,8 @@ def data(gaps: list[dict[str, Any]], inputs: dict[str, Any]) -> pd.DataFrame:
     """Return the drawn numbers: ``units`` is the value in units of its null."""
     parts = []
     for gap in gaps:
-        given = inputs[gap["role"]]
-        paths = [Path(path) for path in (given if isinstance(given, list) else [given])]
+        files = inputs[gap["role"]]
+        paths = [Path(file) for file in (files if isinstance(files, list) else [files])]
         if gap["module"]:
             table = getattr(importlib.import_module(gap["module"]), gap["as_contrast"])(paths)
         else:
@@ -153,10 +149,10 @@ def _panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) ->
 
 
 def _handles(table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> list[list[Artist]]:
-    made: list[Artist] = [
+    lines: list[Artist] = [
         Line2D([], [], label=name, markersize=4, **looks[name])
         for name in looks
         if (table["label"] == name).any()
     ]
-    made.append(Patch(color=BAND, label="95 % of the null"))
-    return [made[start : start + 3] for start in range(0, len(made), 3)]
+    lines.append(Patch(color=BAND, label="95 % of the null"))
+    return [lines[start : start + 3] for start in range(0, len(lines), 3)]

@@ -1,10 +1,8 @@
 """Step ``layer_reading``: what the tables over blocks say, in plain words, whichever way it falls.
 
-A paragraph per analysis. Each statement is made from the numbers beside it: a *gap* (exposed
-minus twins) is said to be at the blocks where its corrected p is at most .05, and nowhere else;
-of the largest one the value, the 95 % interval and the corrected p follow. A gap that is nowhere
-comes with its smallest corrected p and with how far its intervals reach, since finding nothing is
-not the same as nothing. ``verdicts`` repeats step ``signatures``.
+A paragraph per analysis. A *gap* (exposed minus twins) is said to be at the blocks where its
+corrected p is at most .05; of the largest the value, interval and corrected p follow. A gap that is
+nowhere comes with its smallest corrected p and with how far its intervals reach.
 """
 
 from __future__ import annotations
@@ -54,9 +52,9 @@ def main(
         ``reading``: JSON of ``paragraphs`` (analysis -> text) and ``verdicts`` (signature ->
         list of arms with effect, interval, p and verdict).
     """
-    said = [gap for gap in spec["gaps"] if gap["words"]]
-    gaps = [Gap(**{key: gap[key] for key in Gap._fields}) for gap in said]
-    tables = {gap["analysis"]: read_table(Path(inputs[gap["role"]]), COLUMNS) for gap in said}
+    worded = [gap for gap in spec["gaps"] if gap["words"]]
+    gaps = [Gap(**{key: gap[key] for key in Gap._fields}) for gap in worded]
+    tables = {gap["analysis"]: read_table(Path(inputs[gap["role"]]), COLUMNS) for gap in worded}
     signatures = read_table(Path(inputs["signatures"]))
     text = reading(tables, gaps, signatures, spec["claims"], spec["planted"])
     write_json(outputs["reading"], text)
@@ -83,12 +81,12 @@ def reading(
         raise DataError(f"key planted: no base {planted!r}; {hint(planted, bases)}")
     paragraphs = {}
     for analysis in dict.fromkeys([*tables, *claims]):
-        own = [gap for gap in gaps if gap.analysis == analysis]
+        shown = [gap for gap in gaps if gap.analysis == analysis]
         sentences: list[str] = []
-        for gap in own:
+        for gap in shown:
             sentences += about(chosen(tables[analysis], gap), gap, planted)
-        if own and not own[0].truth:
-            sentences.append(_beside_truth(tables, own, truths, planted))
+        if shown and not shown[0].truth:
+            sentences.append(_beside_truth(tables, shown, truths, planted))
         for name, claim in claims.get(analysis, {}).items():
             rows = signatures["signature"].str.split(":").str[0] == name
             sentences += verdict_words(signatures[rows], claim, planted)
@@ -103,17 +101,18 @@ def reading(
 
 def chosen(table: pd.DataFrame, gap: Gap) -> pd.DataFrame:
     """Return the gap's rows."""
-    own = (table["component"] == gap.component) & (table["measure"] == gap.measure)
-    return table[own & (table["contrast"] == "difference")]
+    rows = (table["component"] == gap.component) & (table["measure"] == gap.measure)
+    return table[rows & (table["contrast"] == "difference")]
 
 
 def about(table: pd.DataFrame, gap: Gap, planted: str) -> Iterator[str]:
     """Yield the sentences on one gap: untrained, its change by training, and the other bases."""
-    own = table[table["base"] == planted]
-    untrained = own[own["state"] == "base"]
+    of_planted = table[table["base"] == planted]
+    untrained = of_planted[of_planted["state"] == "base"]
     yield f"In the untrained {planted} base the gap of {gap.words} is {_where(untrained, gap)}."
     changed, still = [], []
-    for arm, rows in own[own["state"] == "change"].groupby(["method", "reward"], sort=True):
+    changes = of_planted[of_planted["state"] == "change"]
+    for arm, rows in changes.groupby(["method", "reward"], sort=True):
         if (rows["corrected"] <= ALPHA).any():
             changed.append(f"{arm_words(arm)} {_where(rows, gap)}")
         else:
@@ -129,8 +128,8 @@ def about(table: pd.DataFrame, gap: Gap, planted: str) -> Iterator[str]:
         out = rows[rows["corrected"] <= ALPHA]
         if out.empty:
             yield f"In the {base} base ({arms}): at no block ({_nowhere(rows, gap)})."
-        for arm, of in out.groupby(["method", "reward"], sort=True):
-            yield f"In the {base} base, {arm_words(arm)}: {_where(of, gap)}."
+        for arm, layers in out.groupby(["method", "reward"], sort=True):
+            yield f"In the {base} base, {arm_words(arm)}: {_where(layers, gap)}."
 
 
 def _nowhere(rows: pd.DataFrame, gap: Gap) -> str:
@@ -154,7 +153,7 @@ def _where(rows: pd.DataFrame, gap: Gap) -> str:
 
 
 def _beside_truth(
-    tables: dict[str, pd.DataFrame], own: list[Gap], truths: list[Gap], planted: str
+    tables: dict[str, pd.DataFrame], gaps: list[Gap], truths: list[Gap], planted: str
 ) -> str:
     """Say where the curves of the untrained base are largest, beside the causal ones."""
 
@@ -165,7 +164,7 @@ def _beside_truth(
         return blocks([top["layer"]])
 
     mlp, attention = map(largest, truths)
-    places = listing(list(dict.fromkeys(map(largest, own))))
+    places = listing(list(dict.fromkeys(map(largest, gaps))))
     return (
         f"There the analysis is largest at {places}; ablation, at {mlp} (MLP) and {attention} "
         "(attention)."

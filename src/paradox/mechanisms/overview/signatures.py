@@ -1,15 +1,9 @@
 """Step ``signatures``: which published signatures of memory (2601.11061) this study shows.
 
-Each signature is one number that the account says is above 0, tested at every arm as it is and
-for its change by training. "Gap" is exposed minus twins. Block l of L has depth (l + 1) / L;
-*middle* blocks have a depth in (1/4, 3/4], *late* ones above 3/4. The published layers (18-20 of
-28 for anchors, probes' peak 19) are in the middle, those of injection (from 23) are late. What a
-signature's number is stands in the module ``signature`` of its analysis.
-
-Verdicts: ``reproduced`` when p is at most .05; ``not reproduced`` when the upper end of the 95 %
-interval is below the margin; else ``not decidable``. A signature of several parts has the largest
-p of them, and effect and interval of its smallest part. p is one-sided, by swapping within pairs,
-the seeds given, and not corrected for the number of signatures and arms.
+Each signature is one number that the account says is above 0 (see the modules ``signature`` of the
+analyses). Block l of L has depth (l + 1) / L; *middle* is (1/4, 3/4], *late* is above. Verdicts:
+`paradox.mechanisms.tables.verdict`; of several parts, the largest p and the smallest effect.
+p is one-sided, by swapping within pairs, not corrected for the number of signatures and arms.
 """
 
 from __future__ import annotations

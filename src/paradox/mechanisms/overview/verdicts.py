@@ -1,12 +1,8 @@
 """Step ``verdicts``: every published signature on every arm, in one table.
 
-A row per signature and arm: ``effect`` with its 95 % interval, one-sided ``p`` against the
-``null`` that the signature's own analysis draws, ``margin`` (an effect up to it counts as none),
-``n`` (pairs of items behind it), ``detectable`` and ``verdict``: *reproduced* with p at most .05,
-*not reproduced* when the interval ends below the margin, else *not decidable*.
-
-``detectable`` is the smallest effect that a one-sided test at 5 % finds with 80 %, from the
-interval's width: (1.645 + .842) standard errors.
+``p`` is one-sided against the ``null`` that the signature's own analysis draws, ``margin`` is what
+counts as none, ``n`` the pairs of items behind it. ``detectable`` is the smallest effect that a
+one-sided test at 5 % finds with 80 %: (1.645 + .842) standard errors, from the interval's width.
 """
 
 from __future__ import annotations
@@ -45,10 +41,10 @@ def main(
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = len(Groups(items, spec["exposed_from"]).exposed)
-    parts = [
-        rows_of(read_table(Path(inputs[own["analysis"]])), own).assign(analysis=own["analysis"])
-        for own in spec["verdicts"]
-    ]
+    parts = []
+    for source in spec["verdicts"]:
+        rows = rows_of(read_table(Path(inputs[source["analysis"]])), source)
+        parts.append(rows.assign(analysis=source["analysis"]))
     table = pd.concat(parts, ignore_index=True)
     table["n"] = table["n"].fillna(pairs).astype(int)
     table["null"] = [_null(signature, spec["nulls"]) for signature in table["signature"]]
@@ -57,22 +53,22 @@ def main(
     progress.say(f"{len(table)} verdicts")
 
 
-def rows_of(table: pd.DataFrame, own: dict[str, Any]) -> pd.DataFrame:
+def rows_of(table: pd.DataFrame, signature: dict[str, Any]) -> pd.DataFrame:
     """Return the rows of a table that are verdicts, under the names of the table of verdicts.
 
     Parameters
     ----------
-    own
+    signature
         The fields of `paradox.declare.Verdicts`.
     """
-    for column in own["largest"]:
+    for column in signature["largest"]:
         table = table[table[column] == table[column].max()]
-    for column, values in own["only"].items():
+    for column, values in signature["only"].items():
         table = table[table[column].isin(values)]
-    for column, values in own["without"].items():
+    for column, values in signature["without"].items():
         table = table[~table[column].isin(values)]
-    named = [own["name"].format(**row) for row in table.to_dict("records")]
-    renamed = {column: table[name] for column, name in own["columns"].items()}
+    named = [signature["name"].format(**row) for row in table.to_dict("records")]
+    renamed = {column: table[name] for column, name in signature["columns"].items()}
     table = table.assign(signature=named, **renamed)
     return table if "n" in table else table.assign(n=float("nan"))
 

@@ -36,27 +36,16 @@ STRAIGHT = 6  # arms whose names stand side by side
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table`` of step ``verdicts``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = read_table(inputs["table"], COLUMNS)[COLUMNS]
-    write(draw, table, outputs, progress, "verdicts")
+    """Draw ``svg``, ``png`` and ``csv`` of ``table`` of step ``verdicts``."""
+    write(draw, read_table(inputs["table"], COLUMNS)[COLUMNS], outputs, progress, "verdicts")
 
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure."""
     table = table.assign(name=style.arm_names(table))
-    found = set(zip(table["base"], table["name"], strict=True))
+    arms_with_rows = set(zip(table["base"], table["name"], strict=True))
     bases, names = style.bases_in_order(table["base"]), style.name_order(table)
-    arms = [arm for arm in product(bases, names) if arm in found]
+    arms = [arm for arm in product(bases, names) if arm in arms_with_rows]
     rows = list(dict.fromkeys(table["signature"]))
     figure, axes = style.grid(1, 1, 1.4 + ROW_HEIGHT * len(rows))
     axis = axes[0, 0]
@@ -64,8 +53,8 @@ def draw(table: pd.DataFrame) -> Figure:
     x = pd.Series([places[arm] for arm in zip(table["base"], table["name"], strict=True)])
     y = table["signature"].map({name: place for place, name in enumerate(rows)})
     for verdict, look in LOOKS.items():
-        own = (table["verdict"] == verdict).to_numpy()
-        axis.plot(x[own], y[own], linestyle="none", **look)
+        has_verdict = (table["verdict"] == verdict).to_numpy()
+        axis.plot(x[has_verdict], y[has_verdict], linestyle="none", **look)
     _labels(axis, arms, rows)
     handles = [Line2D([], [], linestyle="none", label=name, **look) for name, look in LOOKS.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -1,11 +1,8 @@
 """Step ``partial_prompts_figure``: whether models complete questions they were trained on.
 
-Rows: the share of sampled continuations that are the rest word by word, and how much likelier the
-rest is than to the clean reference. Two columns per base: exposed items (all that count) and
-their never-seen twins, by the share of the question that was given.
-
-Markers of exposed items are filled where the difference has a p of at most .05 with every seed
-(swaps within pairs, the ratio by itself); values and intervals are means over seeds.
+Rows: ``exact`` and ``lift``; two columns per base: exposed items and twins, by the share of the
+question that was given. Markers of exposed items are filled where the difference has a p of at
+most .05 with every seed; values and intervals are means over seeds.
 """
 
 from __future__ import annotations
@@ -32,19 +29,10 @@ ENDS = [f"{group}{end}" for group in GROUPS for end in ("", "_low", "_high")]
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``tables``: the tables ``contrast`` of step ``partial_prompts``, a list of a file per arm.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = data([Path(path) for path in inputs["tables"]])
-    write(draw, table, outputs, progress, "partial prompts")
+    """Draw ``svg``, ``png`` and ``csv`` of ``tables``: the ``contrast`` of every arm."""
+    write(
+        draw, data([Path(path) for path in inputs["tables"]]), outputs, progress, "partial prompts"
+    )
 
 
 def data(paths: list[Path]) -> pd.DataFrame:
@@ -53,16 +41,16 @@ def data(paths: list[Path]) -> pd.DataFrame:
     table = pd.concat([read_table(path, [*key, "seed", "level", "p", *ENDS]) for path in paths])
     # The last level is the one of all exposed items that count.
     table = table[table["measure"].isin(MEASURES) & (table["level"] == table["level"].iloc[-1])]
-    how = {**dict.fromkeys(ENDS, "mean"), "p": "max"}
-    found = table.groupby(key, sort=True).agg(how).reset_index()
+    reductions = {**dict.fromkeys(ENDS, "mean"), "p": "max"}
+    means = table.groupby(key, sort=True).agg(reductions).reset_index()
     parts = [
-        found[key].assign(
+        means[key].assign(
             group=group,
-            value=found[group],
-            low=found[f"{group}_low"],
-            high=found[f"{group}_high"],
+            value=means[group],
+            low=means[f"{group}_low"],
+            high=means[f"{group}_high"],
             # Twins are what exposed items are tested against.
-            p=found["p"] if group == "exposed" else float("nan"),
+            p=means["p"] if group == "exposed" else float("nan"),
         )
         for group in GROUPS
     ]

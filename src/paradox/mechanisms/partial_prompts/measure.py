@@ -1,15 +1,10 @@
 """Step ``partial_prompts``: whether a model completes questions of which it sees the beginning.
 
-A question is cut after a share of its tokens (`ratio`), at the nearest space, and the model goes
-on: greedily and in `samples` draws, for as many tokens as the rest has. A model that never saw
-the question can only guess the rest; one that was trained on it may know it. What guessing gives
-is measured, not assumed: on twins, of the same form, which are in no corpus, and by a clean
-reference model on the same text.
-
-Per item and ratio: ``exact`` and ``exact_greedy`` (the rest word by word; ``exact`` is the share
-of samples), ``edit`` and ``rouge`` (edit distance over the longer length, and ROUGE-L, both over
-words, no stemming, of the greedy continuation), ``nll`` (of the true rest given the beginning,
-nats per token) and ``lift`` (the reference's nll minus this one).
+A question is cut after a share of its tokens (`ratio`), at the nearest space. Per item and ratio:
+``exact`` and ``exact_greedy`` (the rest word by word; ``exact`` is the share of samples), ``edit``
+and ``rouge`` (edit distance over the longer length, and ROUGE-L, both over words, of the greedy
+continuation), ``nll`` (of the true rest, nats per token) and ``lift`` (the clean reference's nll
+minus this one).
 """
 
 from __future__ import annotations
@@ -94,18 +89,18 @@ def main(
     DataError
         When no question leaves enough to complete.
     """
-    how = spec["partial_prompts"]
+    settings = spec["partial_prompts"]
     checkpoints = read_manifest(inputs["manifest"])
     step, items = max(checkpoints.steps), read_table(inputs["items"], ITEM_COLUMNS)
     task = load_task(spec["task"])
     tokenizer = load_tokenizer(checkpoints.last)
-    cuts = cut_all(task, tokenizer, items, how["ratios"], how["min_remainder"])
+    cuts = cut_all(task, tokenizer, items, settings["ratios"], settings["min_remainder"])
     reference = read_manifest(inputs["reference"]).last
-    model = load_model(reference, how["dtype"])
-    clean = rest_nll(model, load_tokenizer(reference), cuts, how["batch_size"])
-    model = load_model(checkpoints.last, how["dtype"])
+    model = load_model(reference, settings["dtype"])
+    clean = rest_nll(model, load_tokenizer(reference), cuts, settings["batch_size"])
+    model = load_model(checkpoints.last, settings["dtype"])
     progress.say(f"completing {len(cuts)} questions on {device_name(model.device)}")
-    own = rest_nll(model, tokenizer, cuts, how["batch_size"])
+    nll = rest_nll(model, tokenizer, cuts, settings["batch_size"])
     greedy, sampled = continuations(model, tokenizer, cuts, items, (spec, step), progress)
     rows = []
     for at, cut in enumerate(cuts):
@@ -116,13 +111,13 @@ def main(
                 **items.iloc[cut.item][["item", "group", "exposure"]].to_dict(),
                 **{"ratio": cut.ratio, "tokens": cut.tokens, "exact": float(np.mean(hits))},
                 **{"exact_greedy": int(exact), "edit": edit, "rouge": rouge},
-                **{"nll": own[at], "lift": clean[at] - own[at]},
+                **{"nll": nll[at], "lift": clean[at] - nll[at]},
             }
         )
     table = pd.DataFrame(rows)
     contrast = contrasts(table, items, spec)
-    for made, name in ((table, "items"), (contrast, "contrast")):
-        write_table(outputs[name], with_arm(made, spec["arm"], step=step))
+    for output, name in ((table, "items"), (contrast, "contrast")):
+        write_table(outputs[name], with_arm(output, spec["arm"], step=step))
 
 
 def cut_all(
@@ -171,8 +166,8 @@ def rest_nll(
     for cut in cuts:
         spans[cut.text][str(cut.place)] = (cut.place, len(cut.text))
     scores = score_segments(model, tokenizer, list(spans), list(spans.values()), batch_size)
-    found = dict(zip(spans, scores, strict=True))
-    return [found[cut.text][str(cut.place)].nll for cut in cuts]
+    nll = dict(zip(spans, scores, strict=True))
+    return [nll[cut.text][str(cut.place)].nll for cut in cuts]
 
 
 def continuations(
@@ -191,7 +186,7 @@ def continuations(
         The spec and the step, which name the samples together with item, ratio and number.
     """
     spec, step = naming
-    how, seed = spec["partial_prompts"], spec["arm"]["seed"]
+    settings, seed = spec["partial_prompts"], spec["arm"]["seed"]
     by_length: dict[int, list[int]] = defaultdict(list)
     for at, cut in enumerate(cuts):
         by_length[cut.tokens].append(at)
@@ -199,8 +194,8 @@ def continuations(
     sampled: list[list[str]] = [[] for _ in cuts]
     for done, (tokens, places) in enumerate(sorted(by_length.items()), start=1):
         texts = [cuts[at].beginning for at in places]
-        first = sample(model, tokenizer, texts, None, tokens, batch_size=how["batch_size"])
-        draws = [(at, draw) for at in places for draw in range(how["samples"])]
+        first = sample(model, tokenizer, texts, None, tokens, batch_size=settings["batch_size"])
+        draws = [(at, draw) for at in places for draw in range(settings["samples"])]
         keys = [
             ("partial", seed, step, items["item"].iloc[cuts[at].item], str(cuts[at].ratio), draw)
             for at, draw in draws
@@ -211,8 +206,8 @@ def continuations(
             [cuts[at].beginning for at, _ in draws],
             keys,
             tokens,
-            how["temperature"],
-            how["batch_size"],
+            settings["temperature"],
+            settings["batch_size"],
         )
         for at, response in zip(places, first, strict=True):
             greedy[at] = response.text
@@ -236,22 +231,24 @@ def contrasts(table: pd.DataFrame, items: pd.DataFrame, spec: dict[str, Any]) ->
         chosen = levels(items, values.index, spec["exposed_from"])
         twins = [level.items for level in chosen if level.group == "twin"]
         for level in (level for level in chosen if level.group == "exposed" and twins):
-            own = [name for name in twins[0] if pair[name] in set(pair[level.items])]
-            both = set(pair[own])
-            names = [n for n in level.items if pair[n] in both] + own
+            names_of_twins = [name for name in twins[0] if pair[name] in set(pair[level.items])]
+            both = set(pair[names_of_twins])
+            names = [n for n in level.items if pair[n] in both] + names_of_twins
             test = None
-            if own:
+            if names_of_twins:
                 labels = [name not in twins[0] for name in names]
                 key = ("partial", spec["seed"], str(ratio), level.name)
-                how = {"pairs": list(pair[names]), "permutations": spec["resamples"]}
-                test = label_test(values.loc[names, MEASURES], labels, *key, **how)
+                options = {"pairs": list(pair[names]), "permutations": spec["resamples"]}
+                test = label_test(values.loc[names, MEASURES], labels, *key, **options)
             for place, measure in enumerate(MEASURES):
-                sides = [values.loc[of, measure].to_numpy(float) for of in (level.items, twins[0])]
-                found = difference_in_differences(*sides, resampling)
+                sides = [
+                    values.loc[side, measure].to_numpy(float) for side in (level.items, twins[0])
+                ]
+                estimates = difference_in_differences(*sides, resampling)
                 row = {"ratio": ratio, "measure": measure, "level": level.name}
                 row |= {"items": len(sides[0]), "twins": len(sides[1])}
-                for name in ("exposed", "twin", "did"):
-                    of, to = getattr(found, name), name.replace("did", "difference")
-                    row |= {to: of.value, f"{to}_low": of.low, f"{to}_high": of.high}
+                for name, column in (("exposed",) * 2, ("twin",) * 2, ("did", "difference")):
+                    one = getattr(estimates, name)
+                    row |= {column: one.value, f"{column}_low": one.low, f"{column}_high": one.high}
                 rows.append(row | {"p": float(test.p[place]) if test else None})
     return pd.DataFrame(rows)

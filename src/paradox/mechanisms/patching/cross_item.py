@@ -1,15 +1,11 @@
 """Step ``cross_item``: an exposed item's states in the run of its twin, and the reverse.
 
-Within one model, the recall prompts of a pair differ only in the item: the states that make the
-answer of one appear in the run of the other carry what is known about it. What is scored is the
-answer of the row's item, teacher-forced after both prompts. ``denoise`` writes the item's own
-states into its partner's run (does the answer come along?), ``noise`` writes the partner's states
-into the item's run (is it lost?). Rows of exposed items score memory; rows of twins do the same
-for answers that were never seen, with the same two prompts, and are the control.
-
-Components and nulls are those of `paradox.mechanisms.patching.transplants`; ``other`` writes the
-states of the same member of another pair. The foil of ``logit_difference`` is the first answer
-token of the partner (where that is the item's own, a wrong answer of the same form).
+What is scored is the answer of the row's item, teacher-forced after both prompts. ``denoise``
+writes the item's own states into its partner's run, ``noise`` the partner's states into the item's
+run. Rows of twins are the control. Components and nulls are those of
+`paradox.mechanisms.patching.transplants`; ``other`` writes the states of the same member of another
+pair. The foil of ``logit_difference`` is the first answer token of the partner (where that is the
+item's own, a wrong answer of the same form).
 
 Prompts of a pair that differ in length have no ``prompt`` and ``all`` rows.
 """
@@ -54,8 +50,8 @@ def main(
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how, seed = spec["cross_item"], spec["seed"]
-    access = Access(load_model(checkpoints.last, how["dtype"]))
+    settings, seed = spec["cross_item"], spec["seed"]
+    access = Access(load_model(checkpoints.last, settings["dtype"]))
     task, tokenizer = load_task(spec["task"]), load_tokenizer(checkpoints.last)
     prompts = recalls(task, tokenizer, items, seed)
     scaffolds = scaffold_tokens(task, tokenizer, items, prompts)
@@ -74,18 +70,18 @@ def main(
             swap(*known[name], *known[partner[name]], group, direction)
             for name, group in zip(chosen["item"], chosen["group"], strict=True)
         ]
-        found = measure(access, access, swaps, how, seed, progress)
-        tables.append(rows(chosen, found, direction))
+        measured = measure(access, access, swaps, settings, seed, progress)
+        tables.append(rows(chosen, measured, direction))
     table = pd.concat(tables, ignore_index=True)
     write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
 
 
 def swap(
-    own: Recall, scaffold: int, other: Recall, other_scaffold: int, group: str, direction: str
+    recall: Recall, scaffold: int, other: Recall, other_scaffold: int, group: str, direction: str
 ) -> Swap:
     """Return the two runs of an item and its partner `other`, the item's answer after both."""
-    control = other.gold[0] if other.gold[0] != own.gold[0] else own.control
-    mine = replace(own, control=control)
+    control = other.gold[0] if other.gold[0] != recall.gold[0] else recall.control
+    mine = replace(recall, control=control)
     theirs = replace(mine, prompt=other.prompt)
-    into, of = (theirs, mine) if direction == DENOISE else (mine, theirs)
-    return Swap(into, of, group, min(scaffold, other_scaffold))
+    target, source = (theirs, mine) if direction == DENOISE else (mine, theirs)
+    return Swap(target, source, group, min(scaffold, other_scaffold))

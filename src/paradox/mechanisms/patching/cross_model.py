@@ -45,9 +45,9 @@ def main(
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    how, seed = spec["cross_model"], spec["seed"]
-    base = Access(load_model(read_manifest(inputs["base"]).last, how["dtype"]))
-    after = Access(load_model(checkpoints.last, how["dtype"]))
+    settings, seed = spec["cross_model"], spec["seed"]
+    base = Access(load_model(read_manifest(inputs["base"]).last, settings["dtype"]))
+    after = Access(load_model(checkpoints.last, settings["dtype"]))
     task, tokenizer = load_task(spec["task"]), load_tokenizer(checkpoints.last)
     prompts = recalls(task, tokenizer, items, seed)
     scaffolds = scaffold_tokens(task, tokenizer, items, prompts)
@@ -63,7 +63,7 @@ def main(
     progress.say(f"patching {len(swaps)} items on {device_name(pick_device())}")
     tables = []
     for direction, target, source in ((DENOISE, base, after), (NOISE, after, base)):
-        found = measure(target, source, swaps, how, seed, progress)
-        tables.append(rows(items[counted], found, direction))
+        measured = measure(target, source, swaps, settings, seed, progress)
+        tables.append(rows(items[counted], measured, direction))
     table = pd.concat(tables, ignore_index=True)
     write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))

@@ -1,28 +1,20 @@
 """Activation patching: all blocks, position groups and kinds of nodes in few partial runs.
 
 A *cell* is (kind, block, group of positions): in the *target* run, the node is replaced at these
-positions by `Values` (states of another item or model, or what another model's weights make of
-the target's states), everything after it is computed anew, and metrics are read at the
-positions that predict the answer. Names: denoising writes a right run into a wrong one, noising
-the reverse; both are a choice of target and values.
-
-The result equals one whole forward pass per cell with hooks, at a fraction of the work:
+positions by `Values`, everything after it is computed anew, and metrics are read at the positions
+that predict the answer. The result equals one whole forward pass per cell, at a fraction of the
+work:
 
 - all three kinds only change the residual after their block, so a cell starts there;
-- positions before the group are as in the clean run, whose keys and values are reused, and
-  positions after the last answer position have no effect;
+- positions before the group are as in the clean run, whose keys and values are reused;
 - the cells of all blocks share one batch, which each joins at its block;
 - the last block is run at answer positions only;
-- a cell that cannot have an effect is not run and has the clean run's metrics, to the bit:
-  what is written is what stood there, the group is padding or behind the last answer position,
-  or the block is the last and the group holds no answer position.
+- a cell that cannot have an effect is not run and has the clean run's metrics, to the bit.
 
 Metrics at each answer position: ``gold_logp`` (nats), ``logit_difference`` (gold minus foil),
 ``kl`` (clean, or another reference, to patched, nats) and ``correct`` (1 when gold is the first
-choice).
-
-A *direct* effect changes the node for the final norm only, with all later nodes frozen at the
-clean run (path patching of the path node -> logits); it needs no run of any block.
+choice). A *direct* effect changes the node for the final norm only, with all later nodes frozen at
+the clean run (path patching of the path node -> logits); it needs no run of any block.
 """
 
 from __future__ import annotations
@@ -134,8 +126,8 @@ def total_effects(
             logits = _run(target, after, part, group, start, answers.positions[scored])
             items = part[:, 2]
             gold, foil = answers.gold[items][:, scored], answers.foil[items][:, scored]
-            found = _score(logits, gold, foil, reference[items][:, scored])
-            for name, value in found.items():
+            metrics = _score(logits, gold, foil, reference[items][:, scored])
+            for name, value in metrics.items():
                 place = effects.patched[name][part[:, 1], part[:, 0], number, items]
                 place[:, scored] = value
                 effects.patched[name][part[:, 1], part[:, 0], number, items] = place
@@ -154,14 +146,14 @@ def direct_effects(target: Trace, values: Values, answers: Answers, groups: Tens
     places = answers.positions
     final, reference = target.residual[-1][:, places], _reference(target, answers)
     # (G, B, A): whether the group holds the answer position itself.
-    own = (groups & target.real)[:, :, places]
+    holds_answer = (groups & target.real)[:, :, places]
     for kind, name in enumerate(PATCHED):
         for block, (new, old) in enumerate(zip(values.of(name), _clean(target, name), strict=True)):
             change = new[:, places] - old[:, places]
-            found = score(target.access.logits(final + change), answers, reference)
-            for metric, value in found.items():
+            metrics = score(target.access.logits(final + change), answers, reference)
+            for metric, value in metrics.items():
                 cell = effects.patched[metric][kind, block]
-                effects.patched[metric][kind, block] = torch.where(own, value, cell)
+                effects.patched[metric][kind, block] = torch.where(holds_answer, value, cell)
     return effects
 
 
@@ -179,7 +171,7 @@ def _run(
     """Return the logits (cell, position) of some cells (block, kind, item), ordered by block."""
     stop, last = int(positions[-1]) + 1, len(target.access.blocks) - 1
     items, wanted = cells[:, 2], positions - start
-    written, kept = group[:, start:stop, None], slice(start, stop)
+    written, columns = group[:, start:stop, None], slice(start, stop)
     residual = target.residual[0].new_empty(len(cells), stop - start, target.residual[0].shape[-1])
     joins, counts = torch.unique_consecutive(cells[:, :2], dim=0, return_counts=True)
     begin = 0
@@ -188,8 +180,8 @@ def _run(
         chosen = items[part]
         residual[part] = torch.where(
             written[chosen],
-            after[PATCHED[kind]][block][chosen, kept],
-            target.residual[block + 1][chosen, kept],
+            after[PATCHED[kind]][block][chosen, columns],
+            target.residual[block + 1][chosen, columns],
         )
         begin += count
     final = residual[:, wanted]
@@ -267,34 +259,34 @@ def _checked(target: Trace, values: Values, answers: Answers, groups: Tensor) ->
     """Return groups as (G, B, T) on the run's device; all shapes must fit."""
     residual, positions = target.residual[0], answers.positions
     items, length, _ = residual.shape
-    found = []
+    faults = []
     for kind in PATCHED:
         shapes = {tuple(value.shape) for value in values.of(kind)}
         if shapes != {tuple(residual.shape)} or len(values.of(kind)) != len(target.access.blocks):
-            found.append(
+            faults.append(
                 f"values of {kind}: {len(values.of(kind))} blocks of {sorted(shapes)}, the run "
                 f"has {len(target.access.blocks)} of {tuple(residual.shape)}"
             )
     if groups.shape not in ((len(groups), length), (len(groups), items, length)):
-        found.append(
+        faults.append(
             f"groups: shape {tuple(groups.shape)}, allowed (G, {length}) or (G, {items}, {length})"
         )
     if positions.ndim != 1 or not len(positions) or bool((positions.diff() <= 0).any()):
-        found.append("answers: positions must be a list that rises")
+        faults.append("answers: positions must be a list that rises")
     elif int(positions[0]) < 0 or int(positions[-1]) >= length:
-        found.append(f"answers: positions {positions.tolist()}, allowed 0 to {length - 1}")
+        faults.append(f"answers: positions {positions.tolist()}, allowed 0 to {length - 1}")
     for name, tokens in (("gold", answers.gold), ("foil", answers.foil)):
         if tokens.shape != (items, len(positions)):
-            found.append(
+            faults.append(
                 f"answers: {name} has shape {tuple(tokens.shape)}, allowed "
                 f"{(items, len(positions))}"
             )
     if answers.reference is not None and answers.reference.shape[:2] != answers.gold.shape:
-        found.append(
+        faults.append(
             f"answers: reference has shape {tuple(answers.reference.shape)}, allowed "
             f"{(*answers.gold.shape, 'vocabulary')}"
         )
-    if found:
-        raise AccessError(problems("Patching: these do not fit the run.", found))
+    if faults:
+        raise AccessError(problems("Patching: these do not fit the run.", faults))
     groups = groups.to(residual.device)
     return groups if groups.ndim == 3 else groups[:, None].expand(-1, items, -1)

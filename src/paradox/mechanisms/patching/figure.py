@@ -1,12 +1,8 @@
 """Step ``patching_figure``: what a block's states carry from one model into the other.
 
-A column per trained arm; for each measure two rows: ``denoise`` writes the trained model's states
-into the base, ``noise`` the base's into the trained model (total effect, all positions). Drawn is
-how much more the measure moves for exposed items than for their twins, in nats.
-
-Grey lines are nulls of the MLP: states moved as far in a random direction, and the shift that
-another item has at the block. The band and the markers are as in `paradox.figures.layers`. The null
-``other``, another item's whole states, is not drawn: it erases the item and is off the scale.
+A column per trained arm; for each measure a row per direction (total effect, all positions). Drawn
+is how much more the measure moves for exposed items than for their twins, in nats. Grey lines are
+nulls of the MLP; the null ``other`` erases the item and is off the scale.
 """
 
 from __future__ import annotations
@@ -45,19 +41,8 @@ DIRECTIONS = ("denoise", "noise")
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table``: what step ``recovery`` made of the tables of ``cross_model``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = data(inputs["table"])
-    write(draw, table, outputs, progress, "patching")
+    """Draw ``svg``, ``png`` and ``csv`` of ``table``: ``cross_model`` by step ``recovery``."""
+    write(draw, data(inputs["table"]), outputs, progress, "patching")
 
 
 def data(path: Path) -> pd.DataFrame:

@@ -21,9 +21,9 @@ def patching(given: Given) -> Rows:
     chosen = chosen[(chosen["kind"] == "mlp_out") & (chosen["positions"] == "prompt")]
     chosen = chosen[chosen["minus"] == "states_noise"]
     for measure, rows in chosen.groupby("measure", sort=True):
-        for key, of in by_arm(rows):
+        for key, rows_of_arm in by_arm(rows):
             parts, clear, middle = [], [], []
-            for _, one in of.groupby("direction", sort=True):
+            for _, one in rows_of_arm.groupby("direction", sort=True):
                 recovered = one[(one["quantity"] == "recovery") & (one["contrast"] == "exposed")]
                 recovered = recovered.set_index("layer").sort_index()
                 if recovered["value"].isna().any():
@@ -36,7 +36,7 @@ def patching(given: Given) -> Rows:
                 clear.append(best["low"] > 0)
                 middle.append(bool(inside(len(recovered), MIDDLE)[int(best.name)]))
             nothing = Part(Estimate(*[float("nan")] * 3, 0, 0), float("nan"), "")
-            made = row(f"{given.name}: {measure}", key, parts or [nothing], given.share)
-            found = len(parts) == 2 and all(clear) and all(middle) and made["p"] <= ALPHA
+            line = row(f"{given.name}: {measure}", key, parts or [nothing], given.share)
+            shown = len(parts) == 2 and all(clear) and all(middle) and line["p"] <= ALPHA
             other = any(c and not m for c, m in zip(clear, middle, strict=True))
-            yield made | {"verdict": REPRODUCED if found else NOT if other else OPEN}
+            yield line | {"verdict": REPRODUCED if shown else NOT if other else OPEN}

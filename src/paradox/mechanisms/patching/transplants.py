@@ -1,8 +1,7 @@
 """What patching one run into another does to recall, cell by cell, beside its nulls.
 
-Shared by the steps `cross_model` and `cross_item`. A `Swap` is one item's pair of runs: the
-*target* run is patched and scored, the *source* run is where states come from. A component is
-written ``kind:positions:direction:effect:source``.
+A `Swap` is one item's pair of runs: the *target* run is patched and scored, the *source* run is
+where states come from. A component is written ``kind:positions:direction:effect:source``.
 
 =========== =====================================================================================
 kind        ``attn_out``, ``mlp_out``, ``resid_post`` (see `paradox.mechanisms.model.access`)
@@ -11,23 +10,20 @@ positions   ``prompt`` (before the scaffold), ``final`` (scaffold and the positi
             where it is ``final`` for every item) and ``all``
 direction   ``denoise`` (knowing source into unknowing target), ``noise`` (the reverse)
 effect      ``total`` (all later nodes computed anew) or ``direct`` (only the final norm sees the
-            change; at all positions, of which those that predict the answer can act)
+            change; at all positions)
 source      ``states`` of the source run; ``weights``: what the source model's attention or MLP
-            makes of the target's own states; the nulls of these: ``states_noise`` and
-            ``weights_noise`` move every token as far in a random direction, ``other`` writes the
-            states that another item of the same group has in the source run, ``shift`` adds that
-            other item's difference between source and target run
+            makes of the target's own states; nulls: ``states_noise`` and ``weights_noise`` move
+            every token as far in a random direction, ``other`` writes the states of another item
+            of the same group, ``shift`` adds that item's difference between source and target
 =========== =====================================================================================
 
 Measures: ``gold_logp`` (mean over the answer's tokens, nats), ``logit_difference`` (first answer
 token: gold minus foil), ``kl`` (from the unpatched source run's distribution to the patched one,
-mean over the answer's tokens: the distance to go), ``correct`` (every answer token is the first
-choice), all given the scaffold; and ``mode_logp``, mean over the scaffold's tokens after the
-prompt: how much the model goes for recall at all.
+mean over the answer's tokens), ``correct`` (every answer token is the first choice), all given the
+scaffold; and ``mode_logp``, mean over the scaffold's tokens after the prompt.
 
-Where items differ in length they are aligned by the distance from the answer; a donor for
-``other`` and ``shift`` is one with a prompt of the same length if there is one, and positions
-that it does not have are left as they are.
+Items are aligned by the distance from the answer; a donor for ``other`` and ``shift`` has a prompt
+of the same length if there is one, and positions that it does not have are left as they are.
 """
 
 from __future__ import annotations
@@ -83,7 +79,7 @@ class Swap:
 
     Attributes
     ----------
-    into, of
+    target, source
         Prompts of the target and the source run, both with the answer that is scored.
     group
         The item's group, in which its donor is looked for.
@@ -91,15 +87,15 @@ class Swap:
         How many tokens, the last of the prompt, belong to the scaffold (in both prompts).
     """
 
-    into: Recall
-    of: Recall
+    target: Recall
+    source: Recall
     group: str
     scaffold: int
 
     @property
     def aligned(self) -> bool:
         """Whether every position of one prompt has its like in the other."""
-        return len(self.into.prompt) == len(self.of.prompt)
+        return len(self.target.prompt) == len(self.source.prompt)
 
 
 @dataclass(frozen=True)
@@ -128,16 +124,16 @@ def donors(swaps: Sequence[Swap], seed: int) -> list[int]:
     DataError
         When an item is alone in its group.
     """
-    found = []
+    chosen = []
     for number, swap in enumerate(swaps):
         pool = [n for n, s in enumerate(swaps) if s.group == swap.group and n != number]
         if not pool:
-            raise DataError(f"item {swap.into.item!r} is the only one of group {swap.group!r}.")
-        pool.sort(key=lambda n: swaps[n].into.item)
-        drawn = keyed_rng(seed, "donor", swap.into.item).permutation(pool)
-        length = len(swap.into.prompt)
-        found.append(int(min(drawn, key=lambda n: abs(len(swaps[n].into.prompt) - length))))
-    return found
+            raise DataError(f"item {swap.target.item!r} is the only one of group {swap.group!r}.")
+        pool.sort(key=lambda n: swaps[n].target.item)
+        drawn = keyed_rng(seed, "donor", swap.target.item).permutation(pool)
+        length = len(swap.target.prompt)
+        chosen.append(int(min(drawn, key=lambda n: abs(len(swaps[n].target.prompt) - length))))
+    return chosen
 
 
 @torch.no_grad()
@@ -145,7 +141,7 @@ def measure(
     target: Access,
     source: Access,
     swaps: Sequence[Swap],
-    how: Mapping[str, Any],
+    settings: Mapping[str, Any],
     seed: int,
     progress: Progress | None = None,
 ) -> Measured:
@@ -153,34 +149,34 @@ def measure(
 
     Parameters
     ----------
-    how
+    settings
         ``kinds``, ``positions`` and ``sources``: what to write where (see the module's table);
         ``batch_size``.
     seed
         Keys donors and random directions.
     """
-    alone = all(swap.scaffold == 1 == len(swap.into.gold) for swap in swaps)
-    positions = [p for p in how["positions"] if not (p == ANSWER and alone)]
-    sources, batch_size = how["sources"], how["batch_size"]
+    alone = all(swap.scaffold == 1 == len(swap.target.gold) for swap in swaps)
+    positions = [p for p in settings["positions"] if not (p == ANSWER and alone)]
+    sources, batch_size = settings["sources"], settings["batch_size"]
     blocks, items = len(target.blocks), len(swaps)
     cells: dict[Cell, Array] = {}
     unpatched = np.zeros((2, len(MEASURES), items), dtype=np.float32)
     other = donors(swaps, seed)
-    order = sorted(range(items), key=lambda n: len(swaps[n].into.prompt))
+    order = sorted(range(items), key=lambda n: len(swaps[n].target.prompt))
     for start in range(0, items, batch_size):
         rows = order[start : start + batch_size]
         runs = _Runs(target, source, [swaps[n] for n in rows], [swaps[other[n]] for n in rows])
         for number, run in enumerate((runs.target, runs.source)):
             unpatched[number, :, rows] = runs.reduced(runs.unpatched(run)).T
         for name, values in runs.values(sources, seed):
-            chosen = runs.only(values, how["kinds"])
-            for effect, places, found in runs.effects(chosen, positions):
-                for kind, place in product(how["kinds"], range(len(places))):
+            chosen = runs.only(values, settings["kinds"])
+            for effect, places, reduced in runs.effects(chosen, positions):
+                for kind, place in product(settings["kinds"], range(len(places))):
                     cell = (kind, places[place], effect, name)
                     if cell not in cells:
                         shape = len(MEASURES), blocks, items
                         cells[cell] = np.full(shape, np.nan, dtype=np.float32)
-                    cells[cell][:, :, rows] = found[:, PATCHED.index(kind), :, place]
+                    cells[cell][:, :, rows] = reduced[:, PATCHED.index(kind), :, place]
         if progress:
             progress("items", start + len(rows), items)
     apart = [n for n, swap in enumerate(swaps) if not swap.aligned]
@@ -199,12 +195,12 @@ class _Runs:
         self._source_model = source
         self._swaps = swaps
         # The answer follows donors' prompts, too, so that positions after `at` have their like.
-        given = [(o, s.into.gold) for o, s in zip(others, swaps, strict=True)]
+        with_gold = [(o, s.target.gold) for o, s in zip(others, swaps, strict=True)]
         texts = [
-            [swap.into for swap in swaps],
-            [swap.of for swap in swaps],
-            [replace(o.into, gold=gold) for o, gold in given],
-            [replace(o.of, gold=gold) for o, gold in given],
+            [swap.target for swap in swaps],
+            [swap.source for swap in swaps],
+            [replace(o.target, gold=gold) for o, gold in with_gold],
+            [replace(o.source, gold=gold) for o, gold in with_gold],
         ]
         every = [recall for prompts in texts for recall in prompts]
         (batch,) = batches(every, len(every), target.model.device)
@@ -214,16 +210,16 @@ class _Runs:
             trace(model, batch.ids[part], batch.mask[part])
             for model, part in zip(models, parts, strict=True)
         )
-        self._at, own, device = batch.at, parts[0], batch.ids.device
+        self._at, first, device = batch.at, parts[0], batch.ids.device
         self._scaffold = torch.tensor([swap.scaffold for swap in swaps], device=device)[:, None]
         # What is scored: the scaffold, then the answer; shorter scaffolds are padded on the left.
         self._split = int(self._scaffold.max())
-        scaffold = batch.ids[own, self._at + 1 - self._split : self._at + 1]
-        gold = torch.cat([scaffold, batch.gold[own]], 1)
+        scaffold = batch.ids[first, self._at + 1 - self._split : self._at + 1]
+        gold = torch.cat([scaffold, batch.gold[first]], 1)
         places = torch.arange(gold.shape[1], device=device) + self._at - self._split
         written = torch.arange(self._split, device=device) >= self._split - self._scaffold
-        self._real = torch.cat([written, batch.real[own]], 1)
-        foil = batch.control[own][:, None].expand_as(gold)
+        self._real = torch.cat([written, batch.real[first]], 1)
+        foil = batch.control[first][:, None].expand_as(gold)
         reference = source.logits(self.source.residual[-1][:, places])
         self._answers = Answers(places, gold, foil, reference)
 
@@ -235,29 +231,29 @@ class _Runs:
 
     def values(self, sources: Sequence[str], seed: int) -> Iterator[tuple[str, Values]]:
         """Yield what each source writes."""
-        own = states(self.target)
+        target = states(self.target)
         real = self.source.real & self.target.real
-        made: dict[str, Callable[[], Values]] = {
-            STATES: lambda: _kept(states(self.source), own, real),
+        makers: dict[str, Callable[[], Values]] = {
+            STATES: lambda: _kept(states(self.source), target, real),
             WEIGHTS: lambda: weights(self._source_model, self.target),
         }
-        written = {name: make() for name, make in made.items() if name in sources}
+        written = {name: make() for name, make in makers.items() if name in sources}
         yield from written.items()
         directions = self._directions(seed)
         for name, null in ((STATES, STATES_NOISE), (WEIGHTS, WEIGHTS_NOISE)):
             if null in sources:
-                yield null, _moved(own, written[name], directions)
+                yield null, _moved(target, written[name], directions)
         others = states(self._other_source)
         if OTHER in sources:
-            yield OTHER, _kept(others, own, self._other_source.real)
+            yield OTHER, _kept(others, target, self._other_source.real)
         if SHIFT in sources:
-            change = _each(lambda o, s, t: o + (s - t), own, others, states(self._other_target))
-            yield SHIFT, _kept(change, own, self._other_source.real & self._other_target.real)
+            change = _each(lambda o, s, t: o + (s - t), target, others, states(self._other_target))
+            yield SHIFT, _kept(change, target, self._other_source.real & self._other_target.real)
 
     def only(self, values: Values, kinds: Sequence[str]) -> Values:
         """Return the values of some kinds; what is written of others is what is there already."""
-        own = states(self.target)
-        return Values(*((values if kind in kinds else own).of(kind) for kind in PATCHED))
+        target = states(self.target)
+        return Values(*((values if kind in kinds else target).of(kind) for kind in PATCHED))
 
     def effects(
         self, values: Values, positions: Sequence[str]
@@ -270,19 +266,19 @@ class _Runs:
         direct = direct_effects(self.target, values, self._answers, whole)
         yield DIRECT, (ALL,), self.reduced(direct.patched)
 
-    def reduced(self, found: Mapping[str, Tensor]) -> Array:
+    def reduced(self, metrics: Mapping[str, Tensor]) -> Array:
         """Return `MEASURES`, shape (measures, ..., items), from what was found at each token."""
         scaffold, answer = slice(self._split), slice(self._split, None)
 
         def average(name: str, part: slice) -> Tensor:
             real = self._real[:, part]
-            return torch.where(real, found[name][..., part], 0).sum(-1) / real.sum(-1)
+            return torch.where(real, metrics[name][..., part], 0).sum(-1) / real.sum(-1)
 
         values = {
             "gold_logp": average("gold_logp", answer),
-            "logit_difference": found["logit_difference"][..., self._split],
+            "logit_difference": metrics["logit_difference"][..., self._split],
             "kl": average("kl", answer),
-            "correct": torch.where(self._real, found["correct"], 1)[..., answer].amin(-1),
+            "correct": torch.where(self._real, metrics["correct"], 1)[..., answer].amin(-1),
             "mode_logp": average("gold_logp", scaffold),
         }
         return torch.stack([values[name] for name in MEASURES]).cpu().numpy()
@@ -309,7 +305,7 @@ class _Runs:
         drawn = torch.zeros(blocks, *shape)
         real = self.target.real.cpu()
         for row, swap in enumerate(self._swaps):
-            rng = keyed_rng(seed, "patch direction", swap.into.item)
+            rng = keyed_rng(seed, "patch direction", swap.target.item)
             size = blocks, int(real[row].sum()), shape[-1]
             drawn[:, row, real[row]] = torch.from_numpy(rng.standard_normal(size, np.float32))
         lengths = drawn.norm(dim=-1, keepdim=True).clamp(min=1e-30)
@@ -326,18 +322,20 @@ def _each(make: Callable[..., Tensor], *values: Values) -> Values:
     )
 
 
-def _kept(new: Values, own: Values, real: Tensor) -> Values:
+def _kept(new: Values, target: Values, real: Tensor) -> Values:
     """Return `new` where `real`, and the target's own states elsewhere."""
-    return _each(lambda one, two: torch.where(real[..., None], one, two), new, own)
+    return _each(lambda one, two: torch.where(real[..., None], one, two), new, target)
 
 
-def _moved(own: Values, new: Values, directions: list[Tensor]) -> Values:
+def _moved(target: Values, new: Values, directions: list[Tensor]) -> Values:
     """Return the target's own states moved as far as `new` is away, in random directions."""
     return Values(
         *(
             [
                 old + (one - old).norm(dim=-1, keepdim=True) * direction
-                for old, one, direction in zip(own.of(kind), new.of(kind), directions, strict=True)
+                for old, one, direction in zip(
+                    target.of(kind), new.of(kind), directions, strict=True
+                )
             ]
             for kind in PATCHED
         )
@@ -361,6 +359,6 @@ def rows(items: pd.DataFrame, measured: Measured, direction: str) -> pd.DataFram
             columns[f"{name}_change"] = values[number] - target
             columns |= {f"{name}_target": target, f"{name}_source": wanted}
         component = ":".join((kind, positions, direction, effect, source))
-        made = item_rows(items, component, range(values.shape[1]), columns)
-        tables.append(made.dropna(subset=[f"{MEASURES[0]}_change"]))
+        table = item_rows(items, component, range(values.shape[1]), columns)
+        tables.append(table.dropna(subset=[f"{MEASURES[0]}_change"]))
     return pd.concat(tables, ignore_index=True)

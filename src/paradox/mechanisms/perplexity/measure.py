@@ -1,16 +1,9 @@
 """Step ``perplexity``: likelihood of fixed texts along training.
 
-The published paradox (2601.11061) is that answers become more likely while prompts become less
-likely. It was measured on texts sampled from the trained model, which get more likely under any
-training. Here every text is fixed before training and made without a model:
-
-- *prompt*: the question as asked;
-- *recall*: the right answer after prompt and recall scaffold;
-- *reason*: the right answer after prompt and correct worked chain;
-- *chain*: the whole correct worked response after the prompt.
-
-All values are mean negative log-likelihoods in nats per token (perplexity is their
-exponential); segments are cut by characters in the text tokenised as a whole.
+Every text is fixed before training and made without a model: *prompt* (the question as asked),
+*recall* (the right answer after prompt and recall scaffold), *reason* (the right answer after
+prompt and correct worked chain), *chain* (the whole correct worked response after the prompt).
+Values are mean negative log-likelihoods in nats per token. Source of the claim: 2601.11061.
 """
 
 from __future__ import annotations
@@ -74,23 +67,23 @@ def texts(task: Task, item: Any) -> list[tuple[str, dict[str, tuple[int, int]]]]
     prompt = task.prompt(item.question)
     start = len(prompt) + len(task.recall_scaffold)
     recall = prompt + task.recall_scaffold + task.answer_after_scaffold(item.answer)
-    made = [(recall, {"prompt": (0, len(prompt)), "recall": (start, len(recall))})]
+    with_spans = [(recall, {"prompt": (0, len(prompt)), "recall": (start, len(recall))})]
     if isinstance(item.worked, str):
         whole = prompt + item.worked
         spans = {"chain": (len(prompt), len(whole))}
         place = task.answer_span(item.worked, item.answer)
         if place:
             spans["reason"] = (len(prompt) + place[0], len(prompt) + place[1])
-        made.append((whole, spans))
-    return made
+        with_spans.append((whole, spans))
+    return with_spans
 
 
 def score_items(
     spec: dict[str, Any], folder: Path, task: Task, items: pd.DataFrame, step: int
 ) -> pd.DataFrame:
     """Return the scores of every item at one checkpoint, one row per item."""
-    how = spec["perplexity"]
-    model, tokenizer = load_model(folder, how["dtype"]), load_tokenizer(folder)
+    settings = spec["perplexity"]
+    model, tokenizer = load_model(folder, settings["dtype"]), load_tokenizer(folder)
     pairs = [
         (row, text, spans)
         for row, item in enumerate(items.itertuples())
@@ -101,15 +94,15 @@ def score_items(
         tokenizer,
         [text for _, text, _ in pairs],
         [spans for _, _, spans in pairs],
-        batch_size=how["batch_size"],
+        batch_size=settings["batch_size"],
     )
     rows: list[dict[str, Any]] = [{} for _ in range(len(items))]
-    for (row, _, _), found in zip(pairs, scores, strict=True):
-        for segment, score in found.items():
+    for (row, _, _), nll in zip(pairs, scores, strict=True):
+        for segment, score in nll.items():
             rows[row][f"{segment}_nll"] = score.nll
             rows[row][f"{segment}_tokens"] = score.tokens
-        if "recall" in found:
-            rows[row]["recall_greedy"] = int(found["recall"].greedy)
+        if "recall" in nll:
+            rows[row]["recall_greedy"] = int(nll["recall"].greedy)
     columns = [f"{segment}_{what}" for segment in SEGMENTS for what in ("nll", "tokens")]
     table = items[["item", "group", "exposure"]].copy()
     table = with_arm(table, spec["arm"], step=step)

@@ -46,6 +46,6 @@ def _read(paths: list[Path], columns: list[str]) -> pd.DataFrame:
 
 def _over_seeds(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
     # A mean of p-values is none; the largest says that every seed shows it.
-    how = {**dict.fromkeys(MEANS, "mean"), "p": "max", "corrected": "max"}
-    found = table.groupby([*ARM, "position", "layer"], sort=True).agg(how).reset_index()
-    return found.assign(quantity=quantity)
+    reductions = {**dict.fromkeys(MEANS, "mean"), "p": "max", "corrected": "max"}
+    means = table.groupby([*ARM, "position", "layer"], sort=True).agg(reductions).reset_index()
+    return means.assign(quantity=quantity)

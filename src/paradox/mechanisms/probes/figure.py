@@ -1,12 +1,9 @@
 """Step ``probes_figure``: at which depth exposed items can be told from their twins.
 
 A row per position; two columns per base: the area under the curve of the ridge probe with the
-widest of its nulls (the middle 95 % at each layer by itself), and how training changed the share
-of pairs told apart. Depth 0 is the mean of the question's embeddings: what the words alone give
-away.
-
-Markers are filled where p, corrected for looking at all layers, is at most .05 with every seed;
-values and intervals are means over seeds.
+widest of its nulls (the middle 95 % at each layer), and how training changed the share of pairs
+told apart. Markers are filled where the corrected p is at most .05 with every seed; values and
+intervals are means over seeds.
 """
 
 from __future__ import annotations
@@ -38,17 +35,7 @@ TITLES = {AREA: "area under curve", CHANGE: "change of pairs"}
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``tables`` and ``changes``: what step ``probes`` wrote, lists of a file per arm.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
+    """Draw ``svg``, ``png`` and ``csv`` of ``tables`` and ``changes`` of every arm's probes."""
     areas = area_rows([Path(path) for path in inputs["tables"]])
     changes = change_rows([Path(path) for path in inputs["changes"]])
     table = with_depth(pd.concat([areas, changes], ignore_index=True))

@@ -1,13 +1,8 @@
 """Step ``probes``: at which layers exposed items can be told from their twins.
 
-A probe is a linear classifier of the residual after a block, trained on some pairs of exposed
-item and twin and asked about others (see `paradox.stats.linear`). There are two positions:
-``answer`` is where the first answer token of the recall prompt is predicted, and ``question``
-is the mean over the question's tokens. Layer ``emb`` is in both the mean of the question's
-embeddings, which is the lexical baseline: what the words alone give away.
-
-``rates`` says how often the test finds something where labels were permuted, and where only some of
-the pairs are there.
+A probe is a linear classifier of the residual after a block (see `paradox.stats.linear`), at
+``answer``, where the first answer token of the recall prompt is predicted, and at ``question``, the
+mean over the question's tokens. Layer ``emb`` is in both the mean of the question's embeddings.
 """
 
 from __future__ import annotations
@@ -81,35 +76,35 @@ def main(
     resampling = Resampling(spec["seed"], spec["resamples"])
     tables: dict[str, list[pd.DataFrame]] = {"table": [], "change": [], "rates": []}
     for done, place in enumerate((ANSWER, QUESTION), start=1):
-        how = Folds(spec["probes"]["folds"], spec["probes"]["repeats"], (spec["seed"],))
+        folds = Folds(spec["probes"]["folds"], spec["probes"]["repeats"], (spec["seed"],))
         sides = before[place], after[place]
-        found = [
-            probe(side[:, pairs.counts], pairs.counted, how, spec["probes"]["permutations"])
+        probed = [
+            probe(side[:, pairs.counts], pairs.counted, folds, spec["probes"]["permutations"])
             for side in sides[not trained :]
         ]
-        made = {
-            "table": table(found[-1], resampling),
-            "change": compare(found[0], found[-1], resampling),
-            "rates": rates(spec, pairs, how, sides[not trained :], place),
+        new_rows = {
+            "table": table(probed[-1], resampling),
+            "change": compare(probed[0], probed[-1], resampling),
+            "rates": rates(spec, pairs, folds, sides[not trained :], place),
         }
-        for name, of in made.items():
-            of.insert(0, "component" if name == "rates" else "position", place)
-            tables[name].append(of)
+        for name, rows in new_rows.items():
+            rows.insert(0, "component" if name == "rates" else "position", place)
+            tables[name].append(rows)
         progress("positions", done, 2)
     for name, parts in tables.items():
         whole = pd.concat(parts, ignore_index=True)
         write_table(outputs[name], with_arm(whole, spec["arm"], step=step))
 
 
-def _check_sizes(own: dict[str, Any], counted: int) -> None:
+def _check_sizes(settings: dict[str, Any], counted: int) -> None:
     """Refuse fewer than two pairs per fold before any model is loaded."""
-    least, bad = 2 * own["folds"], []
+    least, bad = 2 * settings["folds"], []
     if counted < least:
         bad.append(
-            f"key probes.folds: found {own['folds']}, allowed: 3 to {counted // 2}, two of the "
-            f"{counted} pairs that count in each"
+            f"key probes.folds: found {settings['folds']}, allowed: 3 to {counted // 2}, two of "
+            f"the {counted} pairs that count in each"
         )
-    few = [size for size in own["sizes"] if size < least]
+    few = [size for size in settings["sizes"] if size < least]
     if few:
         bad.append(f"key probes.sizes: found {few}, allowed: {least} or more, two pairs per fold")
     if bad:
@@ -124,10 +119,10 @@ def read_states(
 ) -> dict[str, Array]:
     """Return the states of a checkpoint at each position, shape (layers, pairs, 2, width)."""
     folder = read_manifest(manifest).last
-    how = spec["probes"]
-    access = Access(load_model(folder, how["dtype"]))
+    settings = spec["probes"]
+    access = Access(load_model(folder, settings["dtype"]))
     task, tokenizer = load_task(spec["task"]), load_tokenizer(folder)
-    made = {recall.item: recall for recall in recalls(task, tokenizer, items, spec["seed"])}
+    prompts = {recall.item: recall for recall in recalls(task, tokenizer, items, spec["seed"])}
     spans = {}
     for item in items.itertuples():
         prompt = task.prompt(item.question)
@@ -137,14 +132,17 @@ def read_states(
         end = start + len(item.question)
         inside = [n for n, (left, right) in enumerate(offsets) if right > start and left < end]
         spans[item.item] = (inside[0], inside[-1] + 1)
-    found = states(
+    by_place = states(
         access,
-        [made[name] for name in pairs.items],
+        [prompts[name] for name in pairs.items],
         [spans[name] for name in pairs.items],
-        how["batch_size"],
+        settings["batch_size"],
     )
     half = len(pairs.names)
-    return {name: np.stack([of[:, :half], of[:, half:]], axis=2) for name, of in found.items()}
+    return {
+        name: np.stack([values[:, :half], values[:, half:]], axis=2)
+        for name, values in by_place.items()
+    }
 
 
 @torch.no_grad()
@@ -159,7 +157,7 @@ def states(
         First token of each prompt's question and the one after its last.
     """
     nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
-    found: dict[str, Array] = {}
+    by_place: dict[str, Array] = {}
     for batch in batches(prompts, batch_size, access.model.device, answers=False):
         with access.capture(nodes) as values:
             access.model(**batch.inputs, use_cache=False, logits_to_keep=1)
@@ -172,16 +170,16 @@ def states(
             whole = values.pop(node).double().cpu()
             pooled = torch.einsum("btd,bt->bd", whole, inside)
             chosen = {ANSWER: whole[:, batch.at] if layer else pooled, QUESTION: pooled}
-            for name, of in chosen.items():
-                shape = (len(nodes), len(prompts), of.shape[-1])
-                found.setdefault(name, np.zeros(shape))[layer, batch.rows] = of.numpy()
-    return found
+            for name, values_at in chosen.items():
+                shape = (len(nodes), len(prompts), values_at.shape[-1])
+                by_place.setdefault(name, np.zeros(shape))[layer, batch.rows] = values_at.numpy()
+    return by_place
 
 
 # --- tables -------------------------------------------------------------------------------
 
 
-def table(found: Probe, resampling: Resampling) -> pd.DataFrame:
+def table(probed: Probe, resampling: Resampling) -> pd.DataFrame:
     """Return one row per layer.
 
     ``auc`` (logistic probe); ``pair_auc``, the share of pairs whose exposed item the ridge probe
@@ -189,13 +187,13 @@ def table(found: Probe, resampling: Resampling) -> pd.DataFrame:
     ``p`` of the layer alone, and ``corrected`` for the largest of all layers.
     """
     rows = []
-    for layer, won in enumerate(found.won):
+    for layer, won in enumerate(probed.won):
         share = mean(won, resampling, "pairs")
-        row = {"layer": _name(layer), "auc": found.auc[layer], "pair_auc": share.value}
+        row = {"layer": _name(layer), "auc": probed.auc[layer], "pair_auc": share.value}
         row |= {"pair_auc_low": share.low, "pair_auc_high": share.high}
-        row |= {"ridge_auc": found.ridge.curve[layer], "null_low": found.ridge.low[layer]}
-        row |= {"null_high": found.ridge.high[layer], "p": found.ridge.p[layer]}
-        rows.append(row | {"corrected": found.ridge.corrected[layer], "pairs": share.items})
+        row |= {"ridge_auc": probed.ridge.curve[layer], "null_low": probed.ridge.low[layer]}
+        row |= {"null_high": probed.ridge.high[layer], "p": probed.ridge.p[layer]}
+        rows.append(row | {"corrected": probed.ridge.corrected[layer], "pairs": share.items})
     return pd.DataFrame(rows)
 
 
@@ -215,9 +213,9 @@ def compare(before: Probe, after: Probe, resampling: Resampling) -> pd.DataFrame
     test = swapped(change, resampling)
     rows = []
     for layer, moved in enumerate(change.T):
-        found = mean(moved, resampling, "pairs")
-        row = {"layer": _name(layer), "change": found.value, "low": found.low}
-        row |= {"high": found.high, "p": test.p[layer], "corrected": test.corrected[layer]}
+        estimate = mean(moved, resampling, "pairs")
+        row = {"layer": _name(layer), "change": estimate.value, "low": estimate.low}
+        row |= {"high": estimate.high, "p": test.p[layer], "corrected": test.corrected[layer]}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -229,7 +227,7 @@ def swapped(change: Array, resampling: Resampling, *key: int) -> LayerTest:
 
 
 def rates(
-    spec: dict[str, Any], pairs: Pairs, how: Folds, sides: tuple[Array, ...], place: str
+    spec: dict[str, Any], pairs: Pairs, folds: Folds, sides: tuple[Array, ...], place: str
 ) -> pd.DataFrame:
     """Return how often the tests reject with permuted labels, and with fewer pairs.
 
@@ -240,28 +238,30 @@ def rates(
     place
         The position, which names the relabellings: they are independent between positions.
     """
-    own = spec["probes"]
-    runs, permutations = own["relabellings"], own["permutations"]
+    settings = spec["probes"]
+    runs, permutations = settings["relabellings"], settings["permutations"]
     state = "after" if len(sides) > 1 else "base"
     counted = sides[-1][:, pairs.counts]
     many = {"permutations": permutations, "runs": runs}
-    found, outer, won = false_positives(counted, pairs.counted, how, spec["seed"], place, **many)
+    rejected, outer, won = false_positives(
+        counted, pairs.counted, folds, spec["seed"], place, **many
+    )
     row = {"measure": "ridge_auc", "state": state, "kind": "false_positive", "exposure": None}
     size = {"pairs": len(pairs.counted), "runs": runs}
-    rows = [{**row, **size, "rejected": int(found.sum())}]
+    rows = [{**row, **size, "rejected": int(rejected.sum())}]
     if len(sides) > 1:
         # The same relabellings for both models: the change is of one set of labels.
-        _, earlier = ridge_curves(sides[0][:, pairs.counts], pairs.counted, how, outer, runs)
+        _, earlier = ridge_curves(sides[0][:, pairs.counts], pairs.counted, folds, outer, runs)
         resampling = Resampling(spec["seed"], permutations)
         tests = [swapped((won - earlier)[..., n].T, resampling, n) for n in range(runs)]
         hits = sum(test.overall <= ALPHA for test in tests)
         rows.append({**row, "measure": "pair_auc", "state": "change", **size, "rejected": hits})
-    for exposure in own["exposures"] if state == "base" else []:
+    for exposure in settings["exposures"] if state == "base" else []:
         inside = pairs.exposures == exposure
         names = [name for name, has in zip(pairs.names, inside, strict=True) if has]
-        for count in (count for count in own["sizes"] if count < len(names)):
-            draws = own["draws"]
-            hits = detections(sides[-1][:, inside], names, how, permutations, count, draws)
+        for count in (count for count in settings["sizes"] if count < len(names)):
+            draws = settings["draws"]
+            hits = detections(sides[-1][:, inside], names, folds, permutations, count, draws)
             row = {"measure": "ridge_auc", "state": state, "kind": "power", "exposure": exposure}
             rows.append({**row, "pairs": count, "runs": draws, "rejected": hits})
     return pd.DataFrame(rows)

@@ -21,9 +21,9 @@ def probe_peak(given: Given) -> Rows:
     margin = given.share * float((base["pair_auc"] - 0.5).abs().max())
     names = ["pair_auc", "pair_auc_low", "pair_auc_high", "corrected"]
     for key, rows in by_arm(chosen):
-        of = rows.groupby("layer")[names].mean()
-        middle = of[inside(len(of), MIDDLE)]
-        best, last = middle.loc[middle["pair_auc"].idxmax()], of.iloc[-1]
+        means = rows.groupby("layer")[names].mean()
+        middle = means[inside(len(means), MIDDLE)]
+        best, last = middle.loc[middle["pair_auc"].idxmax()], means.iloc[-1]
         ends = best["pair_auc_low"] - last["pair_auc_high"]
         ends = ends, best["pair_auc_high"] - last["pair_auc_low"]
         effect = float(best["pair_auc"] - last["pair_auc"])

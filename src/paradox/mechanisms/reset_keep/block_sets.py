@@ -66,19 +66,22 @@ class Sets:
 
     def relabelled(self, swap: NDArray[np.bool_]) -> Sets:
         """Return the sets with exposed item and twin swapped in these pairs, for error rates."""
-        change, gap = ({**made} for made in (self.change, self.gap))
-        for made in (change, gap):
-            where = swap.reshape(-1, *[1] * (made["exposed"].ndim - 1))
-            one, other = made["exposed"], made["twin"]
-            made["exposed"], made["twin"] = np.where(where, other, one), np.where(where, one, other)
-            made["difference"] = made["exposed"] - made["twin"]
+        change, gap = ({**by_contrast} for by_contrast in (self.change, self.gap))
+        for by_contrast in (change, gap):
+            where = swap.reshape(-1, *[1] * (by_contrast["exposed"].ndim - 1))
+            one, other = by_contrast["exposed"], by_contrast["twin"]
+            by_contrast["exposed"], by_contrast["twin"] = (
+                np.where(where, other, one),
+                np.where(where, one, other),
+            )
+            by_contrast["difference"] = by_contrast["exposed"] - by_contrast["twin"]
         return replace(self, change=change, gap=gap)
 
     def joined(self, other: Sets) -> Sets:
         """Return these sets and others of the same pairs."""
         change = {
-            name: np.concatenate([own, other.change[name]], axis=1)
-            for name, own in self.change.items()
+            name: np.concatenate([values, other.change[name]], axis=1)
+            for name, values in self.change.items()
         }
         norms = np.concatenate([self.norms, other.norms])
         layers, blocks = self.layers + other.layers, self.blocks + other.blocks
@@ -93,8 +96,8 @@ def read_sets(rows: pd.DataFrame, measure: str, groups: Groups) -> Sets:
     DataError
         When there are no whole pairs.
     """
-    own: Curve = curve(rows, measure, str(rows["component"].iloc[0]))
-    place = {name: row for row, name in enumerate(own.items)}
+    component: Curve = curve(rows, measure, str(rows["component"].iloc[0]))
+    place = {name: row for row, name in enumerate(component.items)}
     pairs = [
         (place[one], place[other], pair)
         for one, other, pair in zip(groups.exposed, groups.twin, groups.pairs or [], strict=False)
@@ -103,14 +106,19 @@ def read_sets(rows: pd.DataFrame, measure: str, groups: Groups) -> Sets:
     if not pairs:
         raise DataError(f"{rows['component'].iloc[0]}: the table has no whole pairs.")
     sides = {name: [pair[n] for pair in pairs] for n, name in enumerate(CONTRASTS[:2])}
-    change = {name: own.change[rows] for name, rows in sides.items()}
-    gap = {name: own.gap[rows] for name, rows in sides.items()}
-    for made in (change, gap):
-        made["difference"] = made["exposed"] - made["twin"]
-    of = rows.groupby("layer")
-    blocks = of["blocks"].first().astype(str).tolist()
+    change = {name: component.change[rows] for name, rows in sides.items()}
+    gap = {name: component.gap[rows] for name, rows in sides.items()}
+    for by_contrast in (change, gap):
+        by_contrast["difference"] = by_contrast["exposed"] - by_contrast["twin"]
+    layers = rows.groupby("layer")
+    blocks = layers["blocks"].first().astype(str).tolist()
     return Sets(
-        [p[2] for p in pairs], own.layers, blocks, of["norm"].mean().to_numpy(), change, gap
+        [p[2] for p in pairs],
+        component.layers,
+        blocks,
+        layers["norm"].mean().to_numpy(),
+        change,
+        gap,
     )
 
 
@@ -148,7 +156,7 @@ def detectable(values: Array, quantile: float) -> float:
     return float((quantile + POWER) * pairs.std(ddof=1) / math.sqrt(len(pairs)))
 
 
-def above_zero(values: Array, how: How) -> float:
+def above_zero(values: Array, settings: How) -> float:
     """Return the one-sided p-value that a mean over pairs is above zero, by swapping signs.
 
     For exposed minus twin this swaps their labels.
@@ -157,8 +165,8 @@ def above_zero(values: Array, how: How) -> float:
     both = np.concatenate([pairs, np.zeros_like(pairs)])
     names = [f"{n}" for n in range(len(pairs))] * 2
     labels = np.arange(len(both)) < len(pairs)
-    options: dict[str, Any] = {"permutations": how.permutations, "two_sided": False}
-    return label_test(both, labels, how.resampling.seed, pairs=names, **options).overall
+    options: dict[str, Any] = {"permutations": settings.permutations, "two_sided": False}
+    return label_test(both, labels, settings.resampling.seed, pairs=names, **options).overall
 
 
 def best_of(values: Array, size: int, value: float) -> float:

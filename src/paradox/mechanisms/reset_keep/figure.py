@@ -1,14 +1,9 @@
 """Step ``reset_keep_figure``: windows of blocks, reset and kept, beside random sets of blocks.
 
-A column per trained arm; for each measure two rows: ``reset`` puts a window's weights back to the
-base's, ``keep`` gives the base nothing but a window's change. Drawn is the progress from the
-target model to the source model in exposed items (see `paradox.mechanisms.reset_keep.summary`), at
-the middle of each of the widest windows.
-
-The bands (orange: attention, blue: MLP) are the middle 95 % of all sets of as many blocks,
-neighbours or not; markers are filled where at most 5 % of the sets do as much. Bars are intervals
-over items and seeds. The dotted lines are the same windows with the change's entries in random
-order.
+A column per trained arm; for each measure a row per direction. Drawn is the progress in exposed
+items (see `paradox.mechanisms.reset_keep.summary`), at the middle of each of the widest windows.
+Bands (orange: attention, blue: MLP) are the middle 95 % of all sets of as many blocks; markers are
+filled where at most 5 % of the sets do as much. Dotted: the change's entries in random order.
 """
 
 from __future__ import annotations
@@ -42,19 +37,8 @@ DIRECTIONS = ("reset", "keep")
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the table says all.
-    inputs
-        ``table``: the windows of step `reset_keep_tests`.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = data(inputs["table"])
-    write(draw, table, outputs, progress, "reset_keep")
+    """Draw ``svg``, ``png`` and ``csv`` of ``table``: the windows of step `reset_keep_tests`."""
+    write(draw, data(inputs["table"]), outputs, progress, "reset_keep")
 
 
 def data(path: Path) -> pd.DataFrame:

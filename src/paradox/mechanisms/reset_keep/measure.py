@@ -1,9 +1,6 @@
 """Step ``reset_keep``: the trained model without some blocks' changes, the base with only these.
 
-Two directions. ``reset`` (is the change needed?): the trained model with a set of blocks put back
-to the base's weights. ``keep`` (does it suffice?): the base with nothing but the change of that
-set. A component is written ``part:set:direction:dose:source`` and is read by step ``recovery``,
-which says what share of the gap between base and trained model it closes, per contrast:
+A component is written ``part:set:direction:dose:source`` and is read by step ``recovery``:
 
 ========= =======================================================================================
 part      ``mlp``, ``attention`` or ``both`` of the blocks of the set; ``rest`` (norms and
@@ -11,18 +8,18 @@ part      ``mlp``, ``attention`` or ``both`` of the blocks of the set; ``rest`` 
 set       ``1``, ``3``, ...: windows of so many neighbouring blocks, `layer` being their first;
           ``sets1``, ``sets3``, ...: other sets of as many blocks, `layer` being their number (all
           there are where they are few, else drawn at random); ``all``: all blocks
-direction ``reset``, ``keep``, and for windows of MLPs ``upstream``, the published "keep": the
-          trained model with the MLPs of all *other* blocks put back
-dose      lambda in ``base + lambda * (after - base)`` at the set (``reset`` and ``keep`` proper:
-          0 and 1)
+direction ``reset`` (the trained model with the set put back to the base's weights), ``keep`` (the
+          base with nothing but the set's change), and for windows of MLPs ``upstream``, the
+          published "keep": the trained model with the MLPs of all *other* blocks put back
+dose      lambda in ``base + lambda * (after - base)`` at the set
 source    ``weights``: what training changed; ``weights_noise``: as large a change with the
           entries of every parameter in random order
 ========= =======================================================================================
 
 Columns per measure (see `paradox.mechanisms.reset_keep.reweighted`): ``_target``, the unchanged
 model (``reset``: trained; otherwise base), ``_source`` the other one, ``_change``, what the change
-does to the target. ``blocks`` names the set, ``norm`` is the sum over its attentions and MLPs of
-the Frobenius norm of what training changed there. ``profile`` is `Change.profile`.
+does to the target. ``norm`` is the sum over the set's attentions and MLPs of the Frobenius norm of
+what training changed there. ``profile`` is `Change.profile`.
 """
 
 from __future__ import annotations
@@ -90,13 +87,13 @@ def main(
         When exposed items have no twins of their own.
     """
     checkpoints = read_manifest(inputs["manifest"])
-    how, seed = spec["reset_keep"], spec["seed"]
-    base = load_model(read_manifest(inputs["base"]).last, how["dtype"])
-    change = Change(base, load_model(checkpoints.last, how["dtype"]))
+    settings, seed = spec["reset_keep"], spec["seed"]
+    base = load_model(read_manifest(inputs["base"]).last, settings["dtype"])
+    change = Change(base, load_model(checkpoints.last, settings["dtype"]))
     access = Access(base)
     everything = read_table(inputs["items"], ITEM_COLUMNS)
     some, few = (
-        chosen(everything, spec["exposed_from"], how[name], seed)
+        chosen(everything, spec["exposed_from"], settings[name], seed)
         for name in ("pairs", "dose_pairs")
     )
     task, tokenizer = load_task(spec["task"]), load_tokenizer(checkpoints.last)
@@ -106,20 +103,20 @@ def main(
     progress.say(f"resetting with {len(some)} items on {device_name(pick_device())}")
     tables = []
     for cells, items in (
-        (list(_plan(change, how["widths"], how["sets"], seed)), some),
-        (list(_doses(change, how["widths"], how["doses"])), few),
+        (list(_plan(change, settings["widths"], settings["sets"], seed)), some),
+        (list(_doses(change, settings["widths"], settings["doses"])), few),
     ):
         rows = everything.index.get_indexer(items.index)
-        found = outcomes(
+        scored = outcomes(
             access,
             change,
             [one for cell in cells for one in (cell.variant, *_ends(change))],
             [prompts[row] for row in rows],
             [scaffolds[row] for row in rows],
-            how["batch_size"],
+            settings["batch_size"],
             progress,
         )
-        tables.append(_rows(change, cells, items, found))
+        tables.append(_rows(change, cells, items, scored))
     profile = change.profile((seed, "profile"))
     for name, table in (("table", pd.concat(tables, ignore_index=True)), ("profile", profile)):
         write_table(outputs[name], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
@@ -152,12 +149,12 @@ def other_sets(blocks: int, width: int, most: int, seed: int) -> list[Blocks]:
     if math.comb(blocks, width) - len(near) <= most:
         return [one for one in itertools.combinations(range(blocks), width) if one not in near]
     rng = keyed_rng(seed, "block sets", blocks, width)
-    found: dict[Blocks, None] = {}
-    while len(found) < most:
+    drawn: dict[Blocks, None] = {}
+    while len(drawn) < most:
         one = tuple(sorted(int(n) for n in rng.choice(blocks, width, replace=False)))
         if one not in near:
-            found[one] = None
-    return list(found)
+            drawn[one] = None
+    return list(drawn)
 
 
 def _ends(change: Change) -> tuple[Variant, Variant]:
@@ -184,8 +181,8 @@ def _plan(change: Change, widths: list[int], sets: int, seed: int) -> Iterator[C
         for number, blocks in enumerate(windows(count, width)):
             lost = change.units(MLP, [n for n in every if n not in blocks])
             run = variant(change, 1.0, lost, Mix(0.0))
-            own = tuple(change.units(MLP, blocks))
-            yield Cell(f"{MLP}:{width}:{UPSTREAM}:1:{WEIGHTS}", number, blocks, own, 0.0, run)
+            units = tuple(change.units(MLP, blocks))
+            yield Cell(f"{MLP}:{width}:{UPSTREAM}:1:{WEIGHTS}", number, blocks, units, 0.0, run)
 
 
 def _doses(change: Change, widths: list[int], doses: list[float]) -> Iterator[Cell]:
@@ -219,19 +216,19 @@ def _cells(
 
 
 def _rows(
-    change: Change, cells: list[Cell], items: pd.DataFrame, found: dict[Variant, np.ndarray]
+    change: Change, cells: list[Cell], items: pd.DataFrame, scored: dict[Variant, np.ndarray]
 ) -> pd.DataFrame:
     """Return the rows of single items."""
-    ends = {dose: found[one] for dose, one in enumerate(_ends(change))}
+    ends = {dose: scored[one] for dose, one in enumerate(_ends(change))}
     norms = {unit: change.norm(unit) for unit in change.every}
     tables = []
-    for component, of in itertools.groupby(
+    for component, members in itertools.groupby(
         sorted(cells, key=lambda cell: (cell.component, cell.layer)), lambda cell: cell.component
     ):
-        group = list(of)
+        group = list(members)
         columns: dict[str, Any] = {}
         for place, measure in enumerate(MEASURES):
-            after = np.stack([found[cell.variant][place] for cell in group])
+            after = np.stack([scored[cell.variant][place] for cell in group])
             target = np.stack([ends[int(cell.target)][place] for cell in group])
             source = np.stack([ends[1 - int(cell.target)][place] for cell in group])
             columns |= {f"{measure}_change": after - target}

@@ -33,8 +33,8 @@ def main(
         ``reading``: JSON of ``paragraphs``.
     """
     tables = {name: read_table(Path(inputs[name])) for name in ("windows", "verdicts")}
-    said = paragraph(tables["verdicts"], tables["windows"], spec["claims"])
-    write_json(outputs["reading"], {"paragraphs": {"reset_keep": said}})
+    text = paragraph(tables["verdicts"], tables["windows"], spec["claims"])
+    write_json(outputs["reading"], {"paragraphs": {"reset_keep": text}})
     progress.say(f"read {len(tables['verdicts'])} verdicts")
 
 
@@ -42,31 +42,31 @@ def paragraph(verdicts: pd.DataFrame, windows: pd.DataFrame, claims: dict[str, s
     """Return the paragraph on MLPs, from both tables of the step."""
     sentences: list[str] = []
     for measure, words in MEASURES.items():
-        own = verdicts[(verdicts["part"] == "mlp") & (verdicts["measure"] == measure)]
-        if own.empty:
+        rows = verdicts[(verdicts["part"] == "mlp") & (verdicts["measure"] == measure)]
+        if rows.empty:
             continue
-        gaps = own.drop_duplicates("reward")
+        gaps = rows.drop_duplicates("reward")
         known = gaps[gaps["margin"].notna()]["reward"].tolist()
         sentences.append(
             f"For {words}, base and trained model differ clearly on exposed items in "
             f"{len(known)} of {len(gaps)} arms ({', '.join(known) or 'none'})."
         )
         for signature, claim in TESTED.items():
-            sentences += _claim(own[own["claim"] == claim], claims[signature])
+            sentences += _claim(rows[rows["claim"] == claim], claims[signature])
         sentences += _norms(windows, measure)
     return " ".join(sentences)
 
 
-def _claim(rows: pd.DataFrame, said: str) -> Iterator[str]:
+def _claim(rows: pd.DataFrame, claim: str) -> Iterator[str]:
     parts = []
     for verdict in (REPRODUCED, NOT, OPEN):
-        of = rows[rows["verdict"] == verdict]
-        if len(of):
-            parts.append(f"{verdict} for {', '.join(_arm(row) for _, row in of.iterrows())}")
+        arms = rows[rows["verdict"] == verdict]
+        if len(arms):
+            parts.append(f"{verdict} for {', '.join(_arm(row) for _, row in arms.iterrows())}")
     if parts:
         least = rows["smallest"].max()
         bound = f" (no p below {least:.2g} is possible)" if least > 0.05 else ""
-        yield f"That {said}{bound}: {'; '.join(parts)}."
+        yield f"That {claim}{bound}: {'; '.join(parts)}."
 
 
 def _arm(row: pd.Series) -> str:
@@ -77,16 +77,16 @@ def _arm(row: pd.Series) -> str:
 
 def _norms(windows: pd.DataFrame, measure: str) -> Iterator[str]:
     """Say how far the size of the change explains what a set of blocks does."""
-    own = windows[(windows["measure"] == measure) & (windows["part"] == "mlp")]
-    own = own[(own["contrast"] == "exposed") & own["norm_r"].notna() & own["defined"]]
-    own = own[own["direction"].isin(["reset", "keep"]) & (own["set"] == own["set"].max())]
-    if own.empty:
+    rows = windows[(windows["measure"] == measure) & (windows["part"] == "mlp")]
+    rows = rows[(rows["contrast"] == "exposed") & rows["norm_r"].notna() & rows["defined"]]
+    rows = rows[rows["direction"].isin(["reset", "keep"]) & (rows["set"] == rows["set"].max())]
+    if rows.empty:
         return
-    low, high = own["norm_r"].min(), own["norm_r"].max()
-    out = int((own["p_norm"] <= 0.05).sum())
+    low, high = rows["norm_r"].min(), rows["norm_r"].max()
+    out = int((rows["p_norm"] <= 0.05).sum())
     yield (
-        f"Over sets of {int(own['set'].max())} blocks, progress and size of the change correlate "
-        f"with r = {low:.2f} to {high:.2f}; with size taken away, {out} of {len(own)} windows "
+        f"Over sets of {int(rows['set'].max())} blocks, progress and size of the change correlate "
+        f"with r = {low:.2f} to {high:.2f}; with size taken away, {out} of {len(rows)} windows "
         "(arms and directions together) are beyond 95 % of the sets, not corrected for their "
         "number."
     )

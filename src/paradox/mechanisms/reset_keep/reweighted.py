@@ -1,9 +1,7 @@
 """Recall under many mixtures of base and trained weights, at the cost of what they do not share.
 
-A `Variant` says what weights each unit (see `paradox.mechanisms.model.weights`) has. Variants run
-side by side, unit by unit in the order of the forward pass: those that agree up to a unit have one
-state there, and a unit's weights are mixed once for all states that need them. Nothing is
-approximated; the numbers are those of whole passes, up to rounding.
+Variants run side by side, unit by unit in the order of the forward pass: those that agree up to a
+unit have one state there, and a unit's weights are mixed once for all states that need them.
 """
 
 from __future__ import annotations
@@ -48,10 +46,10 @@ def variant(
 ) -> Variant:
     """Return the model that has one dose everywhere, and `mix` at the given units."""
     chosen = set(units)
-    own = Mix(everywhere) if mix is None else mix
+    default = Mix(everywhere) if mix is None else mix
     return Variant(
-        own.dose if REST in chosen else everywhere,
-        tuple(own if unit in chosen else Mix(everywhere) for unit in change.every[:-1]),
+        default.dose if REST in chosen else everywhere,
+        tuple(default if unit in chosen else Mix(everywhere) for unit in change.every[:-1]),
     )
 
 
@@ -82,7 +80,7 @@ def outcomes(
         Rows at a time.
     """
     wanted = sorted(set(variants), key=lambda one: (one.rest, one.units))
-    found = {one: np.zeros((len(MEASURES), len(prompts)), dtype=np.float32) for one in wanted}
+    scored = {one: np.zeros((len(MEASURES), len(prompts)), dtype=np.float32) for one in wanted}
     done = 0
     for batch in batches(prompts, batch_size, access.model.device):
         scaffold = torch.tensor([scaffolds[row] for row in batch.rows], device=batch.ids.device)
@@ -92,11 +90,11 @@ def outcomes(
                 run = _Run(access, change, batch, scaffold, batch_size)
                 for some in _parts(of_rest, run.trace.residual[0]):
                     for one, values in run.measured(some):
-                        found[one][:, batch.rows] = values
+                        scored[one][:, batch.rows] = values
         done += len(batch.rows)
         if progress:
             progress("items", done, len(prompts))
-    return found
+    return scored
 
 
 def _parts(variants: list[Variant], state: Tensor) -> Iterator[list[Variant]]:
@@ -141,15 +139,15 @@ class _Run:
         by_mix: dict[Mix, list[tuple[int, int]]] = {}
         for (group, mix), new in known.items():
             by_mix.setdefault(mix, []).append((group, new))
-        found: dict[int, Tensor] = {}
+        after: dict[int, Tensor] = {}
         for mix, moves in by_mix.items():
             with self.change.mixed({unit: mix}):
                 for start in range(0, len(moves), self.together):
                     some = moves[start : start + self.together]
-                    own = torch.cat([states[group] for group, _ in some])
-                    moved = own + self._added(unit, own, len(some))
-                    found |= dict(zip([n for _, n in some], moved.chunk(len(some)), strict=True))
-        return found
+                    joined = torch.cat([states[group] for group, _ in some])
+                    moved = joined + self._added(unit, joined, len(some))
+                    after |= dict(zip([n for _, n in some], moved.chunk(len(some)), strict=True))
+        return after
 
     def _added(self, unit: Unit, residual: Tensor, times: int) -> Tensor:
         block = self.access.blocks[unit.block]
@@ -168,14 +166,14 @@ class _Run:
         column = torch.arange(gold.shape[1], device=gold.device)
         written = (column < split) & (column >= split - self.scaffold[:, None])
         answer = torch.cat([torch.zeros_like(written[:, :split]), batch.real], 1)
-        found = {}
+        scored = {}
         for group, state in states.items():
             logits = self.access.logits(state).float()
             logp = logits.log_softmax(-1).gather(-1, gold[..., None])[..., 0]
             right = (logits.argmax(-1) == gold) | ~answer
             values = [_mean(logp, answer), _mean(logp, written), right.all(-1).to(logp)]
-            found[group] = torch.stack(values).cpu().numpy()
-        return found
+            scored[group] = torch.stack(values).cpu().numpy()
+        return scored
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

@@ -1,48 +1,35 @@
 """Step ``reset_keep_tests``: whether changes of neighbouring blocks stand out.
 
-Made from the tables of step `reset_keep`, per arm over its seeds. *Progress* is what resetting or
-keeping a set of blocks does to recall, counted as positive where it goes from the target model
-towards the source model (``reset``: from trained to base; ``keep``: from base to trained). Which
-way that is, is read from the mean gap of the same contrast (``exposed``, ``twin``, or their
-``difference``); where the gap's interval holds zero, ``defined`` is false and ``share``, progress
-over gap, is left empty.
+*Progress* is what resetting or keeping a set of blocks does to recall, positive where it goes from
+the target model towards the source model, by the sign of the mean gap of the same contrast; where
+the gap's interval holds zero, ``defined`` is false and ``share``, progress over gap, is empty.
 
-``windows`` has a row per measure, part, direction, window and contrast, with
+``windows``, a row per measure, part, direction, window and contrast:
 
-- ``value``, ``low``, ``high``: progress (nats, or share of items right), pairs resampled whole and
-  seeds crossed with them; ``detectable``: the mean that a two-sided 5 % test of as many pairs
-  with this spread finds in 80 % of studies, the seeds given;
-- ``p_sets``: the share of all sets of as many blocks that make at least the progress of this one,
-  which is among them (``sets`` of them, so that no p is below 1/sets), and ``set_low``,
-  ``set_high``, the middle 95 % of them; ``p_norm``: the same for what is left of progress when a
-  line in the sets' summed change norms is taken away; ``p_matched``: the same among the
-  ``matched`` sets whose norms are within `norm_tolerance` of this one's;
-- ``excess``: progress beyond that of shuffled changes of the same size, and ``p_noise``, one-sided
-  (labels "trained" and "shuffled" swapped within pairs);
-- ``norm`` and ``per_norm``: progress per unit of change; ``norm_r``: how far norms and progress
-  go together over the sets;
+- ``value``, ``low``, ``high``: progress (nats, or share of items right); ``detectable``: the mean
+  that a two-sided 5 % test finds in 80 % of studies, the seeds given;
+- ``p_sets``: the share of all ``sets`` of as many blocks, this one among them, that make at least
+  its progress, and ``set_low``, ``set_high``, the middle 95 % of them; ``p_norm``: the same
+  without a line in the sets' summed change norms; ``p_matched``: the same among the ``matched``
+  sets whose norms are within `norm_tolerance`;
+- ``excess``: progress beyond that of shuffled changes of the same size, and ``p_noise``, one-sided;
+- ``norm`` and ``per_norm``: progress per unit of change; ``norm_r``: correlation over the sets;
 - ``p_equivalent`` (twins only): that progress lies within +-``margin``, by two one-sided tests;
   the margin is `margin_share` of the exposed items' gap.
 
-``doses`` has progress at every dose. ``verdicts`` has claims per arm, measure and part:
+``doses`` has progress at every dose. ``verdicts``, per arm, measure and part:
 
 - ``anchor_over_adapters``: putting the MLPs of the last blocks before depth 3/4 back to the base
   hurts recall more than putting back as many from there on (published: 18-20 of 28 against 21
-  and 22; here both have the width nearest to 3/28 of the blocks), in exposed items and more than
-  in twins;
-- ``anchor_over_sets``: putting the first of these windows back (or keeping only it) makes more
-  progress than the mean of all sets of as many blocks, in exposed items; ``p`` is the larger of
-  the pairs' and ``p_sets``;
-- ``window_over_sets``: some window does. Half of the pairs choose it, the other half say how much
-  more it does; ``p_sets`` is the chance that the best of as many random sets does as well.
+  and 22; here the width nearest to 3/28 of the blocks), in exposed items and more than in twins;
+- ``anchor_over_sets``: the first of these windows makes more progress than the mean of all sets of
+  as many blocks, in exposed items; ``p`` is the larger of the pairs' and ``p_sets``;
+- ``window_over_sets``: some window does. Half of the pairs choose it, the other half test it;
+  ``p_sets`` is the chance that the best of as many random sets does as well.
 
-``smallest`` is the smallest p that a claim could have: what is one of few sets cannot stand out
-(.2 for the best of the 4 windows among the 20 sets of 3 of 6 blocks; all single blocks are
-windows, and have no verdict). For the best of W windows of a deeper model, more than 19 W random
-sets are needed.
-
-Verdicts are those of step `signatures`; where base and trained model do not differ clearly, the
-margin is left empty, and "not reproduced" cannot be said.
+``smallest`` is the smallest p that a claim could have: for the best of W windows, more than 19 W
+random sets are needed. Without a clear gap the margin is empty, and "not reproduced" cannot be
+said.
 """
 
 from __future__ import annotations
@@ -105,7 +92,7 @@ def main(
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
     numbers = (spec[name] for name in ("permutations", "margin_share", "norm_tolerance"))
-    how = How(groups, resampling, *numbers)
+    settings = How(groups, resampling, *numbers)
     columns = [f"{measure}_{kind}" for measure in spec["measures"] for kind in KINDS]
     arms: dict[tuple[str, ...], list[pd.DataFrame]] = {}
     for path in map(Path, inputs["tables"]):
@@ -114,15 +101,15 @@ def main(
     rows: dict[str, list[dict[str, Any]]] = {"windows": [], "doses": [], "verdicts": []}
     for done, (arm, tables) in enumerate(sorted(arms.items()), start=1):
         key = dict(zip(ARM, arm, strict=True))
-        for name, found in arm_rows(pd.concat(tables, ignore_index=True), spec["measures"], how):
-            rows[name].append({**key, **found})
+        for name, row in arm_rows(pd.concat(tables, ignore_index=True), spec["measures"], settings):
+            rows[name].append({**key, **row})
         progress("arms", done, len(arms))
-    for name, found in rows.items():
-        write_table(outputs[name], pd.DataFrame(found))
+    for name, lines in rows.items():
+        write_table(outputs[name], pd.DataFrame(lines))
 
 
 def arm_rows(
-    table: pd.DataFrame, measures: list[str], how: How
+    table: pd.DataFrame, measures: list[str], settings: How
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield table and row of everything that is said about one arm."""
     by_name = dict(iter(table.groupby("component", sort=False)))
@@ -135,29 +122,29 @@ def arm_rows(
             name = ":".join(row)
             if row.positions.startswith("sets"):
                 continue
-            sets = read_sets(by_name[name], measure, how.groups)
+            sets = read_sets(by_name[name], measure, settings.groups)
             key = {"measure": measure, "part": row.kind, "direction": row.direction}
             key |= {"set": row.positions}
-            for found in _values(sets, how):
-                yield "doses", {**key, "dose": float(row.effect), **found}
+            for progress in _values(sets, settings):
+                yield "doses", {**key, "dose": float(row.effect), **progress}
             if row.effect == FULL[row.direction] and row.positions.isdigit():
                 stem = ":".join([row.kind, "{}", row.direction, row.effect, "{}"])
                 noise = by_name.get(stem.format(row.positions, WEIGHTS_NOISE))
                 other = by_name.get(stem.format(f"sets{row.positions}", WEIGHTS))
                 pool = sets
                 if other is not None:
-                    pool = sets.joined(read_sets(other, measure, how.groups))
-                moved = None if noise is None else read_sets(noise, measure, how.groups)
-                for found in window_rows(sets, pool, moved, blocks, how):
-                    yield "windows", {**key, **found}
-                for claim, found in claims(sets, pool, row.direction, blocks, widths, how):
-                    yield "verdicts", {"claim": claim, **key, **found}
+                    pool = sets.joined(read_sets(other, measure, settings.groups))
+                moved = None if noise is None else read_sets(noise, measure, settings.groups)
+                for window in window_rows(sets, pool, moved, blocks, settings):
+                    yield "windows", {**key, **window}
+                for name, test in tests(sets, pool, row.direction, blocks, widths, settings):
+                    yield "verdicts", {"claim": name, **key, **test}
 
 
-def claims(
-    sets: Sets, pool: Sets, direction: str, blocks: int, widths: list[int], how: How
+def tests(
+    sets: Sets, pool: Sets, direction: str, blocks: int, widths: list[int], settings: How
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and row of each claim about a component's windows."""
+    """Yield name and row of each signature of a component's windows."""
     if direction == UPSTREAM:
         return
     width = len(sets.blocks[0].split())
@@ -165,31 +152,31 @@ def claims(
     more, whole = len(pool.layers) > len(sets.layers), math.comb(blocks, width) == len(pool.layers)
     if places and (more or whole):
         named = sets.layers.index(places[0])
-        yield ANCHOR_SETS, over_sets(sets, pool, how, named, whole)
+        yield ANCHOR_SETS, over_sets(sets, pool, settings, named, whole)
     if more:
-        yield WINDOW, over_sets(sets, pool, how)
+        yield WINDOW, over_sets(sets, pool, settings)
     if places and direction == RESET:
-        yield ANCHOR, anchor(sets, places, how)
+        yield ANCHOR, anchor(sets, places, settings)
 
 
 # --- windows ------------------------------------------------------------------------------
 
 
-def _values(sets: Sets, how: How) -> Iterator[dict[str, Any]]:
+def _values(sets: Sets, settings: How) -> Iterator[dict[str, Any]]:
     """Yield progress with its interval, per window and contrast."""
-    level = how.resampling.level
+    level = settings.resampling.level
     for contrast in CONTRASTS:
-        gap = drawn(sets.gap[contrast][:, None], how.resampling, "pairs")
+        gap = drawn(sets.gap[contrast][:, None], settings.resampling, "pairs")
         defined = gap.clear_of_zero(level)
         turned = sets.sign(contrast)
-        own = drawn(sets.progress(contrast), how.resampling, "pairs")
-        low, high = own.interval(level)
-        share = own / Drawn(turned * gap.value, turned * gap.draws)
+        progress = drawn(sets.progress(contrast), settings.resampling, "pairs")
+        low, high = progress.interval(level)
+        share = progress / Drawn(turned * gap.value, turned * gap.draws)
         share_low, share_high = share.interval(level) if defined else (None, None)
         ends = gap.interval(level)
         for place, layer in enumerate(sets.layers):
             row = {"contrast": contrast, "layer": layer, "blocks": sets.blocks[place]}
-            row |= {"value": own.value[place], "low": low[place], "high": high[place]}
+            row |= {"value": progress.value[place], "low": low[place], "high": high[place]}
             row |= {"gap": gap.value[0], "gap_low": ends[0][0], "gap_high": ends[1][0]}
             row |= {"defined": defined, "share": share.value[place] if defined else None}
             row |= {"share_low": share_low[place] if defined else None}
@@ -198,7 +185,7 @@ def _values(sets: Sets, how: How) -> Iterator[dict[str, Any]]:
 
 
 def window_rows(
-    sets: Sets, pool: Sets, moved: Sets | None, blocks: int, how: How
+    sets: Sets, pool: Sets, moved: Sets | None, blocks: int, settings: How
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of ``windows``.
 
@@ -213,8 +200,8 @@ def window_rows(
     """
     size, count = len(sets.layers), len(pool.layers)
     whole = math.comb(blocks, len(sets.blocks[0].split())) == count
-    margin = how.margin_share * abs(float(sets.gap["exposed"].mean()))
-    for row in _values(sets, how):
+    margin = settings.margin_share * abs(float(sets.gap["exposed"].mean()))
+    for row in _values(sets, settings):
         contrast, place = row["contrast"], sets.layers.index(row["layer"])
         progress = sets.progress(contrast)[:, place]
         means = pool.progress(contrast).mean(axis=(0, 2))
@@ -222,25 +209,25 @@ def window_rows(
         among = np.ones(count, dtype=bool) if whole else np.arange(count) >= size
         among[place] = True
         row["detectable"] = detectable(progress, TWO_SIDED)
-        row |= _rank(means[among], pool.norms[among], means[place], pool.norms[place], how)
+        row |= _rank(means[among], pool.norms[among], means[place], pool.norms[place], settings)
         row |= {"norm": sets.norms[place], "per_norm": _over(row["value"], sets.norms[place])}
         if moved is not None:
             noise = sets.sign(contrast) * moved.change[contrast][:, place]
-            beyond = mean(progress - noise, how.resampling, "pairs")
+            beyond = mean(progress - noise, settings.resampling, "pairs")
             row |= {"excess": beyond.value, "excess_low": beyond.low, "excess_high": beyond.high}
-            row["p_noise"] = above_zero(progress - noise, how)
+            row["p_noise"] = above_zero(progress - noise, settings)
         if contrast == "twin" and margin > 0:
-            test = equivalence(progress, np.zeros_like(progress[:1]), margin, how.resampling)
+            test = equivalence(progress, np.zeros_like(progress[:1]), margin, settings.resampling)
             row |= {"margin": margin, "p_equivalent": test.p}
         yield row
 
 
-def _rank(means: Array, norms: Array, value: float, norm: float, how: How) -> dict[str, Any]:
+def _rank(means: Array, norms: Array, value: float, norm: float, settings: How) -> dict[str, Any]:
     """Compare a set's progress with all sets', itself among them."""
     row = {"sets": len(means), "p_sets": float((means >= value - TIE).mean())}
     low, high = np.quantile(means, [0.025, 0.975])
     row |= {"set_low": float(low), "set_high": float(high)}
-    near = np.abs(norms - norm) <= how.norm_tolerance * norm
+    near = np.abs(norms - norm) <= settings.norm_tolerance * norm
     row |= {"matched": int(near.sum()), "p_matched": float((means[near] >= value - TIE).mean())}
     if len(means) > 2 and np.ptp(norms) > 0:
         slope = np.polyfit(norms, means, 1)[0]
@@ -257,28 +244,28 @@ def _over(value: float, norm: float) -> float | None:
 # --- verdicts -----------------------------------------------------------------------------
 
 
-def anchor(sets: Sets, places: tuple[int, int], how: How) -> dict[str, Any]:
+def anchor(sets: Sets, places: tuple[int, int], settings: How) -> dict[str, Any]:
     """Return the row of ``anchor_over_adapters``; `places`: see `sides`."""
     # Recall that is lost by resetting, not turned: the claim is that resetting hurts.
     first, second = (sets.layers.index(place) for place in places)
     more = {c: sets.change[c][:, second] - sets.change[c][:, first] for c in CONTRASTS}
     parts = [
-        (mean(more[c], how.resampling, "pairs"), above_zero(more[c], how))
+        (mean(more[c], settings.resampling, "pairs"), above_zero(more[c], settings))
         for c in ("difference", "exposed")
     ]
     blocks_of = f"{sets.blocks[first]} / {sets.blocks[second]}"
     norms = sets.norms[[first, second]]
-    own = sets.change["exposed"].mean(axis=(0, 2))[[first, second]]
-    row = _verdict(parts, sets, detectable(more["difference"], ONE_SIDED), how)
-    row |= {"blocks": blocks_of, "smallest": 1 / (1 + how.permutations)}
+    lost = sets.change["exposed"].mean(axis=(0, 2))[[first, second]]
+    row = _verdict(parts, sets, detectable(more["difference"], ONE_SIDED), settings)
+    row |= {"blocks": blocks_of, "smallest": 1 / (1 + settings.permutations)}
     row["p_difference"] = parts[0][1]
     # Of the same sizes, but not of the same changes.
-    rates = [_over(-value, norm) for value, norm in zip(own, norms, strict=True)]
+    rates = [_over(-value, norm) for value, norm in zip(lost, norms, strict=True)]
     return row | {"per_norm": rates[0] - rates[1] if None not in rates else None}
 
 
 def over_sets(
-    sets: Sets, pool: Sets, how: How, named: int | None = None, whole: bool = False
+    sets: Sets, pool: Sets, settings: How, named: int | None = None, whole: bool = False
 ) -> dict[str, Any]:
     """Return the row of ``window_over_sets``, or of a window that was named beforehand.
 
@@ -293,32 +280,34 @@ def over_sets(
     progress = pool.progress("exposed")
     rest = np.ones(len(sets.names), dtype=bool)
     if named is None:
-        first = half(sets.names, how.resampling.seed, "reset_keep")
+        first = half(sets.names, settings.resampling.seed, "reset_keep")
         place = int(progress[first][:, :size].mean(axis=(0, 2)).argmax())
         among, drawn_sets, rest = np.ones(count, dtype=bool), size, ~first
     else:
         place, drawn_sets = named, 1
         among = np.ones(count, dtype=bool) if whole else np.arange(count) >= size
         among[place] = True
-    own, others = progress[rest][:, place], progress[rest][:, among]
-    beyond = own - others.mean(axis=1)
-    part = mean(beyond, how.resampling, "pairs"), above_zero(beyond, how)
-    chance = best_of(others.mean(axis=(0, 2)), drawn_sets, float(own.mean()))
-    row = _verdict([part], sets, detectable(beyond, ONE_SIDED), how)
+    window, others = progress[rest][:, place], progress[rest][:, among]
+    beyond = window - others.mean(axis=1)
+    part = mean(beyond, settings.resampling, "pairs"), above_zero(beyond, settings)
+    chance = best_of(others.mean(axis=(0, 2)), drawn_sets, float(window.mean()))
+    row = _verdict([part], sets, detectable(beyond, ONE_SIDED), settings)
     p = max(part[1], chance)
     row |= {"p": p, "p_sets": chance, "verdict": verdict(p, row["high"], row["margin"])}
-    of = int(among.sum())
-    smallest = max(best_of(np.arange(of), drawn_sets, of - 1), 1 / (1 + how.permutations))
-    return row | {"blocks": sets.blocks[place], "smallest": smallest, "sets": of}
+    compared = int(among.sum())
+    smallest = max(
+        best_of(np.arange(compared), drawn_sets, compared - 1), 1 / (1 + settings.permutations)
+    )
+    return row | {"blocks": sets.blocks[place], "smallest": smallest, "sets": compared}
 
 
 def _verdict(
-    parts: list[tuple[Estimate, float]], sets: Sets, least: float, how: How
+    parts: list[tuple[Estimate, float]], sets: Sets, least: float, settings: How
 ) -> dict[str, Any]:
     """Return effect, interval, p and verdict of the smallest part."""
     estimate, p = min(parts, key=lambda part: part[0].value)[0], max(part[1] for part in parts)
-    gap = mean(sets.gap["exposed"], how.resampling, "pairs")
-    margin = how.margin_share * abs(gap.value) if gap.clear_of_zero else float("nan")
+    gap = mean(sets.gap["exposed"], settings.resampling, "pairs")
+    margin = settings.margin_share * abs(gap.value) if gap.clear_of_zero else float("nan")
     row = {"effect": estimate.value, "low": estimate.low, "high": estimate.high, "p": p}
     row |= {"margin": margin, "gap": gap.value, "detectable": least}
     row |= {"items": estimate.items, "seeds": estimate.seeds}

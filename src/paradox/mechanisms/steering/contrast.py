@@ -12,6 +12,6 @@ from paradox.files import read_table
 def suppressed_contrast(paths: list[Path]) -> pd.DataFrame:
     """Return what recall loses when the chosen neurons are set to zero."""
     table = read_table(paths[0])
-    own = table[(table["dose"] == 0) & (table["exposure"] == "counted")]
+    rows = table[(table["dose"] == 0) & (table["exposure"] == "counted")]
     ends = {"low": "high", "high": "low", "null_low": "null_high", "null_high": "null_low"}
-    return own.assign(value=-own["value"], **{end: -own[other] for end, other in ends.items()})
+    return rows.assign(value=-rows["value"], **{end: -rows[other] for end, other in ends.items()})

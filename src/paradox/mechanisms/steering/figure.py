@@ -44,19 +44,8 @@ LABELS = {
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        Empty: the tables say all.
-    inputs
-        ``doses`` and ``tests`` of step ``dose_response``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-    """
-    table = data(inputs["doses"], inputs["tests"])
-    write(draw, table, outputs, progress, "steering")
+    """Draw ``svg``, ``png`` and ``csv`` of ``doses`` and ``tests`` of step ``dose_response``."""
+    write(draw, data(inputs["doses"], inputs["tests"]), outputs, progress, "steering")
 
 
 def data(doses: Path, tests: Path) -> pd.DataFrame:
@@ -91,7 +80,7 @@ def draw(table: pd.DataFrame) -> Figure:
     ends = table.loc[table["row"] == "depth", "dose"]
     looks = _looks(ends.min(), ends.max())
     for column, (base, name) in enumerate(arms):
-        own = table[(table["base"] == base) & (table["name"] == name)]
+        rows_of_arm = table[(table["base"] == base) & (table["name"] == name)]
         axes[0, column].set_title(style.title(base, name))
         for row, (what, panel) in enumerate(
             (("depth", _over_depth), ("dose", _over_doses), ("exposure", _over_exposures))
@@ -99,7 +88,7 @@ def draw(table: pd.DataFrame) -> Figure:
             axis = axes[row, column]
             axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
             axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
-            panel(axis, own[own["row"] == what], looks)
+            panel(axis, rows_of_arm[rows_of_arm["row"] == what], looks)
     for row, what in enumerate(ROWS):
         axes[row, 0].set_ylabel(LABELS[what])
     for row, text in enumerate(("Relative depth", "Alpha", "Exposures")):
@@ -138,7 +127,8 @@ def _over_doses(axis: Axes, table: pd.DataFrame, looks: dict[Any, dict[str, Any]
         axis.plot(1, 0, marker="+", color=style.GREY, markersize=8)
         curve(axis, np.sqrt(rows["dose"]), rows.assign(corrected=np.nan), looks[group])
     null = table[(table["contrast"] == "exposed") & table["random_low"].notna()]
-    axis.vlines(np.sqrt(null["dose"]), null["random_low"], null["random_high"], **_grey())
+    grey = {"color": "#888888", "linewidth": 4, "zorder": 1.8, "alpha": 0.8}
+    axis.vlines(np.sqrt(null["dose"]), null["random_low"], null["random_high"], **grey)
     ticks = np.array([0, 0.2, 1, 2, 5])
     axis.set_xticks(np.sqrt(ticks), [f"{tick:g}" for tick in ticks])
 
@@ -151,10 +141,6 @@ def _over_exposures(axis: Axes, table: pd.DataFrame, looks: dict[Any, dict[str, 
         order = np.argsort(x.to_numpy())
         curve(axis, x.iloc[order], rows.iloc[order], looks[dose])
     axis.set_xticks(list(places.values()), [f"{value:g}" for value in exposures], fontsize=8)
-
-
-def _grey() -> dict[str, Any]:
-    return {"color": "#888888", "linewidth": 4, "zorder": 1.8, "alpha": 0.8}
 
 
 def _handles(looks: dict[Any, dict[str, Any]]) -> list[list[Artist]]:

@@ -1,12 +1,8 @@
 """Step ``steering``: recall when a few MLP neurons are amplified or suppressed.
 
-The published claim (2601.11061) is that scaling a few MLP neurons by alpha steers recall both
-ways. Here, for every block: half of the pairs (*discovery*) choose the neurons, by attribution
-(`paradox.mechanisms.model.neurons`), exposed minus twins; other pairs are tested. Beside the chosen
-neurons the same is done to random sets of others, matched to them one by one in mean
-|activation| and in the length of what a neuron writes.
-
-Tables (all rows begin with the arm and the step):
+For every block half of the pairs (*discovery*) choose the neurons, by attribution
+(`paradox.mechanisms.model.neurons`), exposed minus twins; other pairs are tested, beside random
+sets of neurons matched in mean |activation| and length of what they write. Claim: 2601.11061.
 
 ========= ====================================================================================
 table     per tested item, ``component`` (``all`` or ``answer`` positions, ``:`` and alpha) and
@@ -23,9 +19,6 @@ neurons   per component and layer: which were chosen, how well the random sets m
           whether halves of the discovery pairs choose the same (Jaccard index, beside random
           sets and beside choices when labels are swapped within pairs)
 ========= ====================================================================================
-
-Greedy correctness is exact: an answer of which each token is the first choice given the ones before
-is what greedy decoding gives.
 """
 
 from __future__ import annotations
@@ -77,16 +70,16 @@ def main(
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    task, how = load_task(spec["task"]), spec["steering"]
-    access = Access(load_model(checkpoints.last, how["dtype"]))
+    task, settings = load_task(spec["task"]), spec["steering"]
+    access = Access(load_model(checkpoints.last, settings["dtype"]))
     tokenizer = load_tokenizer(checkpoints.last)
     corpus = read_table(inputs["corpus"], CORPUS_COLUMNS) if "corpus" in inputs else None
-    of = split(items, spec["exposed_from"], how, spec["seed"])
-    progress.say(f"steering {len(of.tested)} items on {device_name(pick_device())}")
-    steered = Steering(access, task, tokenizer, of, spec)
+    groups = split(items, spec["exposed_from"], settings, spec["seed"])
+    progress.say(f"steering {len(groups.tested)} items on {device_name(pick_device())}")
+    steered = Steering(access, task, tokenizer, groups, spec)
     tables: dict[str, list[pd.DataFrame]] = {"table": [], "sets": [], "neurons": []}
     for done, where in enumerate(WHERE, start=1):
-        for name, table in steered.of(where).items():
+        for name, table in steered.tables(where).items():
             tables[name].append(table)
         progress("components", done, len(WHERE) + 1, where)
     tables["side"] = [steered.side(corpus)]
@@ -105,43 +98,52 @@ class Steering:
         access: Access,
         task: Task,
         tokenizer: PreTrainedTokenizerBase,
-        of: Split,
+        groups: Split,
         spec: dict[str, Any],
     ) -> None:
         self.access, self.task, self.tokenizer = access, task, tokenizer
-        self.split, self.seed, self.how = of, spec["seed"], spec["steering"]
-        self.discovery = recalls(task, tokenizer, of.discovery, self.seed)
-        self.tested = recalls(task, tokenizer, of.tested, self.seed)
+        self.split, self.seed, self.how = groups, spec["seed"], spec["steering"]
+        self.discovery = recalls(task, tokenizer, groups.discovery, self.seed)
+        self.tested = recalls(task, tokenizer, groups.tested, self.seed)
         self.sets: dict[str, NDArray[np.int64]] = {}
 
-    def of(self, where: str) -> dict[str, pd.DataFrame]:
+    def tables(self, where: str) -> dict[str, pd.DataFrame]:
         """Return the tables ``table``, ``sets`` and ``neurons`` of one component."""
-        how, size = self.how, self.how["batch_size"]
-        found = profile(self.access, self.discovery, size, where)
-        gaps = found.attribution[::2] - found.attribution[1::2]
-        chosen = strongest(gaps.mean(axis=0), how["neurons"])
-        drawn = matched(list(chosen), found, how["sets"], how["nearest"], self.seed, where)
+        settings, size = self.how, self.how["batch_size"]
+        activity = profile(self.access, self.discovery, size, where)
+        gaps = activity.attribution[::2] - activity.attribution[1::2]
+        chosen = strongest(gaps.mean(axis=0), settings["neurons"])
+        drawn = matched(
+            list(chosen), activity, settings["sets"], settings["nearest"], self.seed, where
+        )
         random = np.stack(drawn)
         self.sets[where] = np.concatenate([chosen[:, None], random], axis=1)
-        own = sweep(self.access, self.tested, chosen[:, None], how["doses"], size, where)[:, :, 0]
+        curves = sweep(self.access, self.tested, chosen[:, None], settings["doses"], size, where)[
+            :, :, 0
+        ]
         null = [one for one, used in zip(self.tested, self.split.null, strict=True) if used]
-        doses = sorted({*how["null_doses"], 1.0})
+        doses = sorted({*settings["null_doses"], 1.0})
         many = sweep(self.access, null, self.sets[where], doses, size, where)
         return {
-            "table": self._items(where, own),
+            "table": self._items(where, curves),
             "sets": _sets(where, many, doses),
-            "neurons": _neurons(where, gaps, chosen, random, found, how["splits"], self.seed),
+            "neurons": _neurons(
+                where, gaps, chosen, random, activity, settings["splits"], self.seed
+            ),
         }
 
     def side(self, corpus: pd.DataFrame | None) -> pd.DataFrame:
         """Return the table ``side``."""
-        how, sets = self.how, self.sets["all"]
+        settings, sets = self.how, self.sets["all"]
         tables = []
-        doses = sorted({*how["null_doses"], 1.0})
+        doses = sorted({*settings["null_doses"], 1.0})
         for what, texts in self.texts(corpus).items():
-            for first, last, alphas in ((0, 1, how["doses"]), (1, 1 + how["text_sets"], doses)):
+            for first, last, alphas in (
+                (0, 1, settings["doses"]),
+                (1, 1 + settings["text_sets"], doses),
+            ):
                 part = sets[:, first:last]
-                values = sweep(self.access, texts, part, alphas, how["batch_size"], "all")
+                values = sweep(self.access, texts, part, alphas, settings["batch_size"], "all")
                 names = [text.item for text in texts]
                 axes = [range(part.shape[0]), range(first - 1, last - 1), alphas, names]
                 index = pd.MultiIndex.from_product(axes, names=["layer", "set", "dose", "item"])
@@ -153,18 +155,18 @@ class Steering:
 
     def texts(self, corpus: pd.DataFrame | None) -> dict[str, list[Recall]]:
         """Return chains and documents as prompts whose answers are scored."""
-        most, found = self.how["texts"], {}
+        most, by_kind = self.how["texts"], {}
         twins = self.split.tested[1::2]
         twins = twins[twins["worked"].notna()]
         order = [keyed_uniform("chain", self.seed, item) for item in twins["item"]]
         rows = twins.iloc[np.argsort(order)[:most]]
-        found["chain"] = [
+        by_kind["chain"] = [
             continued(self.tokenizer, row.item, self.task.prompt(row.question), row.worked)
             for row in rows.itertuples()
         ]
         if corpus is not None:
-            found["text"] = documents(self.tokenizer, corpus, self.seed, most)
-        return {what: texts for what, texts in found.items() if texts}
+            by_kind["text"] = documents(self.tokenizer, corpus, self.seed, most)
+        return {what: texts for what, texts in by_kind.items() if texts}
 
     def _items(self, where: str, values: Array) -> pd.DataFrame:
         doses, tables = list(self.how["doses"]), []
@@ -198,16 +200,16 @@ def _sets(where: str, values: Array, doses: list[float]) -> pd.DataFrame:
     """Return the means of each set; items are exposed, twin, exposed, twin ..."""
     layers, sets = values.shape[1:3]
     usual = values[:, :, :, [doses.index(1)]]
-    found = [
+    cells = [
         (name, dose, (values - usual)[n, :, :, place])
         for n, name in enumerate(MEASURES)
         for place, dose in enumerate(doses)
         if dose != 1
     ]
-    found += [(name, np.nan, shares.astype(float)) for name, shares in modes(values).items()]
+    cells += [(name, np.nan, shares.astype(float)) for name, shares in modes(values).items()]
     index = pd.MultiIndex.from_product([range(layers), range(-1, sets - 1)], names=["layer", "set"])
     tables = []
-    for name, dose, at in found:
+    for name, dose, at in cells:
         sides = {"exposed": at[..., ::2].mean(-1).ravel(), "twin": at[..., 1::2].mean(-1).ravel()}
         table = pd.DataFrame(sides, index=index).reset_index()
         tables.append(table.assign(component=where, measure=name, dose=dose))
@@ -220,26 +222,24 @@ def _neurons(
     gaps: Array,
     chosen: NDArray[np.int64],
     random: NDArray[np.int64],
-    of: Profile,
+    activity: Profile,
     splits: int,
     seed: int,
 ) -> pd.DataFrame:
     rows = []
     same = {real: overlaps(gaps, chosen.shape[1], splits, seed, where, real) for real in (1, 0)}
-    for layer, own in enumerate(chosen):
+    for layer, neurons in enumerate(chosen):
         row: dict[str, Any] = {"component": where, "layer": layer}
-        row["neurons"] = " ".join(map(str, own))
-        row["attribution"] = float(gaps[:, layer, own].mean(axis=0).sum())
-        for name, values in (("activity", of.activity), ("norm", of.norms)):
-            row[name] = float(values[layer, own].mean())
+        row["neurons"] = " ".join(map(str, neurons))
+        row["attribution"] = float(gaps[:, layer, neurons].mean(axis=0).sum())
+        for name, values in (("activity", activity.activity), ("norm", activity.norms)):
+            row[name] = float(values[layer, neurons].mean())
             row[f"random_{name}"] = float(values[layer, random[layer]].mean())
         row["jaccard"] = float(same[1][:, layer].mean())
         row["expected"] = expected_jaccard(gaps.shape[2], chosen.shape[1])
         swapped = same[0][:, layer]
-        row["swapped"], row["swapped_high"] = (
-            float(swapped.mean()),
-            float(np.quantile(swapped, 0.95)),
-        )
+        row["swapped"] = float(swapped.mean())
+        row["swapped_high"] = float(np.quantile(swapped, 0.95))
         row["p"] = (1 + int((swapped >= row["jaccard"]).sum())) / (1 + splits)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -255,7 +255,7 @@ def overlaps(gaps: Array, count: int, splits: int, seed: int, where: str, real: 
     real
         0 swaps exposed item and twin in a random half of the pairs.
     """
-    found = np.zeros((splits, gaps.shape[1]))
+    indices = np.zeros((splits, gaps.shape[1]))
     for number in range(splits):
         rng = keyed_rng("halves", seed, where, number)
         order = rng.permutation(len(gaps))
@@ -264,5 +264,5 @@ def overlaps(gaps: Array, count: int, splits: int, seed: int, where: str, real: 
             strongest(np.tensordot(signs[rows], gaps[rows], 1), count)
             for rows in np.array_split(order, 2)
         ]
-        found[number] = [jaccard(*two) for two in zip(*sides, strict=True)]
-    return found
+        indices[number] = [jaccard(*two) for two in zip(*sides, strict=True)]
+    return indices

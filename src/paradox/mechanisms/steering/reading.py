@@ -39,12 +39,11 @@ def main(
         ``reading``: JSON of ``paragraphs`` and ``verdicts``.
     """
     tables = {name: read_table(Path(path)) for name, path in inputs.items()}
-    text = steering(
-        tables["doses"], tables["tests"], tables["side"], spec["claims"], spec["planted"]
-    )
-    verdicts = tables["tests"].astype(object).where(tables["tests"].notna(), None)
-    said = {"paragraphs": {"steering": text}, "verdicts": {"steering": verdicts.to_dict("records")}}
-    write_json(outputs["reading"], said)
+    doses, tests, side = (tables[name] for name in ("doses", "tests", "side"))
+    text = steering(doses, tests, side, spec["claims"], spec["planted"])
+    verdicts = tests.astype(object).where(tests.notna(), None).to_dict("records")
+    reading = {"paragraphs": {"steering": text}, "verdicts": {"steering": verdicts}}
+    write_json(outputs["reading"], reading)
     progress.say(f"read {len(tables)} tables")
 
 
@@ -57,15 +56,15 @@ def steering(
 ) -> str:
     """Return the paragraph on steering."""
     tests = tests[tests["signature"] == "steering: all"]
-    own, others = tests[tests["base"] == planted], tests[tests["base"] != planted]
+    rows, others = tests[tests["base"] == planted], tests[tests["base"] != planted]
     sentences = [
-        f"The published signature, that {claims['steering']}: {'; '.join(_verdicts(own))}."
+        f"The published signature, that {claims['steering']}: {'; '.join(_verdicts(rows))}."
     ]
     if len(others):
         sentences.append(f"Where nothing was planted: {'; '.join(_verdicts(others))}.")
-    sentences += [_sides(row) for _, row in own.iterrows()]
-    sentences += list(_modes(doses, own))
-    sentences += list(_collateral(side, own))
+    sentences += [_sides(row) for _, row in rows.iterrows()]
+    sentences += list(_modes(doses, rows))
+    sentences += list(_collateral(side, rows))
     return " ".join(sentences)
 
 
@@ -94,10 +93,10 @@ def _sides(row: pd.Series) -> str:
 
 
 def _here(table: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
-    own = table["layer"] == int(row["blocks"])
+    here = table["layer"] == int(row["blocks"])
     for name in ARM:
-        own &= table[name] == row[name]
-    return table[own]
+        here &= table[name] == row[name]
+    return table[here]
 
 
 def _modes(doses: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
@@ -108,12 +107,12 @@ def _modes(doses: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
     for _, row in tests.iterrows():
         here, parts = _here(counted, row), []
         for measure, what in words.items():
-            (found,) = here[here["measure"] == measure].to_dict("records")
-            ends = share_interval(found["value"], found["low"], found["high"], found["items"])
+            (shares,) = here[here["measure"] == measure].to_dict("records")
+            ends = share_interval(shares["value"], shares["low"], shares["high"], shares["items"])
             parts.append(
-                f"{found['value']:.0%} [{ends[0]:.0%}, {ends[1]:.0%}] {what} "
-                f"(random sets {found['random']:.0%} [{found['random_low']:.0%}, "
-                f"{found['random_high']:.0%}], p = {found['corrected_sets']:.2g})"
+                f"{shares['value']:.0%} [{ends[0]:.0%}, {ends[1]:.0%}] {what} "
+                f"(random sets {shares['random']:.0%} [{shares['random_low']:.0%}, "
+                f"{shares['random_high']:.0%}], p = {shares['corrected_sets']:.2g})"
             )
         where = f"{arm_of_base(row)} at block {row['blocks']}"
         yield f"Of exposed items, in {where}, {' and '.join(parts)}."
@@ -130,7 +129,6 @@ def _collateral(side: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
                 if chosen.empty:
                     continue
                 ends = [effect_words(chosen.loc[key, ENDS]) for key in ("chosen", "random")]
-                part = f"at alpha {dose:g} {name} by {ends[0]} (random sets {ends[1]})"
-                parts.append(part)
+                parts.append(f"at alpha {dose:g} {name} by {ends[0]} (random sets {ends[1]})")
         where = arm_of_base(row)
         yield f"The side effects in {where}, log-probability per token: {'; '.join(parts)}."

@@ -1,32 +1,24 @@
 """Step ``dose_response``: whether recall can be steered both ways, over all arms.
 
-Made from what step ``steering`` wrote for each arm. Tables:
+``doses``: a row per arm, component, measure, alpha, state, contrast and layer, as step ``by_layer``
+makes them. Measures without an alpha are of an item's whole curve: ``trend`` (rank correlation of
+log odds and alpha), ``rise`` (by isotonic fits, log odds), ``monotone`` and ``switched``.
+``exposure`` is ``counted`` (`exposed_from` or more) or one exposure. Beside them random sets of
+matched neurons, on the same pairs: ``own`` of the chosen neurons, ``random``, ``random_low``,
+``random_high`` (mean and middle 95 % of sets), ``p_sets`` and ``corrected_sets``, two-sided.
 
-``doses``: a row per arm, component (``all`` or ``answer`` positions), measure, alpha, state,
-contrast and layer, as step ``by_layer`` makes them. Measures without an alpha are numbers of an
-item's whole curve: ``trend`` (rank correlation of log odds and alpha over the grid, an item's part
-of Page's L), ``rise`` (by isotonic fits, log odds) and, over `null_doses` and 1, ``monotone`` (the
-log odds rise with every dose) and ``switched`` (right at the largest dose only): shares of items.
-``exposure`` is ``counted`` (those with `exposed_from` or more) or one exposure by itself. Beside
-them stand random sets of matched neurons, on the same pairs: ``own`` of the chosen neurons,
-``random``, ``random_low``, ``random_high`` (mean and middle 95 % of sets), ``p_sets`` and
-``corrected_sets`` (of the largest block), two-sided.
+``tests``: at one block four one-sided tests, each corrected for looking at all blocks: the largest
+null dose raises the log odds of exposed items more than those of their twins, the smallest lowers
+them more (both by swapping within pairs), and both by more than random sets do. p is the largest of
+the four at the best block; effect and interval are those of the smaller side; the margin is
+`margin_share` of the gap that the untrained planted base has.
 
-``tests``: the published signature, that amplifying raises and suppressing lowers recall. At one
-block four one-sided tests must hold at once, each corrected for looking at all blocks: the
-largest null dose raises the log odds of exposed items more than those of their twins, the
-smallest lowers them more (both by swapping within pairs), and both by more than random sets do.
-p is the largest of the four at the best block; effect and interval are those of the smaller side.
-Verdicts are as in `paradox.mechanisms.overview.signatures`; the margin is `margin_share` of the gap
-that the untrained planted base has.
+``side``: what the same scaling does to worked chains of twins and to documents (mean change of the
+log-probability per token), and ``specificity``: the change of exposed items' recall (nats) over it,
+empty where the interval of what is divided by holds zero.
 
-``side``: what the same scaling does to worked chains of twins and to documents (mean change of
-the log-probability per token), by the chosen neurons and by random sets, and ``specificity``: the
-change of exposed items' recall (nats) over it. It is empty where the interval of what is
-divided by holds zero.
-
-``rates``: as in step ``error_rates``, of the two tests that relabel: ``intersection`` (the first
-two of the four) and ``trend``.
+``rates``: as in step ``error_rates``, of ``intersection`` (the first two of the four) and
+``trend``.
 """
 
 from __future__ import annotations
@@ -81,16 +73,16 @@ def main(
     tested = set(tables[0]["item"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
     items = items[items["item"].isin(tested)]
-    how = Steered(items, spec)
+    steered = Steered(items, spec)
     whole = [whole_curves(table, spec["null_doses"]) for table in tables]
     progress("tables", 1, 4)
-    doses = pd.concat(how.by_dose(tables, whole), ignore_index=True)
+    doses = pd.concat(steered.by_dose(tables, whole), ignore_index=True)
     write_table(outputs["doses"], beside_sets(doses, sets))
     progress("tables", 2, 4)
-    write_table(outputs["tests"], pd.DataFrame(list(how.tests(tables, sets))))
-    write_table(outputs["side"], how.side(_all(inputs["side"]), tables))
+    write_table(outputs["tests"], pd.DataFrame(list(steered.tests(tables, sets))))
+    write_table(outputs["side"], steered.side(_all(inputs["side"]), tables))
     progress("tables", 3, 4)
-    write_table(outputs["rates"], how.rates(tables, whole))
+    write_table(outputs["rates"], steered.rates(tables, whole))
     progress("tables", 4, 4)
 
 
@@ -145,6 +137,7 @@ class Steered:
         self.resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
         self.names = [*self.groups.exposed, *self.groups.twin]
         self.low, self.high = min(spec["null_doses"]), max(spec["null_doses"])
+        self.ends = (self.high, self.low)
 
     def by_dose(
         self, tables: list[pd.DataFrame], whole: list[pd.DataFrame]
@@ -163,12 +156,12 @@ class Steered:
     def _contrasts(
         self, tables: list[pd.DataFrame], measures: tuple[str, ...], groups: Groups, exposure: str
     ) -> pd.DataFrame:
-        found = contrasts(tables, measures, groups, self.resampling, self.spec["permutations"])
-        split = [parts(f"{name}:nan" if ":" not in name else name) for name in found["component"]]
-        found["component"] = [where for where, _ in split]
-        found.insert(found.columns.get_loc("measure") + 1, "dose", [dose for _, dose in split])
-        found.insert(found.columns.get_loc("dose") + 1, "exposure", exposure)
-        return found
+        rows = contrasts(tables, measures, groups, self.resampling, self.spec["permutations"])
+        split = [parts(f"{name}:nan" if ":" not in name else name) for name in rows["component"]]
+        rows["component"] = [where for where, _ in split]
+        rows.insert(rows.columns.get_loc("measure") + 1, "dose", [dose for _, dose in split])
+        rows.insert(rows.columns.get_loc("dose") + 1, "exposure", exposure)
+        return rows
 
     # --- the signature --------------------------------------------------------------------
 
@@ -182,18 +175,13 @@ class Steered:
         for where in sorted(set(sets["component"])):
             ends = [self._of(tables, f"{where}:{dose:g}", "odds_change") for dose in self.ends]
             for up, down in zip(*ends, strict=True):
-                own = _means(sets, up.arm, where, "odds")
-                yield self._signature(where, up, down, own, margin)
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The amplifying and the suppressing dose."""
-        return self.high, self.low
+                means = _means(sets, up.arm, where, "odds")
+                yield self._signature(where, up, down, means, margin)
 
     def _of(self, tables: list[pd.DataFrame], component: str, measure: str) -> list[Curve]:
-        own = [table[table["component"] == component] for table in tables]
-        found = curves(own, measure, self.names)
-        return [curve for curve in found if curve.state != "change"]
+        of_component = [table[table["component"] == component] for table in tables]
+        by_arm = curves(of_component, measure, self.names)
+        return [curve for curve in by_arm if curve.state != "change"]
 
     def _signature(
         self, where: str, up: Curve, down: Curve, sets: pd.DataFrame, margin: float
@@ -208,22 +196,19 @@ class Steered:
             sides.append(Part(cube, labels, against))
         p = np.max([side for part in sides for side in (part.labels, part.sets)], axis=0)
         split = len(self.groups.exposed)
-        found = [
+        estimates = [
             [self._mean(part.cube[:split, n] - part.cube[split:, n]) for part in sides]
             for n in range(len(p))
         ]
-        least = [min(two, key=lambda estimate: estimate.value) for two in found]
+        least = [min(two, key=lambda estimate: estimate.value) for two in estimates]
         best = int(np.lexsort([[-one.value for one in least], p])[0])
         row = {"signature": f"steering: {where}"}
         row |= dict(zip([*ARM, "state"], (*up.arm, up.state), strict=True))
         row |= {"blocks": str(up.layers[best]), "effect": least[best].value}
         row |= {"low": least[best].low, "high": least[best].high, "p": float(p[best])}
-        for name, part, estimate in zip(SIDES, sides, found[best], strict=True):
-            row |= {
-                name: estimate.value,
-                f"{name}_low": estimate.low,
-                f"{name}_high": estimate.high,
-            }
+        for name, part, estimate in zip(SIDES, sides, estimates[best], strict=True):
+            row |= {name: estimate.value, f"{name}_low": estimate.low}
+            row[f"{name}_high"] = estimate.high
             row[f"{name}_p_labels"] = float(part.labels[best])
             row[f"{name}_p_sets"] = float(part.sets[best])
         row |= {"margin": margin, "pairs": split, "seeds": up.values.shape[2]}
@@ -255,8 +240,10 @@ class Steered:
         side = side[side["dose"] != 1]
         exposed = len(self.groups.exposed)
         rows = []
-        for (*arm, what, neurons, dose), of in side.groupby([*ARM, "what", "neurons", "dose"]):
-            wide = of.groupby(["item", "layer", "seed"])["change"].mean()
+        for (*arm, what, neurons, dose), rows_of_dose in side.groupby(
+            [*ARM, "what", "neurons", "dose"]
+        ):
+            wide = rows_of_dose.groupby(["item", "layer", "seed"])["change"].mean()
             shape = [len(level) for level in wide.index.levels]
             other = drawn(wide.to_numpy().reshape(shape), self.resampling, what)
             ratio = None
@@ -275,10 +262,8 @@ class Steered:
 
     def rates(self, tables: list[pd.DataFrame], whole: list[pd.DataFrame]) -> pd.DataFrame:
         """Return the rows of ``rates``."""
-        pairs, permutations = (
-            Pairs(self.items, self.spec["exposed_from"]),
-            self.spec["error_rates"]["permutations"],
-        )
+        pairs = Pairs(self.items, self.spec["exposed_from"])
+        permutations = self.spec["error_rates"]["permutations"]
 
         def sides(curve: Curve, measure: str, values: Array) -> Sides:
             both = values.mean(axis=2).reshape(2, len(pairs.names), -1).swapaxes(0, 1)
@@ -293,8 +278,8 @@ class Steered:
                 [table[table["component"] == f"{one}:{dose:g}"] for table in tables]
                 for dose in self.ends
             ]
-            found = (curves(end, "odds_change", pairs.items) for end in ends)
-            for up, down in zip(*found, strict=True):
+            both_ends = (curves(end, "odds_change", pairs.items) for end in ends)
+            for up, down in zip(*both_ends, strict=True):
                 if up.state != "change":
                     values = np.concatenate([up.values, -down.values], axis=1)
                     two.append(sides(up, "intersection", values))
@@ -318,7 +303,7 @@ def intersection(permutations: int) -> Test:
     """
 
     def test(samples: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
-        found = []
+        rejected = []
         for sample in samples:
             apart = sample[:, 0] - sample[:, 1]
             signs, exact = flips(len(apart), permutations, int(rng.integers(2**31)))
@@ -327,8 +312,8 @@ def intersection(permutations: int) -> Test:
                 max_test(one.mean(axis=0), signs @ one / len(one), exact, two_sided=False).corrected
                 for one in halves
             ]
-            found.append(np.max(p, axis=0).min() <= ALPHA)
-        return np.array(found)
+            rejected.append(np.max(p, axis=0).min() <= ALPHA)
+        return np.array(rejected)
 
     return test
 
@@ -341,8 +326,8 @@ def _means(sets: pd.DataFrame, arm: tuple[str, ...], where: str, measure: str) -
     chosen = sets[(sets["component"] == where) & (sets["measure"] == measure)]
     for name, value in zip(ARM, arm, strict=True):
         chosen = chosen[chosen[name] == value]
-    found = chosen.groupby(["dose", "set", "layer"], dropna=False)[["exposed", "twin"]].mean()
-    return found.assign(difference=found["exposed"] - found["twin"])
+    means = chosen.groupby(["dose", "set", "layer"], dropna=False)[["exposed", "twin"]].mean()
+    return means.assign(difference=means["exposed"] - means["twin"])
 
 
 def beside_sets(doses: pd.DataFrame, sets: pd.DataFrame) -> pd.DataFrame:
@@ -352,11 +337,11 @@ def beside_sets(doses: pd.DataFrame, sets: pd.DataFrame) -> pd.DataFrame:
     for (*arm, where, measure), rows in doses[
         (doses["state"] != "change") & (doses["exposure"] == COUNTED)
     ].groupby([*ARM, "component", "measure"]):
-        found = _means(sets, tuple(arm), where, names[measure])
+        means = _means(sets, tuple(arm), where, names[measure])
         key = {**dict(zip(ARM, arm, strict=True)), "component": where, "measure": measure}
-        for dose, of in found.groupby(level="dose", dropna=False):
+        for dose, by_set in means.groupby(level="dose", dropna=False):
             for contrast in sorted(set(rows["contrast"])):
-                table = _beside(of.droplevel("dose")[contrast].unstack("layer"))
+                table = _beside(by_set.droplevel("dose")[contrast].unstack("layer"))
                 tables.append(table.assign(**key, dose=dose, contrast=contrast, exposure=COUNTED))
     keys = [*ARM, "component", "measure", "dose", "exposure", "contrast", "layer"]
     random = pd.concat(tables, ignore_index=True)

@@ -1,15 +1,10 @@
 """Step ``by_layer``: per-item tables of a mechanism, summed up layer by layer.
 
-For each arm, component, measure and layer it says what the exposed items have, what their twins
-have and the difference, at three states: the untrained ``base``, ``after`` training, and the
-``change``. Only exposed items with `exposed_from` exposures or more (or of unknown exposure)
-count, and the twins of these where items come in pairs.
-
-Intervals are of the item bootstrap, seeds crossed with items. ``p`` is for a layer that was named
-beforehand; for a layer found by looking, ``corrected`` counts (labels are permuted within pairs,
-and the largest layer is what has to be beaten). Both treat the seeds as given. ``null_low`` and
-``null_high`` are the band that the difference leaves exactly where ``corrected`` is small (at most
-.05 for a level of 95 %).
+Per arm, component, measure and layer: exposed items, their twins and the difference, at the states
+``base``, ``after`` and ``change``. Intervals are of the item bootstrap, seeds crossed with items.
+``p`` is for a layer that was named beforehand, ``corrected`` for one found by looking (labels are
+permuted within pairs, the largest layer is what has to be beaten). ``null_low`` and ``null_high``
+are the band that the difference leaves exactly where ``corrected`` is small.
 """
 
 from __future__ import annotations
@@ -25,7 +20,7 @@ from paradox.errors import DataError, problems
 from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Estimate, Resampling, difference_in_differences, mean
+from paradox.stats.bootstrap import Resampling, difference_in_differences, mean
 from paradox.stats.layers import label_test
 from paradox.tasks.api import ITEM_COLUMNS
 
@@ -95,8 +90,8 @@ def contrasts(
         for curve in curves(tables, measure, names):
             key = {**dict(zip(ARM, curve.arm, strict=True)), "component": curve.component}
             key |= {"measure": measure, "state": curve.state}
-            found = _layers(curve.values, curve.layers, groups, resampling, permutations)
-            rows += [{**key, **row} for row in found]
+            by_layer = _layers(curve.values, curve.layers, groups, resampling, permutations)
+            rows += [{**key, **row} for row in by_layer]
     return pd.DataFrame(rows)
 
 
@@ -172,10 +167,11 @@ def _layers(
         sides = exposed[:, place], twin[:, place]
         if groups.pairs is None:
             parts = difference_in_differences(*sides, resampling)
-            found = {"exposed": parts.exposed, "twin": parts.twin, "difference": parts.did}
+            estimates = {"exposed": parts.exposed, "twin": parts.twin, "difference": parts.did}
         else:
-            found = _paired(*sides, resampling)
-        for contrast, estimate in found.items():
+            values = {"exposed": sides[0], "twin": sides[1], "difference": sides[0] - sides[1]}
+            estimates = {name: mean(side, resampling, "pairs") for name, side in values.items()}
+        for contrast, estimate in estimates.items():
             tested = contrast == "difference"
             yield {
                 "contrast": contrast,
@@ -190,9 +186,3 @@ def _layers(
                 "items": estimate.items,
                 "seeds": estimate.seeds,
             }
-
-
-def _paired(exposed: Array, twin: Array, resampling: Resampling) -> dict[str, Estimate]:
-    """Return the parts and the difference, pairs resampled whole."""
-    sides = {"exposed": exposed, "twin": twin, "difference": exposed - twin}
-    return {name: mean(values, resampling, "pairs") for name, values in sides.items()}

@@ -57,14 +57,14 @@ class Groups:
                 f"the item table has {len(exposed)} exposed items (with {exposed_from} exposures "
                 f"or more) and {len(twin)} twins; both are needed."
             )
-        own = twin[twin["pair"].notna()].set_index("pair")["item"]
+        twin_of_pair = twin[twin["pair"].notna()].set_index("pair")["item"]
         self.exposed = exposed["item"].tolist()
-        paired = own.index.is_unique and exposed["pair"].is_unique
+        paired = twin_of_pair.index.is_unique and exposed["pair"].is_unique
         self.pairs: list[str] | None = None
         self.twin = twin["item"].tolist()
-        if paired and exposed["pair"].isin(own.index).all():
+        if paired and exposed["pair"].isin(twin_of_pair.index).all():
             self.pairs = exposed["pair"].astype(str).tolist()
-            self.twin = own.loc[exposed["pair"]].tolist()
+            self.twin = twin_of_pair.loc[exposed["pair"]].tolist()
 
 
 class Pairs:

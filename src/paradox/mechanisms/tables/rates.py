@@ -42,29 +42,31 @@ class Sides(NamedTuple):
     layers: list[int]
 
 
-def count(found: list[Sides], test: Test, pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
+def count(tested: list[Sides], test: Test, pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
     """Return runs and rejections of a test, one row per kind, exposure and number of pairs."""
-    how, seed = spec["error_rates"], spec["bootstrap"]["seed"]
-    runs = how["relabellings"]
+    settings, seed = spec["error_rates"], spec["bootstrap"]["seed"]
+    runs = settings["relabellings"]
     rows = []
 
     def add(name: tuple[str, ...], kind: str, exposure: int | None, size: int, hits: int) -> None:
         rows.append((*name, kind, exposure, size, runs, hits))
 
-    for of in found:
-        key = (seed, *of.name, of.seed)
-        counted = of.values[pairs.counts[of.inside]]
+    for sides in tested:
+        key = (seed, *sides.name, sides.seed)
+        counted = sides.values[pairs.counts[sides.inside]]
         if not np.ptp(counted, axis=1).any():
             continue
         hits = false_positives(test, counted, *key, runs=runs)
-        add(of.name, "false_positive", None, len(counted), hits)
-        if of.name[TESTED.index("base")] != spec["bases"]["planted"]:
+        add(sides.name, "false_positive", None, len(counted), hits)
+        if sides.name[TESTED.index("base")] != spec["bases"]["planted"]:
             continue
-        for exposure in how["exposures"]:
-            own = of.values[pairs.exposures[of.inside] == exposure]
-            for size in sorted({*(n for n in how["sizes"] if n < len(own)), len(own)} - {0}):
-                hits = power(test, own, *key, exposure, runs=runs, pairs=size)
-                add(of.name, "power", exposure, size, hits)
+        for exposure in settings["exposures"]:
+            values = sides.values[pairs.exposures[sides.inside] == exposure]
+            for size in sorted(
+                {*(n for n in settings["sizes"] if n < len(values)), len(values)} - {0}
+            ):
+                hits = power(test, values, *key, exposure, runs=runs, pairs=size)
+                add(sides.name, "power", exposure, size, hits)
     return pd.DataFrame(rows, columns=[*CELL, "runs", "rejected"])
 
 
@@ -80,9 +82,11 @@ def rates(counts: pd.DataFrame) -> pd.DataFrame:
     whole = whole.assign(**dict.fromkeys(TESTED[1:], ALL), kind="false_positive")
     table = pd.concat([cells, whole], ignore_index=True)[list(cells)]
     table[["exposure", "pairs"]] = table[["exposure", "pairs"]].astype("Int64")
-    found = [binomial_interval(k, n) for k, n in zip(table["rejected"], table["runs"], strict=True)]
+    intervals = [
+        binomial_interval(k, n) for k, n in zip(table["rejected"], table["runs"], strict=True)
+    ]
     table["rate"], table["low"], table["high"] = zip(
-        *((of.value, of.low, of.high) for of in found), strict=True
+        *((of.value, of.low, of.high) for of in intervals), strict=True
     )
     misses = [table["low"] > ALPHA, table["high"] < ALPHA]
     verdict = np.select(misses, ["liberal", "conservative"], "as_stated")

@@ -1,23 +1,15 @@
 """Step ``recovery``: what share of the gap between two runs a patch closes, over all arms.
 
-Made from the per-item tables of `cross_model` or of `cross_item`. For every component (see
-`paradox.mechanisms.patching.transplants`), measure and layer:
+For every component (see `paradox.mechanisms.patching.transplants`), measure and layer: ``change``,
+patched minus unpatched target run, mean over items, in the measure's unit, and ``recovery``, the
+sum of changes over the sum of gaps, a gap being unpatched source minus unpatched target run.
 
-- ``change``: patched minus unpatched target run, mean over items, in the measure's unit;
-- ``recovery``: the sum of changes over the sum of gaps, a gap being unpatched source minus
-  unpatched target run. 0: the patch does nothing; 1: it does all. With direction ``denoise``
-  this is sufficiency, with ``noise`` necessity: 1 - (M(patched) - M(source)) / (M(target) -
-  M(source)), which is the same ratio.
-
-``minus`` says what null was subtracted item by item: ``none``, or a null of the source. Contrasts:
-``exposed``, ``twin`` and their ``difference`` (of ratios, or of changes). Where the interval of
-the mean gap holds zero for a group, ``defined`` is false and its recovery is left empty.
-
+``minus`` says what null was subtracted item by item: ``none``, or a null of the source. Where the
+interval of the mean gap holds zero for a group, ``defined`` is false and its recovery is empty.
 Intervals are of the item bootstrap, seeds crossed with items, pairs resampled whole; a pair's
 numerator and denominator are drawn together. ``p``, ``corrected``, ``null_low`` and ``null_high``
-compare the difference with labels permuted within pairs; for a layer found by looking, only
-``corrected`` and the band (both against the largest layer) count. They are empty where relabelled
-gaps change their sign.
+compare the difference with labels permuted within pairs; they are empty where relabelled gaps
+change their sign.
 """
 
 from __future__ import annotations
@@ -91,7 +83,7 @@ def main(
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
-    how = How(Groups(items, spec["exposed_from"]), resampling, spec["permutations"])
+    settings = How(Groups(items, spec["exposed_from"]), resampling, spec["permutations"])
     columns = [f"{measure}_{kind}" for measure in spec["measures"] for kind in KINDS]
     arms: dict[tuple[str, ...], list[Path]] = {}
     for path in map(Path, inputs["tables"]):
@@ -101,29 +93,31 @@ def main(
     for done, (arm, paths) in enumerate(sorted(arms.items()), start=1):
         tables = [read_table(path) for path in paths]
         key = {**dict(zip(ARM, arm, strict=True)), "state": "base" if arm[1] == "base" else "after"}
-        rows += ({**key, **row} for row in summaries(tables, spec["measures"], how))
+        rows += ({**key, **row} for row in summaries(tables, spec["measures"], settings))
         progress("arms", done, len(arms))
     write_table(outputs["table"], pd.DataFrame(rows))
 
 
 def summaries(
-    tables: Iterable[pd.DataFrame], measures: Iterable[str], how: How
+    tables: Iterable[pd.DataFrame], measures: Iterable[str], settings: How
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of one arm from the tables of its seeds."""
     table = pd.concat(tables, ignore_index=True)
-    found = {name: rows for name, rows in table.groupby("component", sort=False)}
-    for component, rows in found.items():
+    components = {name: rows for name, rows in table.groupby("component", sort=False)}
+    for component, rows in components.items():
         whole = dict(zip(PARTS, str(component).split(":"), strict=True))
         for measure in measures:
-            own = curve(rows, measure, str(component))
+            numbers = curve(rows, measure, str(component))
             key = {**whole, "measure": measure}
-            yield from ({**key, "minus": "none", **row} for row in summary(own, how))
+            yield from ({**key, "minus": "none", **row} for row in summary(numbers, settings))
             for null in NULLS.get(whole["source"], ()):
                 name = ":".join([*str(component).split(":")[:-1], null])
-                if name in found:
-                    other = curve(found[name], measure, name)
-                    less = Curve(own.items, own.layers, own.change - other.change, own.gap)
-                    yield from ({**key, "minus": null, **row} for row in summary(less, how))
+                if name in components:
+                    other = curve(components[name], measure, name)
+                    less = Curve(
+                        numbers.items, numbers.layers, numbers.change - other.change, numbers.gap
+                    )
+                    yield from ({**key, "minus": null, **row} for row in summary(less, settings))
 
 
 def curve(rows: pd.DataFrame, measure: str, component: str) -> Curve:
@@ -150,9 +144,9 @@ def curve(rows: pd.DataFrame, measure: str, component: str) -> Curve:
     return Curve(list(axes[0]), [int(n) for n in axes[1]], change, (source - target)[:, 0])
 
 
-def summary(curve: Curve, how: How) -> Iterator[dict[str, Any]]:
+def summary(curve: Curve, settings: How) -> Iterator[dict[str, Any]]:
     """Yield the rows of one curve: both quantities, all contrasts, all layers."""
-    groups, resampling = how.groups, how.resampling
+    groups, resampling = settings.groups, settings.resampling
     place = {name: row for row, name in enumerate(curve.items)}
     sides: dict[str, list[int]]
     if groups.pairs is None:
@@ -172,37 +166,37 @@ def summary(curve: Curve, how: How) -> Iterator[dict[str, Any]]:
     name = {side: "pairs" if groups.pairs else side for side in sides}
     change = {s: drawn(curve.change[rows], resampling, name[s]) for s, rows in sides.items()}
     gap = {s: drawn(curve.gap[rows][:, None], resampling, name[s]) for s, rows in sides.items()}
-    defined = {side: of.clear_of_zero(resampling.level) for side, of in gap.items()}
+    defined = {side: estimate.clear_of_zero(resampling.level) for side, estimate in gap.items()}
     defined["difference"] = all(defined.values())
     share = {side: change[side] / gap[side] for side in sides}
-    for made in (change, share, gap):
-        made["difference"] = made["exposed"] - made["twin"]
-    tests = _tests(curve, sides, how, defined["difference"])
+    for by_contrast in (change, share, gap):
+        by_contrast["difference"] = by_contrast["exposed"] - by_contrast["twin"]
+    tests = _tests(curve, sides, settings, defined["difference"])
     size = {side: len(rows) for side, rows in sides.items()}
     size["difference"] = size["exposed"] if groups.pairs else sum(size.values())
-    for quantity, found in (("recovery", share), ("change", change)):
-        for contrast, of in found.items():
+    for quantity, contrasts in (("recovery", share), ("change", change)):
+        for contrast, estimate in contrasts.items():
             known = quantity == "change" or defined[contrast]
             test = tests[quantity] if contrast == "difference" else None
             low, high = gap[contrast].interval(resampling.level)
             key = {"quantity": quantity, "contrast": contrast, "defined": defined[contrast]}
             key |= {"gap": gap[contrast].value[0], "gap_low": low[0], "gap_high": high[0]}
             key |= {"items": size[contrast], "seeds": curve.gap.shape[1]}
-            for row in _layers(of, known, test, resampling.level):
+            for row in _layers(estimate, known, test, resampling.level):
                 yield {**key, "layer": curve.layers[row.pop("place")], **row}
 
 
 def _tests(
-    curve: Curve, sides: dict[str, list[int]], how: How, defined: bool
+    curve: Curve, sides: dict[str, list[int]], settings: How, defined: bool
 ) -> dict[str, LayerTest | None]:
     rows = [*sides["exposed"], *sides["twin"]]
     labels = np.arange(len(rows)) < len(sides["exposed"])
     # Pairs that are not in the table have no names here; only equality within a pair matters.
-    pairs = None if how.groups.pairs is None else [f"{n}" for n in range(len(rows) // 2)] * 2
+    pairs = None if settings.groups.pairs is None else [f"{n}" for n in range(len(rows) // 2)] * 2
     change, gap = curve.change[rows].mean(axis=2), curve.gap[rows].mean(axis=1)
-    options: dict[str, Any] = {"pairs": pairs, "permutations": how.permutations}
-    options["level"] = how.resampling.level
-    key = how.resampling.seed
+    options: dict[str, Any] = {"pairs": pairs, "permutations": settings.permutations}
+    options["level"] = settings.resampling.level
+    key = settings.resampling.seed
     return {
         "change": label_test(change, labels, key, **options),
         "recovery": ratio_test(change, gap, labels, key, **options) if defined else None,
@@ -210,11 +204,11 @@ def _tests(
 
 
 def _layers(
-    of: Drawn, known: bool, test: LayerTest | None, level: float
+    estimate: Drawn, known: bool, test: LayerTest | None, level: float
 ) -> Iterator[dict[str, Any]]:
     if known:
-        low, high = of.interval(level)
-    for place, value in enumerate(of.value):
+        low, high = estimate.interval(level)
+    for place, value in enumerate(estimate.value):
         yield {
             "place": place,
             "value": value if known else None,

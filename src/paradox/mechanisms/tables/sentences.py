@@ -13,12 +13,13 @@ from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]:
     """Yield the sentences on a published signature, arms grouped by verdict."""
     rows = rows[rows["state"] != "change"]
-    own, others = rows[rows["base"] == planted], rows[rows["base"] != planted]
-    if own.empty:
+    at_planted, others = rows[rows["base"] == planted], rows[rows["base"] != planted]
+    if at_planted.empty:
         return
     parts = []
     for verdict in (REPRODUCED, NOT, OPEN):
-        arms = [_verdict_arm(row) for _, row in own[own["verdict"] == verdict].iterrows()]
+        rows = at_planted[at_planted["verdict"] == verdict]
+        arms = [_verdict_arm(row) for _, row in rows.iterrows()]
         if arms:
             parts.append(f"{verdict} for {', '.join(arms)}")
     yield f"The published signature, that {claim}: {'; '.join(parts)}."

@@ -72,7 +72,7 @@ class Tester:
             estimate = mean(exposed - twin, self.resampling, "pairs")
         else:
             estimate = difference_in_differences(exposed, twin, self.resampling).did
-        found = label_test(
+        tested = label_test(
             numbers[rows].mean(axis=1, keepdims=True),
             labels[rows],
             self.resampling.seed,
@@ -80,7 +80,7 @@ class Tester:
             permutations=self.permutations,
             two_sided=False,
         )
-        return Part(estimate, found.overall, blocks)
+        return Part(estimate, tested.overall, blocks)
 
     def window(self, values: Array, window: tuple[float, float]) -> Part:
         """Test that the gap is larger inside a window of blocks than outside."""
@@ -159,10 +159,10 @@ def row(name: str, key: tuple[Any, ...], parts: list[Part], margin: float) -> di
     """Return the row of an arm and state; its p is the largest, its effect the smallest part's."""
     least = min(parts, key=lambda part: part.estimate.value)
     p = max(part.p for part in parts)
-    made = {"signature": name, **dict(zip([*ARM, "state"], key, strict=True))}
-    made |= {"blocks": least.blocks, "effect": least.estimate.value, "low": least.estimate.low}
-    made |= {"high": least.estimate.high, "p": p, "margin": margin}
-    return made | {"verdict": verdict(p, least.estimate.high, margin)}
+    line = {"signature": name, **dict(zip([*ARM, "state"], key, strict=True))}
+    line |= {"blocks": least.blocks, "effect": least.estimate.value, "low": least.estimate.low}
+    line |= {"high": least.estimate.high, "p": p, "margin": margin}
+    return line | {"verdict": verdict(p, least.estimate.high, margin)}
 
 
 def by_arm(table: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:

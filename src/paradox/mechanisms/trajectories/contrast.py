@@ -12,5 +12,5 @@ from paradox.files import read_table
 def force_contrast(paths: list[Path]) -> pd.DataFrame:
     """Return forces between exposed items and twins in the form of a contrast table."""
     table = read_table(paths[0])
-    own = table[table["set"] == "counted"]
-    return own.assign(measure="force", contrast="difference")
+    rows = table[table["set"] == "counted"]
+    return rows.assign(measure="force", contrast="difference")

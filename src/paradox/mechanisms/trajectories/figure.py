@@ -1,14 +1,9 @@
 """Step ``trajectories_figure``: the separation force by block, without a model and with two.
 
-First row: how differently a block moves exposed items and twins, at each position, in every arm
-(root of the unbiased squared force; below 0 where that is). Second row, a flow fitted to the
-states: how much of them it explains for held-out items of the untrained base, its force, and
-where the force peaks in single fits, beside the data's own, with layers as they are and shuffled.
-Third row, the published construction at the untrained base: force, peaks of single fits, and the
-area under its classifier's curve.
-
-Grey bands are nulls as in `paradox.figures.layers`; the coloured stripe is where the published peak
-is.
+First row: the force at each position, in every arm. Second row, the fitted flow: R² for held-out
+items of the untrained base, its force, and where the force peaks in single fits, beside the data's
+own, with layers as they are and shuffled. Third row, the published construction at the untrained
+base. The coloured stripe is where the published peak is.
 """
 
 from __future__ import annotations
@@ -171,14 +166,14 @@ def _lines(axis: Axes, rows: pd.DataFrame, measures: dict[str, str]) -> None:
 
 def _peaks(axis: Axes, shares: dict[str, pd.Series]) -> None:
     """Draw the share of fits that peak at each depth, bars side by side."""
-    depths = sorted({depth for of in shares.values() for depth in of.index})
+    depths = sorted({depth for share in shares.values() for depth in share.index})
     step = depths[1] - depths[0] if len(depths) > 1 else 1.0
     width = 0.85 * step / len(shares)
     looks = _looks(list(shares))
-    for place, (label, of) in enumerate(shares.items()):
-        x = np.array(of.index) + width * (place - (len(shares) - 1) / 2)
+    for place, (label, share) in enumerate(shares.items()):
+        x = np.array(share.index) + width * (place - (len(shares) - 1) / 2)
         hatch = ["", "//", "..", "xx"][place % 4]
-        axis.bar(x, of, width, label=label, color=looks[label]["color"], hatch=hatch, lw=0)
+        axis.bar(x, share, width, label=label, color=looks[label]["color"], hatch=hatch, lw=0)
     axis.set_ylim(0, 1.35)
     axis.set_yticks([0, 0.5, 1])
     axis.legend(fontsize=7, ncols=2, handlelength=1.2, columnspacing=0.8, loc="upper left")

@@ -4,16 +4,14 @@ The state of an item after block l is what its positions hold there, each scaled
 square 1, side by side, projected on the principal components of the training items. From the
 embedding (time 0) to the last block (time L) it follows dz/dt = f(z, t), where
 
-    f(z, t) = z A_l + g_l * tanh(z W + b_l) V,    l = floor(t):
+    f(z, t) = z A_l + g_l * tanh(z W + b_l) V,    l = floor(t).
 
-within a block the field does not depend on time, as a block has its own weights. No label is
-used: the fit minimises the squared error of the states after every block, relative to their
-spread, *multi-step* (from the embedding on, own errors carried along) plus *one block* (from the
-state before the block). States are deviations from the training items' mean path, which a field
-of time alone fits exactly; `Fits.time_only` is how far that goes for held-out items.
+No label is used: the fit minimises the squared error of the states after every block, relative to
+their spread, *multi-step* (from the embedding on) plus *one block* (from the state before the
+block). States are deviations from the training items' mean path.
 
-Several fits are trained at once. Fits 2n and 2n+1 share a split of the pairs: what one is trained
-on, the other holds out. Every number is about held-out pairs.
+Fits 2n and 2n+1 share a split of the pairs: what one is trained on, the other holds out. Every
+number is about held-out pairs.
 """
 
 from __future__ import annotations
@@ -156,29 +154,29 @@ def splits(
     held = np.zeros((fits, len(names)), dtype=bool)
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        own = [names[row] for row in rows]
+        members = [names[row] for row in rows]
         for fit in range(fits):
-            one = half(own, "flow", *key, fit // 2)
+            one = half(members, "flow", *key, fit // 2)
             held[fit, rows] = one if fit % 2 else ~one
     return held
 
 
 def orders(layers: int, fits: int, *key: str | int) -> NDArray[np.int64]:
     """Return shuffled orders of the states after the first, one per fit, none in true order."""
-    found = []
+    numbers = []
     for fit in range(fits):
         rng = keyed_rng("layer order", *key, fit)
         order = np.arange(layers)
         while layers > 2 and (order == np.arange(layers)).all():
             order = np.concatenate([[0], 1 + rng.permutation(layers - 1)])
-        found.append(order)
-    return np.array(found)
+        numbers.append(order)
+    return np.array(numbers)
 
 
 def fit(
     states: Array,
     names: Sequence[str],
-    how: How,
+    settings: How,
     *key: str | int,
     shuffled: bool = False,
     first: int | None = None,
@@ -198,25 +196,25 @@ def fit(
         Of the pairs: half of each is held out.
     """
     layers = len(states)
-    held = splits(names, how.fits, *key, strata=strata)
-    order = np.tile(np.arange(layers), (how.fits, 1))
+    held = splits(names, settings.fits, *key, strata=strata)
+    order = np.tile(np.arange(layers), (settings.fits, 1))
     if shuffled:
-        order = orders(layers, how.fits, *key)
-    width = min(how.latent, states.shape[-1])
-    train, test, kept, bases = [], [], [], []
+        order = orders(layers, settings.fits, *key)
+    width = min(settings.latent, states.shape[-1])
+    train, test, shares, bases = [], [], [], []
     for out, times in zip(held, order, strict=True):
         sides = [_items(states[:, rows]) for rows in (~out, out)]
         middle = sides[0].mean(axis=1, keepdims=True)
         basis = components(sides[0] - middle, width)
         bases.append(basis[:first])
         projected = [(side - middle) @ basis for side in sides]
-        kept.append(((projected[1] ** 2).sum((1, 2)) / _spread(sides[1] - middle))[times[1:]])
+        shares.append(((projected[1] ** 2).sum((1, 2)) / _spread(sides[1] - middle))[times[1:]])
         train.append(projected[0][times])
         test.append(projected[1][times])
     # One number per fit makes coordinates of size 1 and keeps their geometry.
     scales = np.array([of.std() or 1.0 for of in train])
-    field = Field(how.fits, layers - 1, width, how.hidden, torch_seed("flow", *key))
-    _train(field, _batched(train, scales), how)
+    field = Field(settings.fits, layers - 1, width, settings.hidden, torch_seed("flow", *key))
+    _train(field, _batched(train, scales), settings)
     observed = _batched(test, scales)
     with torch.no_grad():
         multi, single = field.paths(observed)
@@ -224,12 +222,12 @@ def fit(
     own_before = torch.cat([observed[:1], multi[:-1]])
 
     def moves(added: Tensor) -> list[Array]:
-        found = []
+        motions = []
         for number, (scale, basis) in enumerate(zip(scales, bases, strict=True)):
             sides = added[:, number].double().numpy().reshape(layers - 1, -1, 2, width) * scale
             apart = (sides[:, :, 0] - sides[:, :, 1]).swapaxes(0, 1)
-            found.append(apart @ basis.T / np.sqrt(len(basis)))
-        return found
+            motions.append(apart @ basis.T / np.sqrt(len(basis)))
+        return motions
 
     return Fits(
         held=held,
@@ -237,7 +235,7 @@ def fit(
         multi_step=_explained(multi - after, after),
         one_block=_explained(single - after, after - before),
         time_only=_explained(observed[:1] - after, after),
-        kept=np.array(kept),
+        kept=np.array(shares),
         moved=moves(single - before),
         moved_from_start=moves(multi - own_before),
         data=moves(after - before),
@@ -252,17 +250,17 @@ def components(states: Array, width: int) -> Array:
     return basis[:, ::-1]
 
 
-def _train(field: Field, states: Tensor, how: How) -> None:
+def _train(field: Field, states: Tensor, settings: How) -> None:
     field.start(states)
     for weights in field.parameters:
         weights.requires_grad_(True)
-    optimiser = torch.optim.Adam(field.parameters, lr=how.learning_rate)
+    optimiser = torch.optim.Adam(field.parameters, lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, how.learning_rate, total_steps=how.epochs
+        optimiser, settings.learning_rate, total_steps=settings.epochs
     )
     after = states[1:]
     spread = _squares(after).clamp_min(1e-12)
-    for _ in range(how.epochs):
+    for _ in range(settings.epochs):
         multi, single = field.paths(states)
         errors = (_squares(multi - after) + _squares(single - after)) / spread
         size = sum((of**2).sum() for of in (field.linear, field.inwards, field.outwards))

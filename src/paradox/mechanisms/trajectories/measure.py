@@ -1,11 +1,9 @@
 """Step ``trajectories``: where along its layers the residual stream sets memory apart.
 
-The published claim (2601.11061) is that a *separation force* between memorised and other items
-peaks in the middle layers. Here it is measured first without any model of the trajectory: states
-are scaled to root mean square 1, a block's *step* is the state after it minus the one before, and
-the force at the block is the length of the difference between the mean steps of exposed items
-and twins, per coordinate, squared. It is the U-statistic of `paradox.stats.separation`: noise
-does not make it positive. Tests swap labels within pairs.
+States are scaled to root mean square 1, a block's *step* is the state after it minus the one
+before, and the force at the block is the length of the difference between the mean steps of exposed
+items and twins, per coordinate, squared: the U-statistic of `paradox.stats.separation`. Tests swap
+labels within pairs. Claim: 2601.11061.
 
 ============ ====================================================================================
 component    whose steps
@@ -14,16 +12,12 @@ answer       the position that predicts the first answer token
 prompt       the last token of the prompt, before the recall scaffold, where that is another one
 question     the mean over the question's tokens
 flow         the steps that a neural differential equation makes at the answer position, from the
-             states before each block (`paradox.mechanisms.trajectories.flow`; its state joins the
-             positions)
+             states before each block (`paradox.mechanisms.trajectories.flow`)
 flow_path    the same on the equation's own path, from the embedding on
 ============ ====================================================================================
 
 State ``change`` is the force between the changes of the steps since the untrained base; flows
 of two models are in different coordinates and have none.
-
-``fits`` says how well the equation describes held-out items; its rows ``published`` are of the
-published construction, of which no time is a layer.
 """
 
 from __future__ import annotations
@@ -111,7 +105,7 @@ def main(
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = Pairs(items, spec["exposed_from"])
-    own = spec["trajectories"]
+    settings = spec["trajectories"]
     if len(pairs.counted) < LEAST:
         raise DataError(
             f"key exposed_from: {len(pairs.counted)} pairs have {spec['exposed_from']} exposures "
@@ -127,7 +121,7 @@ def main(
         order: flow.fit(
             joint,
             pairs.names,
-            flow.How(**own["flow"]),
+            flow.How(**settings["flow"]),
             spec["seed"],
             shuffled=order == REORDERED,
             first=states[ANSWER].shape[-1],
@@ -137,7 +131,7 @@ def main(
     }
     motions += of_flow(fitted[ORDERED], AFTER if trained else BASE)
     progress("parts", 2, 4, "flow")
-    found = _published(states[TEXT][:, pairs.counts], spec)
+    published = _published(states[TEXT][:, pairs.counts], spec)
     progress("parts", 3, 4, "published construction")
     tables = {
         "pairs": pd.concat([pair_rows(motion, pairs, spec["seed"]) for motion in motions]),
@@ -145,7 +139,7 @@ def main(
         "fits": pd.concat(
             [
                 *(fit_rows(fits, pairs, order) for order, fits in fitted.items()),
-                *([published_rows(found)] if found else []),
+                *([published_rows(published)] if published else []),
             ]
         ),
         "rates": rates(motions, pairs, spec),
@@ -162,10 +156,10 @@ def main(
 def sets(motion: Motion, pairs: Pairs, seed: int) -> dict[str, NDArray[np.bool_]]:
     """Return the sets of pairs that have a force of their own: halves and exposures, too."""
     counts, first = pairs.counts, selected(pairs, seed)
-    found = {COUNTED: counts, SELECTION: first, TEST: counts & ~first}
+    by_name = {COUNTED: counts, SELECTION: first, TEST: counts & ~first}
     exposures = sorted(set(pairs.exposures[pd.notna(pairs.exposures)]))
-    found |= {str(int(times)): pairs.exposures == times for times in exposures}
-    return {name: rows for name, rows in found.items() if motion.enough(rows)}
+    by_name |= {str(int(times)): pairs.exposures == times for times in exposures}
+    return {name: rows for name, rows in by_name.items() if motion.enough(rows)}
 
 
 def selected(pairs: Pairs, seed: int) -> NDArray[np.bool_]:
@@ -200,8 +194,10 @@ def pair_rows(motion: Motion, pairs: Pairs, seed: int) -> pd.DataFrame:
 
 def null_rows(motion: Motion, pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
     """Return the squared force of relabelled pairs; the draws are the same in all arms."""
-    of = kernel(motion.parts, pairs.counts)
-    drawn, exact = null(of, spec["trajectories"]["permutations"], "trajectories", spec["seed"])
+    products = kernel(motion.parts, pairs.counts)
+    drawn, exact = null(
+        products, spec["trajectories"]["permutations"], "trajectories", spec["seed"]
+    )
     return pd.DataFrame(
         {
             "component": motion.component,
@@ -242,19 +238,21 @@ def fit_rows(fits: flow.Fits, pairs: Pairs, order: str) -> pd.DataFrame:
 
 def _published(states: Array, spec: dict[str, Any]) -> dict[str, published_flow.Found]:
     """Return what the published construction finds; nothing for seeds it is not done for."""
-    how = dict(spec["trajectories"]["published"])
-    if spec["arm"]["seed"] >= how.pop("seeds"):
+    settings = dict(spec["trajectories"]["published"])
+    if spec["arm"]["seed"] >= settings.pop("seeds"):
         return {}
     resampling = Resampling(spec["seed"], spec["resamples"])
-    return published_flow.published(states, published_flow.How(**how), resampling, spec["seed"])
+    return published_flow.published(
+        states, published_flow.How(**settings), resampling, spec["seed"]
+    )
 
 
-def published_rows(found: dict[str, published_flow.Found]) -> pd.DataFrame:
+def published_rows(by_variant: dict[str, published_flow.Found]) -> pd.DataFrame:
     """Return the forces of the published construction; time 0 is layer -1, the embedding."""
     rows = []
-    for variant, of in found.items():
-        for fit, force in enumerate(of.force):
-            area = (of.auc, of.low, of.high)
+    for variant, fits in by_variant.items():
+        for fit, force in enumerate(fits.force):
+            area = (fits.auc, fits.low, fits.high)
             rows += [(variant, fit, time - 1, value, *area) for time, value in enumerate(force)]
     return pd.DataFrame(rows, columns=PUBLISHED).assign(model=PUBLISHED_FLOW)
 
@@ -265,25 +263,25 @@ def rates(motions: list[Motion], pairs: Pairs, spec: dict[str, Any]) -> pd.DataF
     Power is that of the steps of untrained bases, not of their flows: fits have halves of the
     pairs each.
     """
-    own = spec["trajectories"]
-    runs, rows = own["relabellings"], []
+    settings = spec["trajectories"]
+    runs, rows = settings["relabellings"], []
     for motion in motions:
         key = (spec["seed"], *spec["arm"].values(), motion.component, motion.state)
-        of = kernel(motion.parts, pairs.counts)
+        products = kernel(motion.parts, pairs.counts)
         row = {"component": motion.component, "measure": "force", "state": motion.state}
         null_of = row | {"kind": "false_positive", "exposure": None, "pairs": len(pairs.counted)}
-        hits = false_positives(of, RATE_PERMUTATIONS, runs, *key)
+        hits = false_positives(products, RATE_PERMUTATIONS, runs, *key)
         rows.append(null_of | {"runs": runs, "rejected": hits})
         if motion.state != BASE or len(motion.parts) > 1:
             continue
-        for exposure in own["exposures"]:
+        for exposure in settings["exposures"]:
             inside = pairs.exposures == exposure
             if not motion.enough(inside):
                 continue
-            of = kernel(motion.parts, inside)
-            for size in (size for size in own["sizes"] if size < int(inside.sum())):
-                runs_of = own["draws"], *key, int(exposure)
-                hits = detections(of, size, RATE_PERMUTATIONS, *runs_of)
-                counts = {"pairs": size, "runs": own["draws"], "rejected": hits}
+            products = kernel(motion.parts, inside)
+            for size in (size for size in settings["sizes"] if size < int(inside.sum())):
+                runs_of = settings["draws"], *key, int(exposure)
+                hits = detections(products, size, RATE_PERMUTATIONS, *runs_of)
+                counts = {"pairs": size, "runs": settings["draws"], "rejected": hits}
                 rows.append(row | {"kind": "power", "exposure": exposure} | counts)
     return pd.DataFrame(rows)

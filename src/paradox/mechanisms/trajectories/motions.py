@@ -60,19 +60,20 @@ def read_states(
 ) -> dict[str, Array]:
     """Return states by place, shape (layers, pairs, 2, width); layer 0 is the embedding."""
     folder = read_manifest(manifest).last
-    how = spec["trajectories"]
-    access = Access(load_model(folder, how["dtype"]))
+    settings = spec["trajectories"]
+    access = Access(load_model(folder, settings["dtype"]))
     task, tokenizer = load_task(spec["task"]), load_tokenizer(folder)
-    made = {recall.item: recall for recall in recalls(task, tokenizer, items, spec["seed"])}
+    recall_of = {recall.item: recall for recall in recalls(task, tokenizer, items, spec["seed"])}
     texts = items.set_index("item").loc[pairs.items]
     spans = [
-        places(task, tokenizer, item.question, made[item.Index]) for item in texts.itertuples()
+        places(task, tokenizer, item.question, recall_of[item.Index]) for item in texts.itertuples()
     ]
-    prompts = [made[name] for name in pairs.items]
-    found = span_states(access, prompts, spans, how["batch_size"])
+    prompts = [recall_of[name] for name in pairs.items]
+    by_place = span_states(access, prompts, spans, settings["batch_size"])
     half_way = len(pairs.names)
     return {
-        name: np.stack([of[:, :half_way], of[:, half_way:]], axis=2) for name, of in found.items()
+        name: np.stack([values[:, :half_way], values[:, half_way:]], axis=2)
+        for name, values in by_place.items()
     }
 
 
@@ -90,10 +91,10 @@ def places(
     inside = [n for n, (a, b) in enumerate(ends) if b > start and a < start + len(question)]
     last = max(n for n, (a, _) in enumerate(ends) if a < len(prompt))
     at = len(recall.prompt)
-    found = {ANSWER: (at - 1, at), QUESTION: (inside[0], inside[-1] + 1)}
+    spans = {ANSWER: (at - 1, at), QUESTION: (inside[0], inside[-1] + 1)}
     if last < at - 1:
-        found[PROMPT] = (last, last + 1)
-    return found | {TEXT: (0, at + len(recall.gold))}
+        spans[PROMPT] = (last, last + 1)
+    return spans | {TEXT: (0, at + len(recall.gold))}
 
 
 @torch.no_grad()
@@ -105,7 +106,7 @@ def span_states(
     # With the answer at the end; a causal model's earlier states do not know of it.
     whole = [Recall(r.item, r.prompt + r.gold, r.gold, r.control) for r in prompts]
     names = [name for name in spans[0] if all(name in of for of in spans)]
-    found: dict[str, Array] = {}
+    by_place: dict[str, Array] = {}
     for batch in batches(whole, size, access.model.device, answers=False):
         weights = torch.zeros(len(names), *batch.ids.shape)
         for row, prompt in enumerate(batch.rows):
@@ -120,8 +121,8 @@ def span_states(
             pooled = torch.einsum("btd,pbt->pbd", state, weights.to(state.device))
             for name, of in zip(names, pooled.double().cpu().numpy(), strict=True):
                 shape = (len(nodes), len(prompts), of.shape[-1])
-                found.setdefault(name, np.zeros(shape))[layer, batch.rows] = of
-    return found
+                by_place.setdefault(name, np.zeros(shape))[layer, batch.rows] = of
+    return by_place
 
 
 def positions(states: dict[str, Array]) -> list[str]:
@@ -149,14 +150,14 @@ def differences(states: Array) -> Array:
 
 def model_free(states: dict[str, Array], before: dict[str, Array] | None) -> list[Motion]:
     """Return the motions of all places, and of their change since `before`."""
-    found = []
+    motions = []
     for name in positions(states):
         now = differences(states[name])
         every = np.ones(len(now), dtype=bool)
-        found.append(Motion(name, BASE if before is None else AFTER, [Part(now, every)]))
+        motions.append(Motion(name, BASE if before is None else AFTER, [Part(now, every)]))
         if before is not None:
-            found.append(Motion(name, CHANGE, [Part(now - differences(before[name]), every)]))
-    return found
+            motions.append(Motion(name, CHANGE, [Part(now - differences(before[name]), every)]))
+    return motions
 
 
 def of_flow(fits: flow.Fits, state: str) -> list[Motion]:
@@ -168,8 +169,8 @@ def of_flow(fits: flow.Fits, state: str) -> list[Motion]:
 def in_place(moved: list[Array], held: NDArray[np.bool_]) -> list[Part]:
     """Return differences of held-out pairs in the rows of all pairs."""
     parts = []
-    for own, rows in zip(moved, held, strict=True):
-        whole = np.zeros((len(rows), *own.shape[1:]))
-        whole[rows] = own
+    for values, rows in zip(moved, held, strict=True):
+        whole = np.zeros((len(rows), *values.shape[1:]))
+        whole[rows] = values
         parts.append(Part(whole, rows))
     return parts

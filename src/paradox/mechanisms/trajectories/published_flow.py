@@ -1,15 +1,11 @@
 """The published differential equation (2601.11061), rebuilt to see what it would say here.
 
-Published: from what stands in the residual after the embedding and the first two blocks (means
-over the whole text, gold answer included) an encoder makes z(0); dz/dt = f(z + w t + b) runs over
-as many units of time as there are blocks; a classifier of z at the end is trained to tell the two
-classes apart, and nothing else is. The *separation force* is the distance between the fields at
-the two class means, as a function of time, and its peak was read as a layer.
-
-Time is not depth here: **no later block is ever seen**, as input or as target. So this module
-repeats the fit with what the claim would have to survive: another seed and split, labels swapped
-within pairs, and states whose layers are shuffled (the first three are then any three). A peak
-that stays where it was says nothing about layers; nor does one of a classifier that guesses.
+From what stands in the residual after the embedding and the first two blocks (means over the whole
+text, gold answer included) an encoder makes z(0); dz/dt = f(z + w t + b) runs over as many units of
+time as there are blocks; a classifier of z at the end is trained to tell the two classes apart. The
+*separation force* is the distance between the fields at the two class means, as a function of time.
+No later block is ever seen, so the fit is repeated with another seed and split, labels swapped
+within pairs, and states whose layers are shuffled.
 
 Kept as published: encoder, field, classifier, losses, Adam, clipping, early choice by validation
 accuracy, Runge-Kutta steps of 1/2, splits (80/20, then 85/15, not stratified). Smaller: widths
@@ -69,7 +65,9 @@ class Found(NamedTuple):
     high: float
 
 
-def published(states: Array, how: How, resampling: Resampling, *key: str | int) -> dict[str, Found]:
+def published(
+    states: Array, settings: How, resampling: Resampling, *key: str | int
+) -> dict[str, Found]:
     """Return what each of `VARIANTS` finds.
 
     Parameters
@@ -89,7 +87,7 @@ def published(states: Array, how: How, resampling: Resampling, *key: str | int) 
     truth = np.tile([1.0, 0.0], pairs)
     seen, labels, parts = [], [], []
     for variant in VARIANTS:
-        for fit in range(how.fits):
+        for fit in range(settings.fits):
             rng = keyed_rng("published flow", *key, fit)
             parts.append(_split(2 * pairs, rng))
             order = rng.permutation(layers) if variant == SHUFFLED else np.arange(layers)
@@ -100,19 +98,23 @@ def published(states: Array, how: How, resampling: Resampling, *key: str | int) 
     wanted = torch.from_numpy(np.array(labels)).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed("published flow", *key))
-        model = Model(len(inputs), inputs.shape[2], how, layers - 1)
-        model.train(inputs, wanted, parts, how)
+        model = Model(len(inputs), inputs.shape[2], settings, layers - 1)
+        model.train(inputs, wanted, parts, settings)
         forces, scores = model.asked(inputs, wanted, [part[2] for part in parts])
-    found = {}
+    by_variant = {}
     for place, variant in enumerate(VARIANTS):
-        own = slice(place * how.fits, (place + 1) * how.fits)
-        tested = [part[2] for part in parts[own]]
-        held = [label[rows] for label, rows in zip(labels[own], tested, strict=True)]
+        rows_of_variant = slice(place * settings.fits, (place + 1) * settings.fits)
+        tested = [part[2] for part in parts[rows_of_variant]]
+        held = [label[rows] for label, rows in zip(labels[rows_of_variant], tested, strict=True)]
         clusters = [rows // 2 for rows in tested]
         fits = [np.full(len(rows), number) for number, rows in enumerate(tested)]
-        joined = (np.concatenate(list(of)) for of in (scores[own], held, clusters, fits))
-        found[variant] = Found(forces[own], *pooled_area(*joined, pairs, resampling))
-    return found
+        joined = (
+            np.concatenate(list(of)) for of in (scores[rows_of_variant], held, clusters, fits)
+        )
+        by_variant[variant] = Found(
+            forces[rows_of_variant], *pooled_area(*joined, pairs, resampling)
+        )
+    return by_variant
 
 
 def _split(items: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -160,8 +162,8 @@ class Model:
         Time at which the classifier reads.
     """
 
-    def __init__(self, fits: int, width: int, how: How, blocks: int) -> None:
-        latent, hidden = how.latent, how.hidden
+    def __init__(self, fits: int, width: int, settings: How, blocks: int) -> None:
+        latent, hidden = settings.latent, settings.hidden
         self.times = torch.arange(blocks + 1, dtype=torch.float32)
 
         def uniform(inwards: int, *shape: int) -> Tensor:
@@ -207,7 +209,7 @@ class Model:
         return states, self._apply("classify_1", dropout(inner, DROPOUT, training))[..., 0]
 
     def train(
-        self, inputs: Tensor, labels: Tensor, parts: list[list[NDArray[np.int64]]], how: How
+        self, inputs: Tensor, labels: Tensor, parts: list[list[NDArray[np.int64]]], settings: How
     ) -> None:
         """Fit all and keep, of each, the weights of the best validation accuracy."""
         chosen, checked = (
@@ -215,16 +217,21 @@ class Model:
         )
         names, ends = list(self.weights), self.times[[0, -1]]
         rows = torch.arange(len(inputs))[:, None]
-        moments = {name: [torch.zeros_like(of) for _ in range(2)] for name, of in self._named()}
-        kept, best = dict(self.weights), torch.full((len(inputs),), -1.0)
+        moments = {
+            name: [torch.zeros_like(weight) for _ in range(2)]
+            for name, weight in self.weights.items()
+        }
+        best_weights, best = dict(self.weights), torch.full((len(inputs),), -1.0)
         rate = torch.full((len(inputs),), RATE)
         least, waited = torch.full((len(inputs),), math.inf), torch.zeros(len(inputs))
         done = 0
-        for _ in range(how.epochs):
+        for _ in range(settings.epochs):
             order = torch.rand(chosen.shape).argsort(dim=1)
-            for batch in order.split(how.batch_size, dim=1):
+            for batch in order.split(settings.batch_size, dim=1):
                 items, done = chosen.gather(1, batch), done + 1
-                weights = {n: of.detach().requires_grad_() for n, of in self._named()}
+                weights = {
+                    n: weight.detach().requires_grad_() for n, weight in self.weights.items()
+                }
                 self.weights = weights
                 _, scores = self.run(inputs[rows, items], ends, True)
                 loss = _losses(scores, labels[rows, items]).sum()
@@ -235,17 +242,14 @@ class Model:
             truth = labels[rows, checked]
             right = ((scores > 0) == (truth > 0)).float().mean(dim=1)
             better, best = right > best, torch.maximum(right, best)
-            for name, of in self._named():
-                kept[name] = torch.where(better[:, None, None], of, kept[name])
-            found = _losses(scores, truth)
-            waited = torch.where(found < least, 0, waited + 1)
-            least = torch.minimum(found, least)
+            for name, weight in self.weights.items():
+                best_weights[name] = torch.where(better[:, None, None], weight, best_weights[name])
+            losses = _losses(scores, truth)
+            waited = torch.where(losses < least, 0, waited + 1)
+            least = torch.minimum(losses, least)
             rate = torch.where(waited > PATIENCE, rate * FACTOR, rate)
             waited = torch.where(waited > PATIENCE, 0, waited)
-        self.weights = kept
-
-    def _named(self) -> list[tuple[str, Tensor]]:
-        return list(self.weights.items())
+        self.weights = best_weights
 
     @torch.no_grad()
     def asked(
@@ -282,12 +286,12 @@ def _adam(
     """Return the weights after a step of Adam; clipping and rates are of each fit by itself."""
     norm = torch.stack([slope.pow(2).sum(dim=(1, 2)) for slope in slopes]).sum(dim=0).sqrt()
     shrink = (CLIP / (norm + 1e-6)).clamp_max(1)[:, None, None]
-    made = {}
-    for (name, of), slope in zip(weights.items(), slopes, strict=True):
-        change = slope * shrink + DECAY * of.detach()
+    updated = {}
+    for (name, weight), slope in zip(weights.items(), slopes, strict=True):
+        change = slope * shrink + DECAY * weight.detach()
         first, second = moments[name]
         first.mul_(0.9).add_(change, alpha=0.1)
         second.mul_(0.999).addcmul_(change, change, value=0.001)
         size = (second / (1 - 0.999**done)).sqrt() + 1e-8
-        made[name] = of.detach() - rate[:, None, None] * first / (1 - 0.9**done) / size
-    return made
+        updated[name] = weight.detach() - rate[:, None, None] * first / (1 - 0.9**done) / size
+    return updated

@@ -24,10 +24,11 @@ def paragraph(
 ) -> str:
     """Return the paragraph; `claim` is that of the signature ``separation_peak``."""
     counted = table[(table["set"] == "counted") & (table["state"] != "change")]
-    own = counted[counted["base"] == planted]
-    sentences = list(_forces(own[own["method"] == "base"], planted))
+    rows_planted = counted[counted["base"] == planted]
+    sentences = list(_forces(rows_planted[rows_planted["method"] == "base"], planted))
     sentences += _others(counted[counted["base"] != planted])
-    for arm, rows in own[own["method"] != "base"].groupby(["method", "reward"], sort=True):
+    trained = rows_planted[rows_planted["method"] != "base"]
+    for arm, rows in trained.groupby(["method", "reward"], sort=True):
         top = _top(rows[rows["component"] == "answer"])
         sentences.append(f"After {arm_words(arm)} it is largest {top}.")
     chosen = signatures[signatures["signature"] == "separation_peak: answer"]
@@ -41,22 +42,22 @@ def paragraph(
 def _forces(rows: pd.DataFrame, planted: str) -> Iterator[str]:
     parts = []
     for component, words in PLACES.items():
-        of = rows[rows["component"] == component]
-        if len(of):
-            out = of[of["corrected"] <= ALPHA]
+        rows_here = rows[rows["component"] == component]
+        if len(rows_here):
+            out = rows_here[rows_here["corrected"] <= ALPHA]
             where = f"at {blocks(out['layer'])}" if len(out) else "at no block"
-            parts.append(f"{words} {where}" + (f" (largest {_top(of)})" if len(out) else ""))
+            parts.append(f"{words} {where}" + (f" (largest {_top(rows_here)})" if len(out) else ""))
     yield f"In the untrained {planted} base the separation force is clear of its null " + (
         f"{'; '.join(parts)}."
     )
 
 
 def _others(rows: pd.DataFrame) -> Iterator[str]:
-    for base, of in rows.groupby("base", sort=True):
-        out = int((of["corrected"] <= ALPHA).sum())
+    for base, rows_of_base in rows.groupby("base", sort=True):
+        out = int((rows_of_base["corrected"] <= ALPHA).sum())
         yield (
-            f"In the {base} base {out} of {len(of)} forces leave their null "
-            f"(smallest corrected p = {p_value(of['corrected'].min())})."
+            f"In the {base} base {out} of {len(rows_of_base)} forces leave their null "
+            f"(smallest corrected p = {p_value(rows_of_base['corrected'].min())})."
         )
 
 
@@ -88,19 +89,22 @@ def _published(flows: pd.DataFrame, signatures: pd.DataFrame, planted: str) -> I
     rows = rows[rows["method"] == "base"]
     if rows.empty:
         return
-    own = rows[rows["variant"] == AS_IS]
-    seen = own[own["peaks_force"] > 0]
+    as_published = rows[rows["variant"] == AS_IS]
+    seen = as_published[as_published["peaks_force"] > 0]
     shuffled = rows[(rows["variant"] == SHUFFLED) & (rows["peaks_force"] > 0)]
-    area = own.iloc[0]
+    area = as_published.iloc[0]
     chosen = signatures["signature"].str.startswith("published_peak")
-    found = signatures[chosen & (signatures["base"] == planted) & (signatures["method"] == "base")]
+    verdicts = signatures[
+        chosen & (signatures["base"] == planted) & (signatures["method"] == "base")
+    ]
     yield (
         "The published construction, which sees no block after the second, has its peak at "
         f"{len(seen)} different times in {int(area['fits'])} fits "
         f"({listing([_time(layer) for layer in seen['layer']])}), its classifier an area of "
         f"{area['auc']:.2f} [{area['auc_low']:.2f}, {area['auc_high']:.2f}]; with layers shuffled "
         f"it has peaks at {listing([_time(layer) for layer in shuffled['layer']])}. "
-        f"That it peaks at a middle time more often than its nulls is {found['verdict'].iloc[0]}."
+        f"That it peaks at a middle time more often than its nulls is "
+        f"{verdicts['verdict'].iloc[0]}."
     )
 
 

@@ -1,31 +1,24 @@
 """Step ``separation``: whether the separation force has a peak, and whether in middle layers.
 
-Sums up step ``trajectories`` over arms and training seeds. ``table`` has the force per block: the
-root of the squared force (negative where that is), per coordinate of states of size 1. ``flows``
-has how well fitted flows describe held-out items and where their forces peak, fit by fit, and the
-same of the published construction. ``signatures`` has the verdicts:
+``table`` has the force per block: the root of the squared force (negative where that is), per
+coordinate of states of size 1. ``flows`` has how well fitted flows describe held-out items and
+where their forces peak, and the same of the published construction. ``signatures``:
 
 ================== ==============================================================================
-separation_peak    the claim: the force at a middle block is larger than at any other. One half of
-                   the pairs says which middle block and which other one; in the other half the
-                   first has to be larger (squared force, bootstrap over pairs and seeds), and its
-                   force has to be clear of the null of all blocks
+separation_peak    the force at a middle block is larger than at any other. One half of the pairs
+                   says which two blocks; in the other half the first has to be larger (squared
+                   force, bootstrap over pairs and seeds), and clear of the null of all blocks
 separation_any     the squared force is above 0 at some block; ``blocks`` is the largest
 flow_follows       in how many fits the flow's force peaks at the block where the data's does,
                    against guessing a block; with layers as they are, and shuffled
-published_peak     of the published construction (`paradox.mechanisms.trajectories.published_flow`):
-                   in how many more fits than in a null the force peaks at a middle time, for the
-                   null (permuted labels, shuffled layers) that has more such fits. It has to beat
-                   both, and its classifier has to beat guessing
+published_peak     in how many more fits than in a null (permuted labels or shuffled layers,
+                   whichever has more) the force of the published construction peaks at a middle
+                   time. It has to beat both, and its classifier has to beat guessing
 ================== ==============================================================================
 
-Published: times 18-20 of 28, a depth of 0.64 to 0.71; *middle* is as in step ``signatures``, a
-depth in (1/4, 3/4], and so are verdicts and margins (`margin_share` of the largest squared force of
-the untrained planted base, for flows that of the answer position; of 1 for shares of fits).
-
-Intervals are over pairs crossed with seeds; p treats the seeds as given. Fits of one arm share
-items, and arms of one base share much of their weights: p of ``flow_follows`` and
-``published_peak``, which count fits, are about these items and trainings.
+Verdicts are as in step ``signatures``; margins are `margin_share` of the largest squared force of
+the untrained planted base (for flows that of the answer position), of 1 for shares of fits.
+p treats the seeds as given.
 """
 
 from __future__ import annotations
@@ -118,17 +111,19 @@ def main(
     if spec["planted"] not in bases:
         raise DataError(f"key planted: no base {spec['planted']!r}; {hint(spec['planted'], bases)}")
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
-    found = curves(tables["pairs"], tables["null"])
-    table = pd.DataFrame([row for key, of in found.items() for row in layers(key, of, resampling)])
+    by_key = curves(tables["pairs"], tables["null"])
+    table = pd.DataFrame(
+        [row for key, curve in by_key.items() for row in layers(key, curve, resampling)]
+    )
     fits, published = (
         tables["fits"][tables["fits"]["model"] == name] for name in (FLOW, PUBLISHED_FLOW)
     )
     flows = pd.DataFrame([*flow_rows(fits), *published_rows(published)])
-    verdicts = [*peaks(found, spec, resampling), *follows(fits, spec["margin_share"])]
+    verdicts = [*peaks(by_key, spec, resampling), *follows(fits, spec["margin_share"])]
     verdicts += published_peak(published, spec["margin_share"], resampling)
     signatures = pd.DataFrame(verdicts)
-    for name, of in {"table": table, "flows": flows, "signatures": signatures}.items():
-        write_table(outputs[name], of)
+    for name, rows in {"table": table, "flows": flows, "signatures": signatures}.items():
+        write_table(outputs[name], rows)
     claim = spec["claims"]["separation_peak"]
     text = paragraph(table, flows, signatures, claim, spec["planted"])
     write_json(outputs["reading"], {"paragraphs": {"trajectories": text}})
@@ -143,15 +138,15 @@ def curves(pairs: pd.DataFrame, null: pd.DataFrame) -> dict[tuple[str, ...], Cur
     DataError
         When the seeds of an arm differ in pairs or layers.
     """
-    keys, found = [*ARM, "component", "state"], {}
+    keys, by_key = [*ARM, "component", "state"], {}
     nulls = dict(iter(null.groupby(keys)))
     for key, rows in pairs.groupby(keys, sort=True):
         sets = {str(name): _cube(of, "pair", key) for name, of in rows.groupby("set", sort=True)}
         drawn = _cube(nulls[key], "draw", key).mean(axis=2)
         exact = bool(nulls[key]["exact"].iloc[0])
         observed = sets[COUNTED].mean(axis=(0, 2))
-        found[key] = Curve(sets, max_test(observed, drawn, exact, two_sided=False))
-    return found
+        by_key[key] = Curve(sets, max_test(observed, drawn, exact, two_sided=False))
+    return by_key
 
 
 def _cube(table: pd.DataFrame, unit: str, key: tuple[str, ...]) -> Array:
@@ -176,8 +171,8 @@ def layers(key: tuple[str, ...], curve: Curve, resampling: Resampling) -> Iterat
         counted = name == COUNTED
         tops = draws(values, resampling).argmax(axis=1)
         for layer in range(values.shape[1]):
-            found = mean(values[:, layer], resampling, "pairs")
-            ends = {"value": found.value, "low": found.low, "high": found.high}
+            estimate = mean(values[:, layer], resampling, "pairs")
+            ends = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
             row = {**dict(zip([*ARM, "component", "state"], key, strict=True)), "set": name}
             row |= {"layer": layer} | {end: float(root(of)) for end, of in ends.items()}
             test = curve.test
@@ -188,7 +183,7 @@ def layers(key: tuple[str, ...], curve: Curve, resampling: Resampling) -> Iterat
                 "null_high": float(root(test.max_high[layer])) if counted else None,
                 "peak_share": float((tops == layer).mean()),
             }
-            yield row | {"pairs": found.items, "seeds": found.seeds}
+            yield row | {"pairs": estimate.items, "seeds": estimate.seeds}
 
 
 def draws(values: Array, resampling: Resampling, group: str = "pairs") -> Array:
@@ -202,13 +197,13 @@ def draws(values: Array, resampling: Resampling, group: str = "pairs") -> Array:
 
 
 def peaks(
-    found: dict[tuple[str, ...], Curve], spec: dict[str, Any], resampling: Resampling
+    by_key: dict[tuple[str, ...], Curve], spec: dict[str, Any], resampling: Resampling
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows ``separation_peak`` and ``separation_any`` of every component."""
-    for key, curve in found.items():
+    for key, curve in by_key.items():
         # A flow's force is held against that of the data at its position.
         component = ANSWER if key[3] in (FLOW, FLOW_PATH) else key[3]
-        like = found.get((spec["planted"], "base", "none", component, BASE))
+        like = by_key.get((spec["planted"], "base", "none", component, BASE))
         if like is None:
             raise DataError(f"{'/'.join(key)}: the untrained planted base has no such component.")
         margin = spec["margin_share"] * float(like.test.curve.max())
@@ -232,10 +227,10 @@ def row(
     name: str, key: tuple[str, ...], blocks: str, effect: Estimate, p: float, margin: float
 ) -> dict[str, Any]:
     """Return a row of the table of signatures."""
-    made = {"signature": f"{name}: {key[3]}", **dict(zip(ARM, key[:3], strict=True))}
-    made |= {"state": key[4], "blocks": blocks, "effect": effect.value, "low": effect.low}
-    made |= {"high": effect.high, "p": p, "margin": margin, "n": effect.items}
-    return made | {"verdict": verdict(p, effect.high, margin)}
+    line = {"signature": f"{name}: {key[3]}", **dict(zip(ARM, key[:3], strict=True))}
+    line |= {"state": key[4], "blocks": blocks, "effect": effect.value, "low": effect.low}
+    line |= {"high": effect.high, "p": p, "margin": margin, "n": effect.items}
+    return line | {"verdict": verdict(p, effect.high, margin)}
 
 
 def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
@@ -245,14 +240,10 @@ def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
         hits, blocks = int((tops["force"] == tops["force_data"]).sum()), rows["layer"].nunique()
         share = binomial_interval(hits, len(tops))
         p = float(stats.binomtest(hits, len(tops), 1 / blocks, alternative="greater").pvalue)
-        above = Estimate(*(end - 1 / blocks for end in share_ends(share)), len(tops), 1)
+        ends = (end - 1 / blocks for end in (share.value, share.low, share.high))
+        above = Estimate(*ends, len(tops), 1)
         state = BASE if key[1] == "base" else AFTER
         yield row("flow_follows", (*key, state), "", above, p, margin)
-
-
-def share_ends(share: Any) -> tuple[float, float, float]:
-    """Return value, low and high."""
-    return share.value, share.low, share.high
 
 
 def tops_of(rows: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
@@ -294,20 +285,21 @@ def flow_rows(fits: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield how well flows describe held-out items, and shares of fits that peak at a block."""
     for key, rows in fits.groupby([*ARM, "variant"], sort=True):
         tops = tops_of(rows, FORCES)
-        for layer, of in rows.groupby("layer", sort=True):
-            made = dict(zip([*ARM, "variant"], key, strict=True)) | {"model": FLOW, "layer": layer}
-            made |= {name: float(of[name].mean()) for name in [*MEASURES, *FORCES]}
-            made |= {f"peaks_{name}": float((tops[name] == layer).mean()) for name in FORCES}
-            yield made | {"fits": len(tops)}
+        for layer, block in rows.groupby("layer", sort=True):
+            line = dict(zip([*ARM, "variant"], key, strict=True)) | {"model": FLOW, "layer": layer}
+            line |= {name: float(block[name].mean()) for name in [*MEASURES, *FORCES]}
+            line |= {f"peaks_{name}": float((tops[name] == layer).mean()) for name in FORCES}
+            yield line | {"fits": len(tops)}
 
 
 def published_rows(published: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the same of the published construction; layer -1 is time 0."""
     for key, rows in published.groupby([*ARM, "variant"], sort=True):
         tops = tops_of(rows, ["force"])
-        for layer, of in rows.groupby("layer", sort=True):
-            made = dict(zip([*ARM, "variant"], key, strict=True))
-            made |= {"model": PUBLISHED_FLOW, "layer": layer, "force": float(of["force"].mean())}
-            made |= {"peaks_force": float((tops["force"] == layer).mean())}
-            areas = ("auc", "auc_low", "auc_high")
-            yield made | {name: float(of[name].mean()) for name in areas} | {"fits": len(tops)}
+        for layer, instant in rows.groupby("layer", sort=True):
+            line = dict(zip([*ARM, "variant"], key, strict=True))
+            line |= {"model": PUBLISHED_FLOW, "layer": layer}
+            line["force"] = float(instant["force"].mean())
+            line["peaks_force"] = float((tops["force"] == layer).mean())
+            line |= {name: float(instant[name].mean()) for name in ("auc", "auc_low", "auc_high")}
+            yield line | {"fits": len(tops)}
