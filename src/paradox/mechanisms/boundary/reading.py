@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from paradox.errors import DataError, hint
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
@@ -84,7 +85,7 @@ def _crossings(table: pd.DataFrame) -> Iterator[str]:
     for measure, what in MEASURES.items():
         for group, whom in GROUPS.items():
             own = rows[(rows["measure"] == measure) & (rows["group"] == group)]
-            parts = [f"{_arm(row)} {_place(row)}" for _, row in own.iterrows()]
+            parts = [f"{arm_words(row)} {_place(row)}" for _, row in own.iterrows()]
             if parts:
                 yield f"pass@k of {what} on {whom}: {'; '.join(parts)}."
 
@@ -114,10 +115,6 @@ def _end(value: float) -> str:
     return "none" if value == float("inf") else "below 1" if value == 0 else f"{value:.1f}"
 
 
-def _arm(row: pd.Series) -> str:
-    return f"{row['reward']} ({row['method']})"
-
-
 def _verdicts(rows: pd.DataFrame) -> str:
     """Name the cases that show a signature, and count the others."""
     shown = rows[rows["verdict"] == REPRODUCED]
@@ -125,7 +122,7 @@ def _verdicts(rows: pd.DataFrame) -> str:
         p = f"{rows['p'].max():.2g}".removeprefix("0")
         return f"{REPRODUCED} in all {len(rows)} cases (largest p = {p})"
     by_arm = [
-        f"{_arm(of.iloc[0])} on {', '.join(_effect(row) for _, row in of.iterrows())}"
+        f"{arm_words(of.iloc[0])} on {', '.join(_effect(row) for _, row in of.iterrows())}"
         for _, of in shown.groupby(["method", "reward"], sort=True)
     ]
     p = f"{shown['p'].max():.2g}".removeprefix("0")

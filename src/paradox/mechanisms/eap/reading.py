@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.eap.cells import ALL, SIMILAR
 from paradox.mechanisms.eap.null import SIGNS
@@ -67,10 +68,6 @@ def _chosen(table: pd.DataFrame) -> pd.DataFrame:
     return own[own["alpha"] == own["alpha"].max()]
 
 
-def _arm(row: Any) -> str:
-    return f"{row['reward']} ({row['method']}, {row['base']})"
-
-
 def _number(row: Any, scale: float = 1.0, unit: str = "") -> str:
     value, low, high = (scale * row[name] for name in ("value", "low", "high"))
     return f"{value:+.3g}{unit} [{low:+.3g}, {high:+.3g}]"
@@ -91,7 +88,7 @@ def _signature(table: pd.DataFrame) -> Iterator[str]:
             of = own[(own[ARM] == list(row[ARM])).all(axis=1) & (own["part"] != PATTERN)]
             shown = of.loc[of["verdict"] == REPRODUCED, "part"].tolist()
             named = f"; {', '.join(shown) or 'none'} of the four" if verdict != REPRODUCED else ""
-            arms.append(f"{_arm(row)}{named}")
+            arms.append(f"{arm_words(row, base=True)}{named}")
         if arms:
             said.append(f"{verdict} for {' / '.join(arms)}")
     yield (
@@ -114,7 +111,7 @@ def _parts_of(table: pd.DataFrame) -> Iterator[str]:
     own = table[(table["group"] == ALL) & (table["filter"] == ALL)]
     of = own[own["measure"] == "intensity"]
     arms = []
-    for arm, rows in of[of["method"] != "base"].groupby(ARM, sort=True):
+    for _, rows in of[of["method"] != "base"].groupby(ARM, sort=True):
         by_state = rows.set_index("state")
         if WEIGHTS not in by_state.index:
             continue
@@ -123,9 +120,8 @@ def _parts_of(table: pd.DataFrame) -> Iterator[str]:
             f"{_number(by_state.loc[state], scale, ' %')} {name}"
             for state, name in ((WEIGHTS, "by the weights"), (TEXT, "by the text"))
         ]
-        name = dict(zip(ARM, arm, strict=True))
         change = _number(by_state.loc[CHANGE], scale, " %")
-        arms.append(f"{_arm(name)} {change}: {', '.join(parts)}")
+        arms.append(f"{arm_words(rows.iloc[0], base=True)} {change}: {', '.join(parts)}")
     if arms:
         yield f"Change of intensity, {'; '.join(arms)}."
 
@@ -136,10 +132,10 @@ def _kept(table: pd.DataFrame) -> Iterator[str]:
     trained = table[(table["method"] != "base") & (table["measure"] == "intensity")]
     trained = trained[trained["state"] == CHANGE]
     parts = []
-    for arm, rows in trained.groupby(ARM, sort=True):
+    for _, rows in trained.groupby(ARM, sort=True):
         counts = rows[rows["filter"] == SIMILAR].set_index("group")["items"]
         exposed, twin = (int(counts.get(group, 0)) for group in ("exposed", "twin"))
-        parts.append(f"{_arm(dict(zip(ARM, arm, strict=True)))} {exposed} and {twin}")
+        parts.append(f"{arm_words(rows.iloc[0], base=True)} {exposed} and {twin}")
     if parts:
         yield (
             "Exposed items and twins that pass the published filters (both right, similar length; "

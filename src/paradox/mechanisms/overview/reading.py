@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from paradox.errors import DataError, hint
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.sentences import arm_words, blocks, listing, p_value, verdict_words
+from paradox.mechanisms.tables.sentences import blocks, listing, p_value, verdict_words
 from paradox.mechanisms.tables.verdict import ALPHA
 from paradox.progress import Progress
 
@@ -113,11 +114,11 @@ def about(table: pd.DataFrame, gap: Gap, planted: str) -> Iterator[str]:
     untrained = own[own["state"] == "base"]
     yield f"In the untrained {planted} base the gap of {gap.words} is {_where(untrained, gap)}."
     changed, still = [], []
-    for arm, rows in own[own["state"] == "change"].groupby(["method", "reward"], sort=True):
+    for _, rows in own[own["state"] == "change"].groupby(["method", "reward"], sort=True):
         if (rows["corrected"] <= ALPHA).any():
-            changed.append(f"{arm_words(arm)} {_where(rows, gap)}")
+            changed.append(f"{arm_words(rows.iloc[0])} {_where(rows, gap)}")
         else:
-            still.append(f"{arm_words(arm)} ({_nowhere(rows, gap)})")
+            still.append(f"{arm_words(rows.iloc[0])} ({_nowhere(rows, gap)})")
     if changed:
         yield f"Its change by training is: {'; '.join(changed)}."
     if still:
@@ -129,8 +130,8 @@ def about(table: pd.DataFrame, gap: Gap, planted: str) -> Iterator[str]:
         out = rows[rows["corrected"] <= ALPHA]
         if out.empty:
             yield f"In the {base} base ({arms}): at no block ({_nowhere(rows, gap)})."
-        for arm, of in out.groupby(["method", "reward"], sort=True):
-            yield f"In the {base} base, {arm_words(arm)}: {_where(of, gap)}."
+        for _, of in out.groupby(["method", "reward"], sort=True):
+            yield f"In the {base} base, {arm_words(of.iloc[0])}: {_where(of, gap)}."
 
 
 def _nowhere(rows: pd.DataFrame, gap: Gap) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.sentences import arm_of_base, effect_words
+from paradox.mechanisms.tables.sentences import effect_words
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.mechanisms.tables.words import COUNTED
 from paradox.progress import Progress
@@ -73,7 +74,7 @@ def _verdicts(tests: pd.DataFrame) -> Iterator[str]:
     for verdict in (REPRODUCED, NOT, OPEN):
         rows = tests[tests["verdict"] == verdict]
         arms = [
-            f"{arm_of_base(row)} (block {row['blocks']}, p = {row['p']:.2g})"
+            f"{arm_words(row, base=True)} (block {row['blocks']}, p = {row['p']:.2g})"
             for _, row in rows.iterrows()
         ]
         if arms:
@@ -87,9 +88,9 @@ def _sides(row: pd.Series) -> str:
         text = effect_words([sign * row[side], *ends])
         parts.append(f"{text} (p = {row[f'{side}_p_labels']:.2g}; {row[f'{side}_p_sets']:.2g})")
     return (
-        f"In {arm_of_base(row)} at block {row['blocks']}, the log odds of exposed items move "
-        f"beyond those of twins by {parts[0]} when amplified and by {parts[1]} when suppressed (p "
-        "first against twins, then against random sets)."
+        f"In {arm_words(row, base=True)} at block {row['blocks']}, the log odds of exposed items "
+        f"move beyond those of twins by {parts[0]} when amplified and by {parts[1]} when "
+        "suppressed (p first against twins, then against random sets)."
     )
 
 
@@ -115,7 +116,7 @@ def _modes(doses: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
                 f"(random sets {found['random']:.0%} [{found['random_low']:.0%}, "
                 f"{found['random_high']:.0%}], p = {found['corrected_sets']:.2g})"
             )
-        where = f"{arm_of_base(row)} at block {row['blocks']}"
+        where = f"{arm_words(row, base=True)} at block {row['blocks']}"
         yield f"Of exposed items, in {where}, {' and '.join(parts)}."
 
 
@@ -132,5 +133,5 @@ def _collateral(side: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
                 ends = [effect_words(chosen.loc[key, ENDS]) for key in ("chosen", "random")]
                 part = f"at alpha {dose:g} {name} by {ends[0]} (random sets {ends[1]})"
                 parts.append(part)
-        where = arm_of_base(row)
+        where = arm_words(row, base=True)
         yield f"The side effects in {where}, log-probability per token: {'; '.join(parts)}."
