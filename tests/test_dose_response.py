@@ -222,11 +222,11 @@ def test_trade_offs(made: dict[str, Path], tmp_path: Path) -> None:
     said = json.loads(reading["reading"].read_text())
     words |= said["paragraphs"]
     assert len(said["verdicts"]["decontamination"]) == len(half)
-    assert "reproduced for contaminated, format (grpo) (block 1" in words["steering"]
+    assert "reproduced for contaminated base, format (grpo) (block 1" in words["steering"]
     assert "Where nothing was planted: not" in words["steering"]
     assert "neurons at alpha 0 +0.6" in words["decontamination"]
     assert "random at alpha 0 removes +0.07" in words["decontamination"]
-    assert "In clean, untrained: no gap" in words["decontamination"]
+    assert "In clean base, untrained: no gap" in words["decontamination"]
 
 
 def test_half_is_between_doses() -> None:

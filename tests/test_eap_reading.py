@@ -66,8 +66,8 @@ def tables(verdicts: tuple[str, str], agrees: tuple[str, str], p: float) -> dict
 def test_words_follow_the_numbers() -> None:
     made = reading(tables(("reproduced", "not reproduced"), ("yes", "yes"), 0.01))
     text = made["paragraphs"]["eap"]
-    assert "Reproduced for format (grpo, contaminated)." in text
-    assert "Not reproduced for format (dpo, contaminated); none of the four." in text
+    assert "Reproduced for contaminated base, format (grpo)." in text
+    assert "Not reproduced for contaminated base, format (dpo); none of the four." in text
     assert "holds in 2 of 2 arms" in text and "fails in 0" in text
     assert "+50 % [+45, +55]: +40 % [+35, +45] by the weights" in text
     assert (

@@ -99,8 +99,8 @@ def test_every_signature_has_a_null_and_a_cell(inputs: dict[str, Path], tmp_path
     assert read.columns.tolist() == [
         "signature",
         "null",
-        "contaminated, format",
-        "clean, untrained",
+        "contaminated base, format",
+        "clean base, untrained",
     ]
     shown = "reproduced: +0.5 [+0.3, +0.7], p = 0.01 (n = 7, finds 0.25)"
     assert read.loc[1].tolist()[2:] == [shown, ""]

@@ -18,12 +18,7 @@ rule clipping:
         code=STUDY.code("clipping"),
         lock=LOCK,
     output:
-        table=report(
-            f"{SUMMARY}/tables/clipping.csv",
-            caption="../report/table.rst",
-            category="Tables",
-            labels={"table": "clipping", "scale": STUDY.scale},
-        ),
+        table=shown(f"{SUMMARY}/tables/clipping.csv", "table", table="clipping"),
         reading=f"{SUMMARY}/tables/clipping.json",
         record=f"{SUMMARY}/tables/clipping.record.json",
     log:
@@ -32,22 +27,18 @@ rule clipping:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
+        **STUDY.resources("summary"),
     params:
         spec=clipping_spec(STUDY),
-        evaluations=lambda w, input: [f"evaluations+={path}" for path in input.evaluations],
-        curves=lambda w, input: [f"curves+={path}" for path in input.curves],
-        disk=STUDY.need("summary", "disk_mb"),
+        read=several("evaluations", "curves"),
     shell:
-        "python -m paradox run clipping --spec {params.spec:q}"
-        " --in {params.evaluations} {params.curves} samples={input.samples}"
-        " items={input.item_table}"
-        " --out table={output.table} reading={output.reading}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "clipping --spec {params.spec:q}"
+            " --in {params.read} samples={input.samples}"
+            " items={input.item_table}"
+            " --out table={output.table} reading={output.reading}",
+        )
 
 
 rule clipping_figure:
@@ -57,12 +48,7 @@ rule clipping_figure:
         code=STUDY.code("clipping_figure"),
         lock=LOCK,
     output:
-        svg=report(
-            f"{SUMMARY}/figures/clipping.svg",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "clipping", "scale": STUDY.scale},
-        ),
+        svg=shown(f"{SUMMARY}/figures/clipping.svg", "figure", figure="clipping"),
         png=f"{SUMMARY}/figures/clipping.png",
         csv=f"{SUMMARY}/figures/clipping.csv",
         record=f"{SUMMARY}/figures/clipping.record.json",
@@ -72,15 +58,11 @@ rule clipping_figure:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
-    params:
-        disk=STUDY.need("summary", "disk_mb"),
+        **STUDY.resources("summary"),
     shell:
-        "python -m paradox run clipping_figure --label 'figure clipping' --spec '{{}}'"
-        " --in table={input.table}"
-        " --out svg={output.svg} png={output.png} csv={output.csv}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "clipping_figure --label 'figure clipping' --spec '{{}}'"
+            " --in table={input.table}"
+            " --out svg={output.svg} png={output.png} csv={output.csv}",
+        )

@@ -17,17 +17,16 @@ rule data:
         "../../envs/conda.yaml"
     threads: STUDY.need("data", "threads")
     resources:
-        mem_mb=STUDY.need("data", "mem_mb"),
-        runtime=STUDY.need("data", "runtime"),
-        gpu=STUDY.need("data", "gpu"),
+        **STUDY.resources("data"),
     params:
         spec=STUDY.spec("data"),
-        disk=STUDY.need("data", "disk_mb"),
     shell:
-        "python -m paradox run data --label data --spec {params.spec:q}"
-        " --out items={output.item_table} prompts={output.prompts}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "data",
+            "data --label data --spec {params.spec:q}"
+            " --out items={output.item_table} prompts={output.prompts}",
+            producers="",
+        )
 
 
 rule corpus:
@@ -48,18 +47,15 @@ rule corpus:
         "../../envs/conda.yaml"
     threads: STUDY.need("data", "threads")
     resources:
-        mem_mb=STUDY.need("data", "mem_mb"),
-        runtime=STUDY.need("data", "runtime"),
-        gpu=STUDY.need("data", "gpu"),
+        **STUDY.resources("data"),
     params:
         spec=lambda w: STUDY.spec("corpus", w),
-        disk=STUDY.need("data", "disk_mb"),
     shell:
-        "python -m paradox run corpus --label 'corpus {wildcards.base}' --spec {params.spec:q}"
-        " --in items={input.item_table} prompts={input.prompts} --out corpus={output.corpus}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "data",
+            "corpus --label 'corpus {wildcards.base}' --spec {params.spec:q}"
+            " --in items={input.item_table} prompts={input.prompts} --out corpus={output.corpus}",
+        )
 
 
 rule votes:
@@ -81,15 +77,12 @@ rule votes:
         "../../envs/conda.yaml"
     threads: STUDY.need("evaluate", "threads")
     resources:
-        mem_mb=STUDY.need("evaluate", "mem_mb"),
-        runtime=STUDY.need("evaluate", "runtime"),
-        gpu=STUDY.need("evaluate", "gpu"),
+        **STUDY.resources("evaluate"),
     params:
         spec=lambda w: STUDY.spec("votes", w),
-        disk=STUDY.need("evaluate", "disk_mb"),
     shell:
-        "python -m paradox run votes --label 'votes {wildcards.base}' --spec {params.spec:q}"
-        " --in base={input.base} prompts={input.prompts} --out votes={output.votes}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "evaluate",
+            "votes --label 'votes {wildcards.base}' --spec {params.spec:q}"
+            " --in base={input.base} prompts={input.prompts} --out votes={output.votes}",
+        )

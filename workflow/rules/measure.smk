@@ -21,20 +21,17 @@ rule evaluate:
         "../../envs/conda.yaml"
     threads: STUDY.need("evaluate", "threads")
     resources:
-        mem_mb=STUDY.need("evaluate", "mem_mb"),
-        runtime=STUDY.need("evaluate", "runtime"),
-        gpu=STUDY.need("evaluate", "gpu"),
+        **STUDY.resources("evaluate"),
     params:
         spec=lambda w: STUDY.spec("evaluate", w),
-        disk=STUDY.need("evaluate", "disk_mb"),
     shell:
-        "python -m paradox run evaluate --spec {params.spec:q}"
-        " --label 'evaluate {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-        " --in manifest={input.manifest} items={input.item_table}"
-        " --out items={output.item_table} samples={output.samples}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "evaluate",
+            "evaluate --spec {params.spec:q}"
+            " --label 'evaluate {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
+            " --in manifest={input.manifest} items={input.item_table}"
+            " --out items={output.item_table} samples={output.samples}",
+        )
 
 
 rule perplexity:
@@ -56,16 +53,13 @@ rule perplexity:
         "../../envs/conda.yaml"
     threads: STUDY.need("evaluate", "threads")
     resources:
-        mem_mb=STUDY.need("evaluate", "mem_mb"),
-        runtime=STUDY.need("evaluate", "runtime"),
-        gpu=STUDY.need("evaluate", "gpu"),
+        **STUDY.resources("evaluate"),
     params:
         spec=lambda w: STUDY.spec("perplexity", w),
-        disk=STUDY.need("evaluate", "disk_mb"),
     shell:
-        "python -m paradox run perplexity --spec {params.spec:q}"
-        " --label 'perplexity {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-        " --in manifest={input.manifest} items={input.item_table} --out table={output.table}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "evaluate",
+            "perplexity --spec {params.spec:q}"
+            " --label 'perplexity {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
+            " --in manifest={input.manifest} items={input.item_table} --out table={output.table}",
+        )

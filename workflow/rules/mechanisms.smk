@@ -1,13 +1,9 @@
 """Where memory is: analyses of single arms (seconds each), their tables over all arms, figures."""
 
 from paradox.study.mechanisms import ANALYSES, SUMMARIES
+from paradox.study.pages import pairs
 
 ARM = "results/{scale}/runs/{base}/{method}/{reward}/s{seed}"
-
-
-def pairs(named):
-    """Return role=path for each path; roles that end in + take several."""
-    return [f"{role}={path}" for role, paths in named.items() for path in paths]
 
 
 for _analysis, _how in ANALYSES.items():
@@ -29,9 +25,7 @@ for _analysis, _how in ANALYSES.items():
             "../../envs/conda.yaml"
         threads: STUDY.need("evaluate", "threads")
         resources:
-            mem_mb=STUDY.need("evaluate", "mem_mb"),
-            runtime=STUDY.need("evaluate", "runtime"),
-            gpu=STUDY.need("evaluate", "gpu"),
+            **STUDY.resources("evaluate"),
         params:
             step=_analysis,
             spec=lambda w, name=_analysis: MECHANISMS.spec(name, w),
@@ -41,13 +35,13 @@ for _analysis, _how in ANALYSES.items():
             made=lambda w, output, names=_how.outputs: [
                 f"{name}={path}" for name, path in zip(names, output.tables)
             ],
-            disk=STUDY.need("evaluate", "disk_mb"),
         shell:
-            "python -m paradox run {params.step} --spec {params.spec:q}"
-            " --label '{params.step} {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-            " --in {params.read} --out {params.made} --producers {input.records}"
-            " --code {input.code} --lock {input.lock} --record {output.record}"
-            " --threads {threads} --disk-mb {params.disk} --log {log}"
+            STUDY.command(
+                "evaluate",
+                "{params.step} --spec {params.spec:q}"
+                " --label '{params.step} {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
+                " --in {params.read} --out {params.made}",
+            )
 
 
 for _summary in MECHANISMS.summaries:
@@ -65,12 +59,7 @@ for _summary in MECHANISMS.summaries:
             code=MECHANISMS.code(SUMMARIES[_summary]),
             lock=LOCK,
         output:
-            tables=report(
-                list(MECHANISMS.outputs(_summary).values()),
-                caption="../report/table.rst",
-                category="Tables",
-                labels={"table": _summary, "scale": STUDY.scale},
-            ),
+            tables=shown(list(MECHANISMS.outputs(_summary).values()), "table", table=_summary),
             record=MECHANISMS.record(_summary),
         log:
             f"{LOGS}/{_summary}.log",
@@ -78,9 +67,7 @@ for _summary in MECHANISMS.summaries:
             "../../envs/conda.yaml"
         threads: STUDY.need("summary", "threads")
         resources:
-            mem_mb=STUDY.need("summary", "mem_mb"),
-            runtime=STUDY.need("summary", "runtime"),
-            gpu=STUDY.need("summary", "gpu"),
+            **STUDY.resources("summary"),
         params:
             step=SUMMARIES[_summary].step,
             name=_summary,
@@ -88,13 +75,13 @@ for _summary in MECHANISMS.summaries:
             spec=lambda w, name=_summary: MECHANISMS.summary_spec(name),
             read=pairs(MECHANISMS.sources(_summary)),
             made=[f"{role}={path}" for role, path in MECHANISMS.outputs(_summary).items()],
-            disk=STUDY.need("summary", "disk_mb"),
         shell:
-            "python -m paradox run {params.step} --label 'table {params.name}'"
-            " --spec {params.spec:q} --in {params.read} items={input.item_table}"
-            " --out {params.made} --producers {input.records}"
-            " --code {input.code} --lock {input.lock} --record {output.record}"
-            " --threads {threads} --disk-mb {params.disk} --log {log}"
+            STUDY.command(
+                "summary",
+                "{params.step} --label 'table {params.name}'"
+                " --spec {params.spec:q} --in {params.read} items={input.item_table}"
+                " --out {params.made}",
+            )
 
 
 for _figure in MECHANISMS.figures:
@@ -108,12 +95,7 @@ for _figure in MECHANISMS.figures:
             code=MECHANISMS.code(MECHANISM_FIGURES[_figure]),
             lock=LOCK,
         output:
-            svg=report(
-                f"{SUMMARY}/figures/{_figure}.svg",
-                caption="../report/figure.rst",
-                category="Figures",
-                labels={"figure": _figure, "scale": STUDY.scale},
-            ),
+            svg=shown(f"{SUMMARY}/figures/{_figure}.svg", "figure", figure=_figure),
             png=f"{SUMMARY}/figures/{_figure}.png",
             csv=f"{SUMMARY}/figures/{_figure}.csv",
             record=f"{SUMMARY}/figures/{_figure}.record.json",
@@ -123,19 +105,16 @@ for _figure in MECHANISMS.figures:
             "../../envs/conda.yaml"
         threads: STUDY.need("summary", "threads")
         resources:
-            mem_mb=STUDY.need("summary", "mem_mb"),
-            runtime=STUDY.need("summary", "runtime"),
-            gpu=STUDY.need("summary", "gpu"),
+            **STUDY.resources("summary"),
         params:
             step=MECHANISM_FIGURES[_figure].step,
             name=_figure,
             read=[f"{role}={path}" for role, path in MECHANISMS.figure_sources(_figure)[0].items()],
             spec=lambda w, name=_figure: MECHANISMS.figure_spec(name),
-            disk=STUDY.need("summary", "disk_mb"),
         shell:
-            "python -m paradox run {params.step} --label 'figure {params.name}'"
-            " --spec {params.spec:q} --in {params.read}"
-            " --out svg={output.svg} png={output.png} csv={output.csv}"
-            " --producers {input.records}"
-            " --code {input.code} --lock {input.lock} --record {output.record}"
-            " --threads {threads} --disk-mb {params.disk} --log {log}"
+            STUDY.command(
+                "summary",
+                "{params.step} --label 'figure {params.name}'"
+                " --spec {params.spec:q} --in {params.read}"
+                " --out svg={output.svg} png={output.png} csv={output.csv}",
+            )

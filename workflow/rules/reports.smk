@@ -4,6 +4,7 @@ from paradox.steps import NOTEBOOKS
 from paradox.study.pages import pairs
 
 ARM_PAGE = f"{PAGES.folder}/arms/{{base}}/{{method}}/{{reward}}/s{{seed}}"
+ARM_LABELS = {name: f"{{{name}}}" for name in ("base", "method", "reward", "seed")}
 
 
 rule report:
@@ -22,12 +23,7 @@ rule report:
         code=STUDY.code("report"),
         lock=LOCK,
     output:
-        html=report(
-            f"{PAGES.folder}/report.html",
-            caption="../report/page.rst",
-            category="Pages",
-            labels={"page": "report", "scale": STUDY.scale},
-        ),
+        html=shown(f"{PAGES.folder}/report.html", "page", page="report"),
         record=f"{PAGES.folder}/report.record.json",
     log:
         f"{LOGS}/report.log",
@@ -35,21 +31,19 @@ rule report:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
+        **STUDY.resources("summary"),
     params:
         spec=PAGES.report_spec(),
-        figures=lambda w, input: [f"figures+={path}" for path in input.figures],
+        figures=several("figures"),
         verdicts=[f"verdicts+={path}" for path in MECHANISMS.verdicts],
-        disk=STUDY.need("summary", "disk_mb"),
     shell:
-        "python -m paradox run report --spec {params.spec:q}"
-        " --in notebook={input.notebook} summary={input.summary} did={input.did}"
-        " base={input.base} {params.figures} {params.verdicts}"
-        " --out html={output.html} --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "report --spec {params.spec:q}"
+            " --in notebook={input.notebook} summary={input.summary} did={input.did}"
+            " base={input.base} {params.figures} {params.verdicts}"
+            " --out html={output.html}",
+        )
 
 
 rule mechanism_page:
@@ -60,11 +54,11 @@ rule mechanism_page:
         code=STUDY.code("mechanism_page"),
         lock=LOCK,
     output:
-        html=report(
+        html=shown(
             f"{PAGES.folder}/mechanisms/{{figure}}.html",
-            caption="../report/page.rst",
-            category="Mechanisms",
-            labels={"mechanism": "{figure}", "scale": STUDY.scale},
+            "page",
+            "Mechanisms",
+            mechanism="{figure}",
         ),
         record=f"{PAGES.folder}/mechanisms/{{figure}}.record.json",
     log:
@@ -75,19 +69,17 @@ rule mechanism_page:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
+        **STUDY.resources("summary"),
     params:
         spec=lambda w: PAGES.figure_spec(w.figure),
         read=lambda w: pairs(PAGES.figure_inputs(w.figure)),
-        disk=STUDY.need("summary", "disk_mb"),
     shell:
-        "python -m paradox run mechanism_page --label 'page {wildcards.figure}'"
-        " --spec {params.spec:q} --in notebook={input.notebook} {params.read}"
-        " --out html={output.html} --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "mechanism_page --label 'page {wildcards.figure}'"
+            " --spec {params.spec:q} --in notebook={input.notebook} {params.read}"
+            " --out html={output.html}",
+        )
 
 
 rule arm_page:
@@ -98,18 +90,7 @@ rule arm_page:
         code=STUDY.code("arm_page", *PAGES.arm_modules()),
         lock=LOCK,
     output:
-        html=report(
-            f"{ARM_PAGE}.html",
-            caption="../report/page.rst",
-            category="Arms",
-            labels={
-                "base": "{base}",
-                "method": "{method}",
-                "reward": "{reward}",
-                "seed": "{seed}",
-                "scale": STUDY.scale,
-            },
-        ),
+        html=shown(f"{ARM_PAGE}.html", "page", "Arms", **ARM_LABELS),
         record=f"{ARM_PAGE}.record.json",
     log:
         f"{LOGS}/arms/{{base}}/{{method}}/{{reward}}/s{{seed}}.log",
@@ -117,20 +98,18 @@ rule arm_page:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
+        **STUDY.resources("summary"),
     params:
         spec=lambda w: PAGES.arm_spec(w),
         read=lambda w: pairs(PAGES.arm_inputs(w)),
-        disk=STUDY.need("summary", "disk_mb"),
     shell:
-        "python -m paradox run arm_page"
-        " --label 'page {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-        " --spec {params.spec:q} --in notebook={input.notebook} {params.read}"
-        " --out html={output.html} --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "arm_page"
+            " --label 'page {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
+            " --spec {params.spec:q} --in notebook={input.notebook} {params.read}"
+            " --out html={output.html}",
+        )
 
 
 rule index_page:
@@ -145,12 +124,7 @@ rule index_page:
         code=STUDY.code("index_page"),
         lock=LOCK,
     output:
-        html=report(
-            f"{PAGES.folder}/index.html",
-            caption="../report/page.rst",
-            category="Pages",
-            labels={"page": "index", "scale": STUDY.scale},
-        ),
+        html=shown(f"{PAGES.folder}/index.html", "page", page="index"),
         record=f"{PAGES.folder}/index.record.json",
     log:
         f"{LOGS}/index.log",
@@ -158,16 +132,14 @@ rule index_page:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
+        **STUDY.resources("summary"),
     params:
         spec=PAGES.index_spec(),
         pages=[f"pages+={path}" for path in PAGES.all],
-        disk=STUDY.need("summary", "disk_mb"),
     shell:
-        "python -m paradox run index_page --spec {params.spec:q}"
-        " --in notebook={input.notebook} did={input.did} {params.pages}"
-        " --out html={output.html} --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "index_page --spec {params.spec:q}"
+            " --in notebook={input.notebook} did={input.did} {params.pages}"
+            " --out html={output.html}",
+        )

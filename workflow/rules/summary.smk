@@ -35,36 +35,11 @@ rule tables:
         code=STUDY.code("tables"),
         lock=LOCK,
     output:
-        accuracy=report(
-            f"{SUMMARY}/tables/accuracy.csv",
-            caption="../report/table.rst",
-            category="Tables",
-            labels={"table": "accuracy", "scale": STUDY.scale},
-        ),
-        did=report(
-            f"{SUMMARY}/tables/did.csv",
-            caption="../report/table.rst",
-            category="Tables",
-            labels={"table": "did", "scale": STUDY.scale},
-        ),
-        perplexity=report(
-            f"{SUMMARY}/tables/perplexity.csv",
-            caption="../report/table.rst",
-            category="Tables",
-            labels={"table": "perplexity", "scale": STUDY.scale},
-        ),
-        base=report(
-            f"{SUMMARY}/tables/base.csv",
-            caption="../report/table.rst",
-            category="Tables",
-            labels={"table": "base", "scale": STUDY.scale},
-        ),
-        trajectory=report(
-            f"{SUMMARY}/tables/trajectory.csv",
-            caption="../report/table.rst",
-            category="Tables",
-            labels={"table": "trajectory", "scale": STUDY.scale},
-        ),
+        accuracy=shown(f"{SUMMARY}/tables/accuracy.csv", "table", table="accuracy"),
+        did=shown(f"{SUMMARY}/tables/did.csv", "table", table="did"),
+        perplexity=shown(f"{SUMMARY}/tables/perplexity.csv", "table", table="perplexity"),
+        base=shown(f"{SUMMARY}/tables/base.csv", "table", table="base"),
+        trajectory=shown(f"{SUMMARY}/tables/trajectory.csv", "table", table="trajectory"),
         summary=f"{SUMMARY}/tables/summary.json",
         record=f"{SUMMARY}/tables/tables.record.json",
     log:
@@ -73,22 +48,18 @@ rule tables:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
+        **STUDY.resources("summary"),
     params:
         spec=STUDY.spec("tables"),
-        evaluations=lambda w, input: [f"evaluations+={path}" for path in input.evaluations],
-        nlls=lambda w, input: [f"nlls+={path}" for path in input.nlls],
-        disk=STUDY.need("summary", "disk_mb"),
+        read=several("evaluations", "nlls"),
     shell:
-        "python -m paradox run tables --spec {params.spec:q}"
-        " --in {params.evaluations} {params.nlls} items={input.item_table}"
-        " --out accuracy={output.accuracy} did={output.did} perplexity={output.perplexity}"
-        " base={output.base} trajectory={output.trajectory} summary={output.summary}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "tables --spec {params.spec:q}"
+            " --in {params.read} items={input.item_table}"
+            " --out accuracy={output.accuracy} did={output.did} perplexity={output.perplexity}"
+            " base={output.base} trajectory={output.trajectory} summary={output.summary}",
+        )
 
 
 rule figure:
@@ -102,12 +73,7 @@ rule figure:
         code=STUDY.code("figure"),
         lock=LOCK,
     output:
-        svg=report(
-            f"{SUMMARY}/figures/{{figure}}.svg",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "{figure}", "scale": STUDY.scale},
-        ),
+        svg=shown(f"{SUMMARY}/figures/{{figure}}.svg", "figure", figure="{figure}"),
         png=f"{SUMMARY}/figures/{{figure}}.png",
         csv=f"{SUMMARY}/figures/{{figure}}.csv",
         record=f"{SUMMARY}/figures/{{figure}}.record.json",
@@ -119,20 +85,17 @@ rule figure:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
+        **STUDY.resources("summary"),
     params:
         spec=lambda w: STUDY.spec("figure", w),
-        disk=STUDY.need("summary", "disk_mb"),
     shell:
-        "python -m paradox run figure --label 'figure {wildcards.figure}' --spec {params.spec:q}"
-        " --in accuracy={input.accuracy} perplexity={input.perplexity}"
-        " base={input.base} trajectory={input.trajectory} did={input.did}"
-        " --out svg={output.svg} png={output.png} csv={output.csv}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "figure --label 'figure {wildcards.figure}' --spec {params.spec:q}"
+            " --in accuracy={input.accuracy} perplexity={input.perplexity}"
+            " base={input.base} trajectory={input.trajectory} did={input.did}"
+            " --out svg={output.svg} png={output.png} csv={output.csv}",
+        )
 
 
 rule paper:
@@ -150,12 +113,7 @@ rule paper:
         code=STUDY.code("paper"),
         lock=[LOCK, "envs/paper.lock"],
     output:
-        pdf=report(
-            f"{SUMMARY}/paper/paper.pdf",
-            caption="../report/page.rst",
-            category="Pages",
-            labels={"page": "paper", "scale": STUDY.scale},
-        ),
+        pdf=shown(f"{SUMMARY}/paper/paper.pdf", "page", page="paper"),
         quoted=f"{SUMMARY}/tables/paper.json",
         record=f"{SUMMARY}/paper/paper.record.json",
     log:
@@ -164,23 +122,17 @@ rule paper:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
+        **STUDY.resources("summary"),
     params:
         spec=STUDY.spec("paper"),
-        read=lambda w, input: [
-            f"{role}+={path}"
-            for role in ("sources", "figures", "tables", "recorded")
-            for path in getattr(input, role)
-        ],
-        disk=STUDY.need("summary", "disk_mb"),
+        read=several("sources", "figures", "tables", "recorded"),
     shell:
-        "python -m paradox run paper --spec {params.spec:q}"
-        " --in summary={input.summary} {params.read}"
-        " --out pdf={output.pdf} quoted={output.quoted} --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "paper --spec {params.spec:q}"
+            " --in summary={input.summary} {params.read}"
+            " --out pdf={output.pdf} quoted={output.quoted}",
+        )
 
 
 rule lineage:
@@ -198,12 +150,7 @@ rule lineage:
         code=STUDY.code("lineage"),
         lock=LOCK,
     output:
-        html=report(
-            f"{SUMMARY}/reports/lineage.html",
-            caption="../report/page.rst",
-            category="Pages",
-            labels={"page": "lineage", "scale": STUDY.scale},
-        ),
+        html=shown(f"{SUMMARY}/reports/lineage.html", "page", page="lineage"),
         record=f"{SUMMARY}/reports/lineage.record.json",
     log:
         f"{LOGS}/lineage.log",
@@ -211,17 +158,14 @@ rule lineage:
         "../../envs/conda.yaml"
     threads: STUDY.need("summary", "threads")
     resources:
-        mem_mb=STUDY.need("summary", "mem_mb"),
-        runtime=STUDY.need("summary", "runtime"),
-        gpu=STUDY.need("summary", "gpu"),
+        **STUDY.resources("summary"),
     params:
         spec=STUDY.spec("lineage"),
-        figures=lambda w, input: [f"figures+={path}" for path in input.figures],
-        records=lambda w, input: [f"records+={path}" for path in input.records],
-        disk=STUDY.need("summary", "disk_mb"),
+        read=several("figures", "records"),
     shell:
-        "python -m paradox run lineage --spec {params.spec:q}"
-        " --in template={input.template} {params.figures} {params.records}"
-        " --out html={output.html} --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "summary",
+            "lineage --spec {params.spec:q}"
+            " --in template={input.template} {params.read}"
+            " --out html={output.html}",
+        )

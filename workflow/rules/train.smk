@@ -23,19 +23,16 @@ rule base:
         "../../envs/conda.yaml"
     threads: STUDY.need("base", "threads")
     resources:
-        mem_mb=STUDY.need("base", "mem_mb"),
-        runtime=STUDY.need("base", "runtime"),
-        gpu=STUDY.need("base", "gpu"),
+        **STUDY.resources("base"),
     params:
         spec=lambda w: STUDY.spec("base", w),
         corpus=lambda w, input: f"--in corpus={input.corpus}" if input.corpus else "",
-        disk=STUDY.need("base", "disk_mb"),
     shell:
-        "python -m paradox run base --label 'base {wildcards.base}' --spec {params.spec:q}"
-        " {params.corpus} --out manifest={output.manifest} curves={output.curves}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "base",
+            "base --label 'base {wildcards.base}' --spec {params.spec:q}"
+            " {params.corpus} --out manifest={output.manifest} curves={output.curves}",
+        )
 
 
 rule samples:
@@ -57,19 +54,16 @@ rule samples:
         "../../envs/conda.yaml"
     threads: STUDY.need("evaluate", "threads")
     resources:
-        mem_mb=STUDY.need("evaluate", "mem_mb"),
-        runtime=STUDY.need("evaluate", "runtime"),
-        gpu=STUDY.need("evaluate", "gpu"),
+        **STUDY.resources("evaluate"),
     params:
         spec=lambda w: STUDY.spec("samples", w),
-        disk=STUDY.need("evaluate", "disk_mb"),
     shell:
-        "python -m paradox run samples --label 'samples {wildcards.base}/s{wildcards.seed}'"
-        " --spec {params.spec:q} --in base={input.base} prompts={input.prompts}"
-        " --out samples={output.samples}"
-        " --producers {input.records}"
-        " --code {input.code} --lock {input.lock} --record {output.record}"
-        " --threads {threads} --disk-mb {params.disk} --log {log}"
+        STUDY.command(
+            "evaluate",
+            "samples --label 'samples {wildcards.base}/s{wildcards.seed}'"
+            " --spec {params.spec:q} --in base={input.base} prompts={input.prompts}"
+            " --out samples={output.samples}",
+        )
 
 
 # Samples of a base, for the trainers that learn from them.
@@ -108,22 +102,20 @@ for _trainer in TRAINERS:
             "../../envs/conda.yaml"
         threads: STUDY.need("train", "threads")
         resources:
-            mem_mb=STUDY.need("train", "mem_mb"),
-            runtime=STUDY.need("train", "runtime"),
-            gpu=STUDY.need("train", "gpu"),
+            **STUDY.resources("train"),
         params:
             trainer=_trainer,
             spec=lambda w, trainer=_trainer: STUDY.spec(trainer, w),
             reward=lambda w, input: [f"reward+={path}" for path in input.reward],
             votes=lambda w, input: f"votes={input.votes}" if input.votes else "",
             samples=lambda w, input: f"samples={input.samples}" if input.samples else "",
-            disk=STUDY.need("train", "disk_mb"),
         shell:
-            "python -m paradox run {params.trainer} --spec {params.spec:q}"
-            " --label 'train {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-            " --in base={input.base} prompts={input.prompts}"
-            " {params.reward} {params.votes} {params.samples}"
-            " --out manifest={output.manifest} curves={output.curves} arguments={output.arguments}"
-            " --producers {input.records} {input.votes_record}"
-            " --code {input.code} --lock {input.lock} --record {output.record}"
-            " --threads {threads} --disk-mb {params.disk} --log {log}"
+            STUDY.command(
+                "train",
+                "{params.trainer} --spec {params.spec:q}"
+                " --label 'train {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
+                " --in base={input.base} prompts={input.prompts}"
+                " {params.reward} {params.votes} {params.samples}"
+                " --out manifest={output.manifest} curves={output.curves} arguments={output.arguments}",
+                producers="{input.records} {input.votes_record}",
+            )

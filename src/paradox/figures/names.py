@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 # The base comes first, then the true reward, then spurious ones from weak to absent signal.
 LABELS = {
@@ -68,6 +69,35 @@ def label(name: str) -> str:
     ('Ground truth', 'my_reward')
     """
     return LABELS.get(name, name)
+
+
+def arm_words(
+    arm: Mapping[str, Any], *, base: bool = False, method: bool = True, seed: bool = False
+) -> str:
+    """Return an arm in words.
+
+    Parameters
+    ----------
+    arm
+        ``method`` and ``reward``, with ``base`` and ``seed`` where they are asked for.
+    base, method, seed
+        Whether the words name these; the method and the seed of a trained arm only.
+
+    >>> arm_words({"method": "base", "reward": "none"})
+    'untrained'
+    >>> arm = {"base": "contaminated", "method": "grpo", "reward": "ground_truth", "seed": 1}
+    >>> arm_words(arm), arm_words(arm, method=False)
+    ('ground truth (grpo)', 'ground truth')
+    >>> arm_words(arm, base=True, seed=True)
+    'contaminated base, ground truth (grpo), seed 1'
+    """
+    parts = [label(arm["base"]).lower()] if base else []
+    if arm["method"] == "base":
+        return ", ".join([*parts, "untrained"])
+    parts.append(label(arm["reward"]).lower() + (f" ({arm['method']})" if method else ""))
+    if seed:
+        parts.append(f"seed {arm['seed']}")
+    return ", ".join(parts)
 
 
 def in_order(rewards: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paradox.figures.names import label
+from paradox.figures.names import arm_words
 
 
 def title(arm: dict[str, Any]) -> str:
@@ -15,10 +15,7 @@ def title(arm: dict[str, Any]) -> str:
     >>> title({"base": "clean", "method": "base", "reward": "none", "seed": 0})
     'Clean base, untrained'
     """
-    if arm["method"] == "base":
-        return f"{label(arm['base'])}, untrained"
-    reward = label(arm["reward"])
-    return f"{label(arm['base'])}, {reward.lower()} ({arm['method']}), seed {arm['seed']}"
+    return arm_words(arm, base=True, seed=True).capitalize()
 
 
 def level_name(level: str, exposed_from: int | None) -> str:

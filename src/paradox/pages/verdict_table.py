@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from paradox.evaluate.arms import Arm
-from paradox.figures.names import bases_in_order
+from paradox.figures.names import arm_words, bases_in_order
 
 ARM = list(Arm._fields)
 
@@ -34,12 +34,12 @@ def in_words(table: pd.DataFrame, cell: Callable[[Any], str] = numbers) -> pd.Da
     order = {base: place for place, base in enumerate(bases_in_order(arms["base"]))}
     named = sorted(arms.itertuples(index=False), key=lambda a: (order[a.base], a.method != "base"))
     rows = []
-    for name, of in table.groupby("signature", sort=False):
-        cells = {_title(*of.loc[n, ARM]): cell(of.loc[n]) for n in of.index}
-        rows.append({"signature": name, "null": of["null"].iloc[0]} | cells)
-    titles = ["signature", "null", *(_title(*arm) for arm in named)]
+    several = arms.loc[arms["method"] != "base", "method"].nunique() > 1
+    for name, verdicts in table.groupby("signature", sort=False):
+        cells = {
+            arm_words(row, base=True, method=several): cell(row) for _, row in verdicts.iterrows()
+        }
+        rows.append({"signature": name, "null": verdicts["null"].iloc[0]} | cells)
+    titles = [arm_words(arm._asdict(), base=True, method=several) for arm in named]
+    titles = ["signature", "null", *titles]
     return pd.DataFrame(rows, columns=titles).fillna("")
-
-
-def _title(base: str, method: str, reward: str) -> str:
-    return f"{base}, {'untrained' if method == 'base' else reward}"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from paradox.figures.names import METHOD_ORDER, bases_in_order, in_order
+from paradox.figures.names import METHOD_ORDER, arm_words, bases_in_order, in_order
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.report import numbers as words
-from paradox.report.sources import ENDS, Sources, arm, number, percent, probability
+from paradox.report.sources import ENDS, Sources, number, percent, probability
 
 VERDICTS = "verdicts"
 GROUPS = {"exposed": "exposed items", "twin": "twins"}
@@ -42,7 +42,7 @@ def arms_of(table: pd.DataFrame) -> list[tuple[str, str, str]]:
 def _name(row: Any, table: pd.DataFrame, planted: str | None) -> str:
     """Return an arm in words; of a base that is not the contaminated one, with its base."""
     trained = table.loc[table["method"] != "base", "method"]
-    text = arm(row, several=trained.nunique() > 1)
+    text = arm_words(row, method=trained.nunique() > 1)
     if row["base"] == planted:
         return "the untrained base" if row["method"] == "base" else text
     return f"the {row['base']} base" + ("" if row["method"] == "base" else f" after {text}")

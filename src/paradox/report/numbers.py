@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paradox.errors import DataError, hint
-from paradox.figures.names import bases_in_order, in_order, label
+from paradox.figures.names import arm_words, bases_in_order, in_order, label
 from paradox.files import read_json
 
 
@@ -128,7 +128,7 @@ def arm_label(arm: str) -> str:
     ('ground truth', 'format (grpo)')
     """
     *method, reward = arm.split("/")
-    return label(reward).lower() + (f" ({method[0]})" if method else "")
+    return arm_words({"method": "".join(method), "reward": reward}, method=bool(method))
 
 
 def about(base: str, sentences: Sequence[str]) -> str:

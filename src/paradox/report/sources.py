@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from paradox.errors import DataError, hint
-from paradox.figures.names import label
 from paradox.files import read_json, read_table
 
 ENDS = ("value", "low", "high")
@@ -174,17 +173,6 @@ def probability(value: float) -> str:
     ('p = 0.0005', 'p = 0.4', 'p = 1')
     """
     return f"p = {value:.2g}"
-
-
-def arm(row: Any, several: bool = False) -> str:
-    """Return an arm in words, with its method when the table has several.
-
-    >>> arm({"method": "base", "reward": "none"}), arm({"method": "grpo", "reward": "format"})
-    ('untrained', 'format')
-    """
-    if row["method"] == "base":
-        return "untrained"
-    return label(row["reward"]).lower() + (f" ({row['method']})" if several else "")
 
 
 def printed(value: Any) -> Any:

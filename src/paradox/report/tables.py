@@ -11,14 +11,14 @@ from typing import Any
 import pandas as pd
 
 from paradox.figures import style
-from paradox.figures.names import label
+from paradox.figures.names import arm_words, label
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.report import numbers as words
 from paradox.report.error_rates import false_positives
 from paradox.report.mechanisms import WAYS, arms_of
 from paradox.report.numbers import Numbers
-from paradox.report.sources import ENDS, Sources, arm, percent
+from paradox.report.sources import ENDS, Sources, percent
 
 Table = dict[str, Any]
 MARKS = {REPRODUCED: "yes", NOT: "no", OPEN: "open"}
@@ -79,10 +79,7 @@ def _split(columns: list[str], rows: list[list[Any]], fixed: int) -> list[Table]
 
 def _titles(arms: list[tuple[str, str, str]]) -> list[str]:
     several = len({method for _, method, _ in arms if method != "base"}) > 1
-    return [
-        f"{base}, {arm({'method': method, 'reward': reward}, several)}"
-        for base, method, reward in arms
-    ]
+    return [arm_words(dict(zip(ARM, arm, strict=True)), base=True, method=several) for arm in arms]
 
 
 def verdicts(sources: Sources) -> list[Table]:
@@ -133,8 +130,10 @@ def where(sources: Sources) -> list[Table]:
             cells.append(_peak(own[key & (own["layer"] >= 0)]))
         rows.append(cells)
     heads = [
-        title if method == "base" else f"change, {arm({'method': method, 'reward': reward})}"
-        for title, (_, method, reward) in zip(_titles(arms), arms, strict=True)
+        title
+        if arm[1] == "base"
+        else "change, " + arm_words(dict(zip(ARM, arm, strict=True)), method=False)
+        for title, arm in zip(_titles(arms), arms, strict=True)
     ]
     return _split(["Analysis", *heads], rows, 1)
 

@@ -231,6 +231,23 @@ class Study:
             return value if GPU else 0
         return value
 
+    def resources(self, rule: str) -> dict[str, int]:
+        """Return what Snakemake counts of one job of a kind of rule, beside its threads."""
+        return {name: self.need(rule, name) for name in ("mem_mb", "runtime", "gpu")}
+
+    def command(self, rule: str, words: str, producers: str = "{input.records}") -> str:
+        """Return the shell command of a rule of a kind.
+
+        `words` are its step with its label, parameters, inputs and outputs; `producers` the
+        records of the steps that made its inputs.
+        """
+        made_by = f" --producers {producers}" if producers else ""
+        return (
+            f"python -m paradox run {words}{made_by}"
+            " --code {input.code} --lock {input.lock} --record {output.record}"
+            f" --threads {{threads}} --disk-mb {self.need(rule, 'disk_mb')} --log {{log}}"
+        )
+
 
 def environment_lock() -> str:
     """Return the lock that this environment was made from, as records name it.

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from paradox.errors import DataError, hint
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
@@ -77,7 +78,7 @@ def _crossings(table: pd.DataFrame) -> Iterator[str]:
     for measure, what in MEASURES.items():
         for group, whom in GROUPS.items():
             chosen = rows[(rows["measure"] == measure) & (rows["group"] == group)]
-            parts = [f"{_arm(row)} {_place(row)}" for _, row in chosen.iterrows()]
+            parts = [f"{arm_words(row)} {_place(row)}" for _, row in chosen.iterrows()]
             if parts:
                 yield f"pass@k of {what} on {whom}: {'; '.join(parts)}."
 
@@ -107,10 +108,6 @@ def _end(value: float) -> str:
     return "none" if value == float("inf") else "below 1" if value == 0 else f"{value:.1f}"
 
 
-def _arm(row: pd.Series) -> str:
-    return f"{row['reward']} ({row['method']})"
-
-
 def _verdicts(rows: pd.DataFrame) -> str:
     """Name the cases that show a signature, and count the others."""
     shown = rows[rows["verdict"] == REPRODUCED]
@@ -118,7 +115,7 @@ def _verdicts(rows: pd.DataFrame) -> str:
         p = f"{rows['p'].max():.2g}".removeprefix("0")
         return f"{REPRODUCED} in all {len(rows)} cases (largest p = {p})"
     by_arm = [
-        f"{_arm(cases.iloc[0])} on {', '.join(_effect(row) for _, row in cases.iterrows())}"
+        f"{arm_words(cases.iloc[0])} on {', '.join(_effect(row) for _, row in cases.iterrows())}"
         for _, cases in shown.groupby(["method", "reward"], sort=True)
     ]
     p = f"{shown['p'].max():.2g}".removeprefix("0")

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.sentences import arm_of_base, effect_words
+from paradox.mechanisms.tables.sentences import effect_words
 from paradox.mechanisms.tables.words import NEURONS, RANDOM
 from paradox.progress import Progress
 
@@ -41,7 +42,7 @@ def decontamination(points: pd.DataFrame, half: pd.DataFrame) -> str:
         tried = points
         for name, value in zip(ARM, arm, strict=True):
             tried = tried[tried[name] == value]
-        who = arm_of_base(tried.iloc[0])
+        who = arm_words(tried.iloc[0], base=True)
         if tried["removed"].isna().all():
             sentences.append(f"In {who}: no gap between exposed items and twins to remove.")
             continue

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.eap.cells import ALL, SIMILAR
 from paradox.mechanisms.eap.null import SIGNS
@@ -57,10 +58,6 @@ def _chosen(table: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["alpha"] == rows["alpha"].max()]
 
 
-def _arm(row: Any) -> str:
-    return f"{row['reward']} ({row['method']}, {row['base']})"
-
-
 def _number(row: Any, scale: float = 1.0, unit: str = "") -> str:
     value, low, high = (scale * row[name] for name in ("value", "low", "high"))
     return f"{value:+.3g}{unit} [{low:+.3g}, {high:+.3g}]"
@@ -81,7 +78,7 @@ def _signature(table: pd.DataFrame) -> Iterator[str]:
             parts = rows[(rows[ARM] == list(row[ARM])).all(axis=1) & (rows["part"] != PATTERN)]
             shown = parts.loc[parts["verdict"] == REPRODUCED, "part"].tolist()
             named = f"; {', '.join(shown) or 'none'} of the four" if verdict != REPRODUCED else ""
-            arms.append(f"{_arm(row)}{named}")
+            arms.append(f"{arm_words(row, base=True)}{named}")
         if arms:
             sentences.append(f"{verdict} for {' / '.join(arms)}")
     yield (
@@ -104,7 +101,7 @@ def _parts(table: pd.DataFrame) -> Iterator[str]:
     chosen = table[(table["group"] == ALL) & (table["filter"] == ALL)]
     intensity = chosen[chosen["measure"] == "intensity"]
     arms = []
-    for arm, rows in intensity[intensity["method"] != "base"].groupby(ARM, sort=True):
+    for _, rows in intensity[intensity["method"] != "base"].groupby(ARM, sort=True):
         by_state = rows.set_index("state")
         if WEIGHTS not in by_state.index:
             continue
@@ -113,9 +110,8 @@ def _parts(table: pd.DataFrame) -> Iterator[str]:
             f"{_number(by_state.loc[state], scale, ' %')} {name}"
             for state, name in ((WEIGHTS, "by the weights"), (TEXT, "by the text"))
         ]
-        name = dict(zip(ARM, arm, strict=True))
         change = _number(by_state.loc[CHANGE], scale, " %")
-        arms.append(f"{_arm(name)} {change}: {', '.join(parts)}")
+        arms.append(f"{arm_words(rows.iloc[0], base=True)} {change}: {', '.join(parts)}")
     if arms:
         yield f"Change of intensity, {'; '.join(arms)}."
 
@@ -126,10 +122,10 @@ def _passing(table: pd.DataFrame) -> Iterator[str]:
     trained = table[(table["method"] != "base") & (table["measure"] == "intensity")]
     trained = trained[trained["state"] == CHANGE]
     parts = []
-    for arm, rows in trained.groupby(ARM, sort=True):
+    for _, rows in trained.groupby(ARM, sort=True):
         counts = rows[rows["filter"] == SIMILAR].set_index("group")["items"]
         exposed, twin = (int(counts.get(group, 0)) for group in ("exposed", "twin"))
-        parts.append(f"{_arm(dict(zip(ARM, arm, strict=True)))} {exposed} and {twin}")
+        parts.append(f"{arm_words(rows.iloc[0], base=True)} {exposed} and {twin}")
     if parts:
         yield (
             "Exposed items and twins that pass the published filters (both right, similar length; "

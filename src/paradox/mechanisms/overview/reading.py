@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from paradox.errors import DataError, hint
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.sentences import arm_words, blocks, listing, p_value, verdict_words
+from paradox.mechanisms.tables.sentences import blocks, listing, p_value, verdict_words
 from paradox.mechanisms.tables.verdict import ALPHA
 from paradox.progress import Progress
 
@@ -112,11 +113,11 @@ def about(table: pd.DataFrame, gap: Gap, planted: str) -> Iterator[str]:
     yield f"In the untrained {planted} base the gap of {gap.words} is {_where(untrained, gap)}."
     changed, still = [], []
     changes = of_planted[of_planted["state"] == "change"]
-    for arm, rows in changes.groupby(["method", "reward"], sort=True):
+    for _, rows in changes.groupby(["method", "reward"], sort=True):
         if (rows["corrected"] <= ALPHA).any():
-            changed.append(f"{arm_words(arm)} {_where(rows, gap)}")
+            changed.append(f"{arm_words(rows.iloc[0])} {_where(rows, gap)}")
         else:
-            still.append(f"{arm_words(arm)} ({_nowhere(rows, gap)})")
+            still.append(f"{arm_words(rows.iloc[0])} ({_nowhere(rows, gap)})")
     if changed:
         yield f"Its change by training is: {'; '.join(changed)}."
     if still:
@@ -128,8 +129,8 @@ def about(table: pd.DataFrame, gap: Gap, planted: str) -> Iterator[str]:
         out = rows[rows["corrected"] <= ALPHA]
         if out.empty:
             yield f"In the {base} base ({arms}): at no block ({_nowhere(rows, gap)})."
-        for arm, layers in out.groupby(["method", "reward"], sort=True):
-            yield f"In the {base} base, {arm_words(arm)}: {_where(layers, gap)}."
+        for _, layers in out.groupby(["method", "reward"], sort=True):
+            yield f"In the {base} base, {arm_words(layers.iloc[0])}: {_where(layers, gap)}."
 
 
 def _nowhere(rows: pd.DataFrame, gap: Gap) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.reset_keep.summary import ANCHOR, ANCHOR_SETS, WINDOW
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
@@ -71,7 +72,7 @@ def _claim(rows: pd.DataFrame, claim: str) -> Iterator[str]:
 
 def _arm(row: pd.Series) -> str:
     ends = f"[{row['low']:+.2g}, {row['high']:+.2g}]"
-    who = f"{row['reward']}, {row['direction']} {row['blocks']}"
+    who = f"{arm_words(row)}, {row['direction']} {row['blocks']}"
     return f"{who} ({row['effect']:+.2g} nats {ends}, p = {row['p']:.2g})"
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
+from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.sentences import arm_of_base, effect_words
+from paradox.mechanisms.tables.sentences import effect_words
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.mechanisms.tables.words import COUNTED
 from paradox.progress import Progress
@@ -72,7 +73,7 @@ def _verdicts(tests: pd.DataFrame) -> Iterator[str]:
     for verdict in (REPRODUCED, NOT, OPEN):
         rows = tests[tests["verdict"] == verdict]
         arms = [
-            f"{arm_of_base(row)} (block {row['blocks']}, p = {row['p']:.2g})"
+            f"{arm_words(row, base=True)} (block {row['blocks']}, p = {row['p']:.2g})"
             for _, row in rows.iterrows()
         ]
         if arms:
@@ -86,9 +87,9 @@ def _sides(row: pd.Series) -> str:
         text = effect_words([sign * row[side], *ends])
         parts.append(f"{text} (p = {row[f'{side}_p_labels']:.2g}; {row[f'{side}_p_sets']:.2g})")
     return (
-        f"In {arm_of_base(row)} at block {row['blocks']}, the log odds of exposed items move "
-        f"beyond those of twins by {parts[0]} when amplified and by {parts[1]} when suppressed (p "
-        "first against twins, then against random sets)."
+        f"In {arm_words(row, base=True)} at block {row['blocks']}, the log odds of exposed items "
+        f"move beyond those of twins by {parts[0]} when amplified and by {parts[1]} when "
+        "suppressed (p first against twins, then against random sets)."
     )
 
 
@@ -114,7 +115,7 @@ def _modes(doses: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
                 f"(random sets {shares['random']:.0%} [{shares['random_low']:.0%}, "
                 f"{shares['random_high']:.0%}], p = {shares['corrected_sets']:.2g})"
             )
-        where = f"{arm_of_base(row)} at block {row['blocks']}"
+        where = f"{arm_words(row, base=True)} at block {row['blocks']}"
         yield f"Of exposed items, in {where}, {' and '.join(parts)}."
 
 
@@ -130,5 +131,5 @@ def _collateral(side: pd.DataFrame, tests: pd.DataFrame) -> Iterator[str]:
                     continue
                 ends = [effect_words(chosen.loc[key, ENDS]) for key in ("chosen", "random")]
                 parts.append(f"at alpha {dose:g} {name} by {ends[0]} (random sets {ends[1]})")
-        where = arm_of_base(row)
+        where = arm_words(row, base=True)
         yield f"The side effects in {where}, log-probability per token: {'; '.join(parts)}."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import pandas as pd
 
+from paradox.figures.names import arm_words
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 
 
@@ -30,30 +30,11 @@ def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]
 
 def _verdict_arm(row: pd.Series) -> str:
     part = row["signature"].partition(": ")[2]
-    who = arm_words((row["method"], row["reward"])) + (f" by {part}" if part else "")
+    who = arm_words(row) + (f" by {part}" if part else "")
     if pd.isna(row["effect"]):
         return f"{who} (nothing to measure)"
     ends = f"[{row['low']:+.3g}, {row['high']:+.3g}]"
     return f"{who} ({row['effect']:+.3g} {ends}, p = {p_value(row['p'])})"
-
-
-def arm_words(arm: tuple[str, ...]) -> str:
-    """Return a method and a reward in words.
-
-    >>> arm_words(("grpo", "format")), arm_words(("base", "none"))
-    ('format (grpo)', 'untrained')
-    """
-    method, reward = arm
-    return "untrained" if method == "base" else f"{reward} ({method})"
-
-
-def arm_of_base(row: Any) -> str:
-    """Return the arm of a row in words, with its base.
-
-    >>> arm_of_base({"base": "clean", "method": "base", "reward": "none"})
-    'clean, untrained'
-    """
-    return f"{row['base']}, {arm_words((row['method'], row['reward']))}"
 
 
 def effect_words(values: Iterable[float]) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from paradox.mechanisms.tables.sentences import arm_words, blocks, listing, p_value, verdict_words
+from paradox.figures.names import arm_words
+from paradox.mechanisms.tables.sentences import blocks, listing, p_value, verdict_words
 from paradox.mechanisms.tables.verdict import ALPHA
 from paradox.mechanisms.tables.words import AS_IS, SHUFFLED
 
@@ -28,9 +29,9 @@ def paragraph(
     sentences = list(_forces(rows_planted[rows_planted["method"] == "base"], planted))
     sentences += _others(counted[counted["base"] != planted])
     trained = rows_planted[rows_planted["method"] != "base"]
-    for arm, rows in trained.groupby(["method", "reward"], sort=True):
+    for _, rows in trained.groupby(["method", "reward"], sort=True):
         top = _top(rows[rows["component"] == "answer"])
-        sentences.append(f"After {arm_words(arm)} it is largest {top}.")
+        sentences.append(f"After {arm_words(rows.iloc[0])} it is largest {top}.")
     chosen = signatures[signatures["signature"] == "separation_peak: answer"]
     chosen = chosen.assign(signature="separation_peak")
     sentences += verdict_words(chosen, claim, planted)
