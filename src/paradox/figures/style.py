@@ -57,10 +57,10 @@ def name_order(table: pd.DataFrame) -> list[str]:
     known = {name: place for place, name in enumerate(METHOD_ORDER)}
     place = named["method"].map(known).fillna(len(known))
     named = named.assign(place=place).sort_values(["place", "method"])
-    found = []
+    names = []
     for reward in in_order(named["reward"]):
-        found += list(dict.fromkeys(named.loc[named["reward"] == reward, "name"]))
-    return found
+        names += list(dict.fromkeys(named.loc[named["reward"] == reward, "name"]))
+    return names
 
 
 def panels(table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -102,14 +102,14 @@ class Study:
     def records(self) -> list[str]:
         """Return the records of all steps before the tables, in the order of the steps."""
         data = f"{self.folder}/data"
-        found = [f"{data}/data.record.json"]
-        found += [f"{data}/corpus/{base}.record.json" for base in self.bases if self.trains(base)]
+        paths = [f"{data}/data.record.json"]
+        paths += [f"{data}/corpus/{base}.record.json" for base in self.bases if self.trains(base)]
         voting = dict.fromkeys(arm.base for arm in self.arms if self._votes(arm.reward))
-        found += [f"{data}/votes/{base}.record.json" for base in voting]
-        found += self.samples("record.json")
+        paths += [f"{data}/votes/{base}.record.json" for base in voting]
+        paths += self.samples("record.json")
         for step in ("train", "evaluate", "perplexity"):
-            found += self.runs(f"{step}.record.json")
-        return found
+            paths += self.runs(f"{step}.record.json")
+        return paths
 
     def samples(self, file: str) -> list[str]:
         """Return a file of the samples of each base and seed that an arm learns from."""

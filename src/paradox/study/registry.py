@@ -53,10 +53,12 @@ class Registry:
     def __init__(self, folder: Path = FOLDER, package: str = "paradox.mechanisms") -> None:
         self.folder, self.package = folder, package
         self.problems: list[str] = []
-        found = {path.name: self._read(path) for path in self._folders()}
-        kept = {name: own for name, own in found.items() if own is not None}
+        read = {path.name: self._read(path) for path in self._folders()}
+        declared = {
+            name: declaration for name, declaration in read.items() if declaration is not None
+        }
         self.declarations: dict[str, Declaration] = dict(
-            sorted(kept.items(), key=lambda pair: (pair[1].place, pair[0]))
+            sorted(declared.items(), key=lambda pair: (pair[1].place, pair[0]))
         )
         self.analyses: dict[str, Analysis] = self._merged("analyses")
         self.figures: dict[str, Figure] = self._merged("figures")
@@ -85,14 +87,14 @@ class Registry:
             text = f"{type(error).__name__}: {error}"
             self.problems.append(f"{where}: cannot be imported ({text})")
             return None
-        own = getattr(module, "DECLARATION", None)
-        if not isinstance(own, Declaration):
-            got = "nothing" if own is None else type(own).__name__
+        declaration = getattr(module, "DECLARATION", None)
+        if not isinstance(declaration, Declaration):
+            got = "nothing" if declaration is None else type(declaration).__name__
             self.problems.append(f"{where}: DECLARATION = {got}; it must be a Declaration")
             return None
-        malformed = [f"{where}: {text}" for text in shape(own)]
+        malformed = [f"{where}: {text}" for text in shape(declaration)]
         self.problems += malformed
-        return None if malformed else own
+        return None if malformed else declaration
 
     def place(self, folder: str) -> str:
         """Return the file of a folder's declaration, as messages name it."""
@@ -102,8 +104,8 @@ class Registry:
         """Return what all folders declare of a kind; a name used twice is a problem."""
         merged: dict[str, Any] = {}
         homes: dict[str, str] = {}
-        for folder, own in self.declarations.items():
-            for name, value in getattr(own, kind).items():
+        for folder, declaration in self.declarations.items():
+            for name, value in getattr(declaration, kind).items():
                 if name in homes:
                     first = self.place(homes[name])
                     self.problems.append(
@@ -115,7 +117,9 @@ class Registry:
     def home(self, kind: str, name: str) -> str:
         """Return the folder that declares an analysis, a summary, a figure or a verdict."""
         return next(
-            folder for folder, own in self.declarations.items() if name in getattr(own, kind)
+            folder
+            for folder, declaration in self.declarations.items()
+            if name in getattr(declaration, kind)
         )
 
     # --- what is gathered ----------------------------------------------------------------
