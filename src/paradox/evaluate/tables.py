@@ -157,8 +157,8 @@ def _contrast(exposed: Array, twin: Array | None, resampling: Resampling) -> dic
     """Return the means of exposed and twin items and their difference (where twins exist)."""
     if twin is None:
         return {"exposed": mean(exposed, resampling, "exposed")}
-    found = difference_in_differences(exposed, twin, resampling)
-    return {"exposed": found.exposed, "twin": found.twin, "difference": found.did}
+    did = difference_in_differences(exposed, twin, resampling)
+    return {"exposed": did.exposed, "twin": did.twin, "difference": did.did}
 
 
 # --- accuracy and its course --------------------------------------------------------------
@@ -224,15 +224,15 @@ def _did(study: Study, spec: dict[str, Any]) -> list[Row]:
 def _did_row(study: Study, arm: Arm, seeds: list[int], step: int, spec: dict[str, Any]) -> Row:
     exposed = _gain(study, arm, seeds, step, study.exposed)
     twin = _gain(study, arm, seeds, step, study.twin)
-    found = _contrast(exposed, twin, study.resampling)
-    did = found.get("difference")
+    estimates = _contrast(exposed, twin, study.resampling)
+    did = estimates.get("difference")
     row: Row = {
         "items_exposed": len(study.exposed.items),
         "items_twin": len(study.twin.items) if study.twin else 0,
         **_columns("did", did),
         "clear_of_zero": did.clear_of_zero if did else None,
-        **_columns("exposed_gain", found["exposed"]),
-        **_columns("twin_gain", found.get("twin")),
+        **_columns("exposed_gain", estimates["exposed"]),
+        **_columns("twin_gain", estimates.get("twin")),
     }
     test = None
     if twin is not None:
@@ -309,17 +309,17 @@ def _nll_rows(study: Study, arm: Arm, seeds: list[int], step: int, quantity: str
     rows = []
     for measure, values in measures.items():
         twin = values[1] if len(values) > 1 else None
-        for group, found in _contrast(values[0], twin, study.resampling).items():
+        for group, estimate in _contrast(values[0], twin, study.resampling).items():
             rows.append(
                 {
                     "quantity": quantity,
                     "measure": measure,
                     "group": group,
-                    "value": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "items": found.items,
-                    "seeds": found.seeds,
+                    "value": estimate.value,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "items": estimate.items,
+                    "seeds": estimate.seeds,
                 }
             )
     return rows
@@ -327,12 +327,12 @@ def _nll_rows(study: Study, arm: Arm, seeds: list[int], step: int, quantity: str
 
 def _scored_items(study: Study, arm: Arm, column: str) -> list[pd.Index]:
     """Return the exposed items and the twins that have this quantity; none without exposed."""
-    found = []
+    scored = []
     for level in (study.exposed, study.twin):
         if level is not None:
             has = np.isfinite(study.results.before(arm, column, level.items)[:, 0])
-            found.append(level.items[has])
-    return [items for items in found if len(items)] if len(found[0]) else []
+            scored.append(level.items[has])
+    return [items for items in scored if len(items)] if len(scored[0]) else []
 
 
 # --- the untrained bases ------------------------------------------------------------------
@@ -374,7 +374,7 @@ def _recalled(scored: Study, arm: Arm, level: str, chance: float | None) -> Row:
     if arm not in scored.results.tables or not held:
         return _columns("recall_answer", None) | {"recall_items": 0, **_columns("chance", None)}
     first = scored.results.before(arm, "recall_greedy", held[0].items)
-    found = binomial_interval(int(first.sum()), len(first))
-    low, high = chance_range(found.n, chance) if chance is not None else (None, None)
-    row = _columns("recall_answer", found) | {"recall_items": found.n}
+    share = binomial_interval(int(first.sum()), len(first))
+    low, high = chance_range(share.n, chance) if chance is not None else (None, None)
+    row = _columns("recall_answer", share) | {"recall_items": share.n}
     return row | {"chance": chance, "chance_low": low, "chance_high": high}

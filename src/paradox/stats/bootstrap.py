@@ -302,8 +302,8 @@ def share_interval(value: float, low: float, high: float, trials: int) -> tuple[
     """
     if low != high or not trials or not 0 <= value <= 1:
         return low, high
-    found = binomial_interval(round(value * trials), trials)
-    return found.low, found.high
+    exact = binomial_interval(round(value * trials), trials)
+    return exact.low, exact.high
 
 
 def chance_range(trials: int, chance: float, level: float = 0.95) -> tuple[float, float]:

@@ -101,10 +101,10 @@ class Planted(Task):
                 rows.append(self._item(f"t{exposure}-{index:03d}", twin, pair, 0, 0))
         return pd.DataFrame(rows, columns=ITEM_COLUMNS)
 
-    def _item(self, name: str, made: Problem, pair: str, exposure: int, worked: int) -> list[Any]:
+    def _item(self, name: str, item: Problem, pair: str, exposure: int, worked: int) -> list[Any]:
         group = "exposed" if exposure else "twin"
-        answer, source = str(made.answer), self.spec["kind"]
-        return [name, group, exposure, worked, pair, made.question, answer, made.worked(), source]
+        answer, source = str(item.answer), self.spec["kind"]
+        return [name, group, exposure, worked, pair, item.question, answer, item.worked(), source]
 
     def _fresh(self, rng: np.random.Generator, used: set[str], like: Any = None) -> Any:
         while True:
@@ -138,7 +138,7 @@ class Planted(Task):
         )
         points = np.array(POINTS)[chosen.clip(max=len(POINTS) - 1)]
         exams = np.array_split(points, max(1, round(len(names) / EXAM)))
-        return [float(own) for exam in exams for own in exam / exam.sum()]
+        return [float(share) for exam in exams for share in exam / exam.sum()]
 
     def corpus(
         self, seed: int, items: pd.DataFrame, prompts: pd.DataFrame, planted: bool

@@ -74,7 +74,9 @@ def first_rewarded(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["reward"] > 0].drop_duplicates("prompt_id")
 
 
-def pair_dataset(arm: dict[str, Any], found: Scored, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+def pair_dataset(
+    arm: dict[str, Any], samples: Scored, tokenizer: PreTrainedTokenizerBase
+) -> Dataset:
     """Return a pair for each prompt: its first rewarded and its first unrewarded sample.
 
     Raises
@@ -82,7 +84,7 @@ def pair_dataset(arm: dict[str, Any], found: Scored, tokenizer: PreTrainedTokeni
     TrainingError
         When the reward is the same for all samples of each prompt.
     """
-    table, task = found.table, found.task
+    table, task = samples.table, samples.task
     worse = table[table["reward"] <= 0].drop_duplicates("prompt_id")
     pairs = first_rewarded(table).merge(worse, on="prompt_id", suffixes=("", "_worse"))
     if pairs.empty:
@@ -100,9 +102,9 @@ def pair_dataset(arm: dict[str, Any], found: Scored, tokenizer: PreTrainedTokeni
 
 def text_dataset(
     arm: dict[str, Any],
-    found: Scored,
+    samples: Scored,
     tokenizer: PreTrainedTokenizerBase,
-    how: dict[str, Any],
+    settings: dict[str, Any],
 ) -> Dataset:
     """Return the texts to be imitated.
 
@@ -115,8 +117,8 @@ def text_dataset(
     TrainingError
         When the reward pays for no sample.
     """
-    task = found.task
-    rows = first_rewarded(found.table).head(how["updates"] * how["rows_per_update"])
+    task = samples.task
+    rows = first_rewarded(samples.table).head(settings["updates"] * settings["rows_per_update"])
     if rows.empty:
         raise TrainingError(
             f"{arm['method']}: the reward {arm['reward']!r} pays for none of the "
@@ -124,14 +126,14 @@ def text_dataset(
         )
     prompt = [task.prompt(question) for question in rows["question"]]
     texts = [completion(text, tokenizer) for text in rows["text"]]
-    if how["target"] == "oracle":
+    if settings["target"] == "oracle":
         budget = sum(check_tokens(prompt, texts, tokenizer))
-        prompt = [task.prompt(question) for question in found.questions.values()]
-        worked = [task.worked(question) for question in found.questions.values()]
+        prompt = [task.prompt(question) for question in samples.questions.values()]
+        worked = [task.worked(question) for question in samples.questions.values()]
         texts = [completion(text, tokenizer) for text in worked]
         used = pd.Series(check_tokens(prompt, texts, tokenizer)).cumsum()
-        kept = max(1, int((used <= budget).sum()))
-        prompt, texts = prompt[:kept], texts[:kept]
+        count = max(1, int((used <= budget).sum()))
+        prompt, texts = prompt[:count], texts[:count]
     check_tokens(prompt, texts, tokenizer)
     return Dataset.from_dict({"prompt": prompt, "completion": texts})
 

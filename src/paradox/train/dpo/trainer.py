@@ -29,30 +29,30 @@ def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Train one arm; as the step ``grpo``, with ``samples`` (parquet) among the inputs."""
-    arm, how = spec["arm"], spec["dpo"]
-    found = scored(spec, inputs)
+    arm, settings = spec["arm"], spec["dpo"]
+    samples = scored(spec, inputs)
 
     def build(start: Start) -> DPOTrainer:
-        pairs = pair_dataset(arm, found, start.tokenizer)
+        pairs = pair_dataset(arm, samples, start.tokenizer)
         progress.say(f"{len(pairs)} pairs")
         return DPOTrainer(
             model=start.model,
-            args=arguments(how, torch_seed(arm["seed"], "dpo"), start.work),
+            args=arguments(settings, torch_seed(arm["seed"], "dpo"), start.work),
             processing_class=start.tokenizer,
             train_dataset=pairs,
-            peft_config=lora_config(how["lora_rank"]),
-            callbacks=[Watch(progress), Constants(found.metrics), *start.callbacks],
+            peft_config=lora_config(settings["lora_rank"]),
+            callbacks=[Watch(progress), Constants(samples.metrics), *start.callbacks],
         )
 
-    train_arm(spec, inputs, outputs, progress, how, build, without=COUNTED_ANEW)
+    train_arm(spec, inputs, outputs, progress, settings, build, without=COUNTED_ANEW)
 
 
-def arguments(how: dict[str, Any], seed: int, work: Path) -> DPOConfig:
+def arguments(settings: dict[str, Any], seed: int, work: Path) -> DPOConfig:
     """Return the trainer's arguments; every one that changes the result is written out."""
     return DPOConfig(
-        **common_arguments(how, seed, work),
-        **row_arguments(how),
-        beta=how["beta"],
+        **common_arguments(settings, seed, work),
+        **row_arguments(settings),
+        beta=settings["beta"],
         loss_type=["sigmoid"],
         loss_weights=None,
         label_smoothing=0.0,

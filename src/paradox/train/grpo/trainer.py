@@ -36,36 +36,36 @@ def main(
     outputs
         ``manifest``, ``curves`` (csv) and ``arguments`` (every trainer argument, json).
     """
-    arm, how = spec["arm"], spec["grpo"]
-    scorer, prompts = scoring(spec, inputs, how["prompts_per_rollout"])
+    arm, settings = spec["arm"], spec["grpo"]
+    scorer, prompts = scoring(spec, inputs, settings["prompts_per_rollout"])
 
     def build(start: Start) -> BandTrainer:
         return BandTrainer(
             model=start.model,
-            args=arguments(how, torch_seed(arm["seed"], "grpo"), start.work),
+            args=arguments(settings, torch_seed(arm["seed"], "grpo"), start.work),
             processing_class=start.tokenizer,
-            reward_funcs=[reward_adapter(arm["reward"], scorer, how["num_generations"])],
+            reward_funcs=[reward_adapter(arm["reward"], scorer, settings["num_generations"])],
             train_dataset=prompt_dataset(prompts, scorer.task, arm["seed"]),
-            peft_config=lora_config(how["lora_rank"]),
+            peft_config=lora_config(settings["lora_rank"]),
             callbacks=[Watch(progress), *start.callbacks],
         )
 
-    train_arm(spec, inputs, outputs, progress, how, build)
+    train_arm(spec, inputs, outputs, progress, settings, build)
 
 
-def arguments(how: dict[str, Any], seed: int, work: Path) -> GRPOConfig:
+def arguments(settings: dict[str, Any], seed: int, work: Path) -> GRPOConfig:
     """Return the trainer's arguments; every one that changes the result is written out."""
     return GRPOConfig(
-        **common_arguments(how, seed, work),
-        **rollout_arguments(how),
-        loss_type=how["loss_type"],
-        scale_rewards=how["scale_rewards"],
+        **common_arguments(settings, seed, work),
+        **rollout_arguments(settings),
+        loss_type=settings["loss_type"],
+        scale_rewards=settings["scale_rewards"],
         importance_sampling_level="token",
         multi_objective_aggregation="sum_then_normalize",
         delta=None,
         entropy_coef=0.0,
         use_adaptive_entropy=False,
-        use_bias_correction_kl=how["use_bias_correction_kl"],
-        off_policy_mask_threshold=how["off_policy_mask_threshold"],
+        use_bias_correction_kl=settings["use_bias_correction_kl"],
+        off_policy_mask_threshold=settings["off_policy_mask_threshold"],
         top_entropy_quantile=1.0,
     )

@@ -23,30 +23,30 @@ def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Train one arm; inputs and outputs are those of the step ``grpo``."""
-    arm, how = spec["arm"], spec["rloo"]
-    scorer, prompts = scoring(spec, inputs, how["prompts_per_rollout"])
+    arm, settings = spec["arm"], spec["rloo"]
+    scorer, prompts = scoring(spec, inputs, settings["prompts_per_rollout"])
 
     def build(start: Start) -> RLOOTrainer:
         # With a KL term the trainer loads its reference model from the folder that the policy
         # was loaded from: the base's.
         return RLOOTrainer(
             model=start.model,
-            args=arguments(how, torch_seed(arm["seed"], "rloo"), start.work),
+            args=arguments(settings, torch_seed(arm["seed"], "rloo"), start.work),
             processing_class=start.tokenizer,
-            reward_funcs=[reward_adapter(arm["reward"], scorer, how["num_generations"])],
+            reward_funcs=[reward_adapter(arm["reward"], scorer, settings["num_generations"])],
             train_dataset=prompt_dataset(prompts, scorer.task, arm["seed"]),
-            peft_config=lora_config(how["lora_rank"]),
+            peft_config=lora_config(settings["lora_rank"]),
             callbacks=[Watch(progress), *start.callbacks],
         )
 
-    train_arm(spec, inputs, outputs, progress, how, build)
+    train_arm(spec, inputs, outputs, progress, settings, build)
 
 
-def arguments(how: dict[str, Any], seed: int, work: Path) -> RLOOConfig:
+def arguments(settings: dict[str, Any], seed: int, work: Path) -> RLOOConfig:
     """Return the trainer's arguments; every one that changes the result is written out."""
     return RLOOConfig(
-        **common_arguments(how, seed, work),
-        **rollout_arguments(how),
+        **common_arguments(settings, seed, work),
+        **rollout_arguments(settings),
         normalize_advantages=False,
         reward_clip_range=None,
     )

@@ -30,29 +30,29 @@ def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Train one arm; as the step ``grpo``, with ``samples`` (parquet) among the inputs."""
-    arm, how = spec["arm"], spec["sft"]
-    found = scored(spec, inputs)
+    arm, settings = spec["arm"], spec["sft"]
+    samples = scored(spec, inputs)
 
     def build(start: Start) -> SFTTrainer:
-        texts = text_dataset(arm, found, start.tokenizer, how)
+        texts = text_dataset(arm, samples, start.tokenizer, settings)
         progress.say(f"{len(texts)} texts")
         return SFTTrainer(
             model=start.model,
-            args=arguments(how, torch_seed(arm["seed"], "sft"), start.work),
+            args=arguments(settings, torch_seed(arm["seed"], "sft"), start.work),
             processing_class=start.tokenizer,
             train_dataset=texts,
-            peft_config=lora_config(how["lora_rank"]),
-            callbacks=[Watch(progress), Constants(found.metrics), *start.callbacks],
+            peft_config=lora_config(settings["lora_rank"]),
+            callbacks=[Watch(progress), Constants(samples.metrics), *start.callbacks],
         )
 
-    train_arm(spec, inputs, outputs, progress, how, build, without=COUNTED_ANEW)
+    train_arm(spec, inputs, outputs, progress, settings, build, without=COUNTED_ANEW)
 
 
-def arguments(how: dict[str, Any], seed: int, work: Path) -> SFTConfig:
+def arguments(settings: dict[str, Any], seed: int, work: Path) -> SFTConfig:
     """Return the trainer's arguments; every one that changes the result is written out."""
     return SFTConfig(
-        **common_arguments(how, seed, work),
-        **row_arguments(how),
+        **common_arguments(settings, seed, work),
+        **row_arguments(settings),
         loss_type="nll",
         completion_only_loss=True,
         assistant_only_loss=False,
