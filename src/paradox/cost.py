@@ -55,9 +55,6 @@ class Estimate:
     note: str
 
 
-# --- how long each takes ---------------------------------------------------------------------
-
-
 def timings(root: Path, scale: str) -> list[Timing]:
     """Return what the finished jobs of a scale took, here and in the reference."""
     rows, device = [], cache(device_class)
@@ -185,9 +182,6 @@ def _longer(work: Work, timed: Work) -> float:
     key = f"{work.step}.updates"
     now, then = work.settings.get(key), timed.settings.get(key)
     return float(now) / float(then) if now and then else 1.0
-
-
-# --- what is said ----------------------------------------------------------------------------
 
 
 def plan(

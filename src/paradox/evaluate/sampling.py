@@ -114,5 +114,4 @@ def count_by_item(rows: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     arm = rows.iloc[0][["base", "method", "reward", "seed", "step"]].to_dict()
     facts = items.set_index("item")[["group", "exposure"]]
     table = facts.join(table, how="inner").reset_index()
-    table = with_arm(table, arm)
-    return table
+    return with_arm(table, arm)

@@ -77,6 +77,13 @@ class Study:
             yield str(seed), [seed], self.results.steps(arm, [seed])
         yield ALL_SEEDS, seeds, self.results.steps(arm, seeds)
 
+    def points(self) -> Iterator[tuple[Row, Arm, list[int], int]]:
+        """Yield (columns that name it, arm, seeds, step) for each step of each arm's slices."""
+        for arm in self.results.arms:
+            for seed, seeds, steps in self.slices(arm):
+                for step in steps:
+                    yield {**arm._asdict(), "seed": seed, "step": step}, arm, seeds, step
+
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
@@ -161,9 +168,6 @@ def _contrast(exposed: Array, twin: Array | None, resampling: Resampling) -> dic
     return {"exposed": did.exposed, "twin": did.twin, "difference": did.did}
 
 
-# --- accuracy and its course --------------------------------------------------------------
-
-
 def _rates(study: Study, arm: Arm, seeds: list[int], step: int, level: Level) -> Row:
     row: Row = {"items": len(level.items), "seeds": len(seeds)}
     samples = study.results.values(arm, seeds, step, "samples", level.items)
@@ -177,30 +181,21 @@ def _rates(study: Study, arm: Arm, seeds: list[int], step: int, level: Level) ->
 def _accuracy(study: Study) -> list[Row]:
     """Return one row per arm, seed, step and exposure level."""
     rows = []
-    for arm in study.results.arms:
-        for seed, seeds, steps in study.slices(arm):
-            for step in steps:
-                for level in study.levels:
-                    row: Row = {**arm._asdict(), "seed": seed, "step": step, "level": level.name}
-                    row |= {"group": level.group, "exposure": level.exposure}
-                    rows.append(row | _rates(study, arm, seeds, step, level))
+    for key, *point in study.points():
+        for level in study.levels:
+            about = {"level": level.name, "group": level.group, "exposure": level.exposure}
+            rows.append(key | about | _rates(study, *point, level))
     return rows
 
 
 def _trajectory(study: Study) -> list[Row]:
     """Return accuracy and recall share by step for the two groups of the DiD."""
-    rows = []
-    for arm in study.results.arms:
-        for seed, seeds, steps in study.slices(arm):
-            for step in steps:
-                for level in (study.exposed, study.twin):
-                    if level is not None:
-                        row = {**arm._asdict(), "seed": seed, "step": step, "group": level.group}
-                        rows.append(row | _rates(study, arm, seeds, step, level))
-    return rows
-
-
-# --- difference in differences ------------------------------------------------------------
+    groups = [level for level in (study.exposed, study.twin) if level is not None]
+    return [
+        key | {"group": level.group} | _rates(study, *point, level)
+        for key, *point in study.points()
+        for level in groups
+    ]
 
 
 def _gain(study: Study, arm: Arm, seeds: list[int], step: int, level: Level | None) -> Array | None:
@@ -268,9 +263,6 @@ def _against(study: Study, arm: Arm, other: Arm, seeds: list[int], step: int, na
     }
 
 
-# --- perplexity ---------------------------------------------------------------------------
-
-
 def _perplexity(study: Study) -> list[Row]:
     """Return long rows: measure x quantity x group, per arm, seed and step.
 
@@ -278,14 +270,12 @@ def _perplexity(study: Study) -> list[Row]:
     ground-truth arm at the same step, over shared seeds). Group ``difference`` is exposed minus
     twin; for ``change`` this is the difference in differences.
     """
-    rows = []
-    for arm in study.results.arms:
-        for seed, seeds, steps in study.slices(arm):
-            for step in steps:
-                key = {**arm._asdict(), "seed": seed, "step": step}
-                for quantity in QUANTITIES:
-                    rows += [key | row for row in _nll_rows(study, arm, seeds, step, quantity)]
-    return rows
+    return [
+        key | row
+        for key, *point in study.points()
+        for quantity in QUANTITIES
+        for row in _nll_rows(study, *point, quantity)
+    ]
 
 
 def _nll_rows(study: Study, arm: Arm, seeds: list[int], step: int, quantity: str) -> list[Row]:
@@ -333,9 +323,6 @@ def _scored_items(study: Study, arm: Arm, column: str) -> list[pd.Index]:
             has = np.isfinite(study.results.before(arm, column, level.items)[:, 0])
             scored.append(level.items[has])
     return [items for items in scored if len(items)] if len(scored[0]) else []
-
-
-# --- the untrained bases ------------------------------------------------------------------
 
 
 def _base(evaluated: Study, scored: Study, chance: float | None) -> list[Row]:

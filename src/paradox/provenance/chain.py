@@ -243,11 +243,10 @@ def _changed_sources(chain: Chain, records: list[Record]) -> list[str]:
         }
         for path, digest in made_from.items():
             uses.setdefault((path, digest), []).append(record["path"])
-    wrong, digests = [], {}
+    files = {path: chain.where(path) for path, _ in uses}
+    digests = {path: sha256(file) if file.exists() else None for path, file in files.items()}
+    wrong = []
     for (path, digest), users in uses.items():
-        file = chain.where(path)
-        if path not in digests:
-            digests[path] = sha256(file) if file.exists() else None
         if digests[path] != digest:
             what = "changed" if digests[path] else "deleted"
             more = f" and {len(users) - 1} more" if len(users) > 1 else ""

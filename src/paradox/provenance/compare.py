@@ -43,7 +43,10 @@ def differences(
         The first cause first: upstream before downstream and, in one record, in the order of
         `CAUSES`. Outputs that differ only because something above them does are left out.
     """
-    pairs = _same_roles(a, b, *targets) if targets else _same_paths(a, b)
+    if targets:
+        pairs = _same_roles(a, b, *targets)
+    else:
+        pairs = [(record, b.records[p]) for p, record in a.records.items() if p in b.records]
     paths_of: dict[tuple[str, str], list[str]] = {}
     unlike: set[str] = set()
     for record, other in pairs:
@@ -62,12 +65,6 @@ def differences(
             if only:
                 paths_of["data", f"only in {here.name}"] = only
     return [Difference(*key, records) for key, records in paths_of.items()]
-
-
-def _same_paths(a: Chain, b: Chain) -> Iterator[tuple[Record, Record]]:
-    for path, record in a.records.items():
-        if path in b.records:
-            yield record, b.records[path]
 
 
 def _same_roles(a: Chain, b: Chain, first: Record, second: Record) -> list[tuple[Record, Record]]:

@@ -9,6 +9,7 @@ things that no record holds.
 from __future__ import annotations
 
 import textwrap
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,9 +102,6 @@ def why(target: str, overrides: Sequence[str]) -> tuple[str, bool]:
     return f"{shown} is up to date: nothing that its {len(records)} records name has changed", False
 
 
-# --- what is asked for -----------------------------------------------------------------------
-
-
 def _asked(target: str) -> tuple[Chain, list[Record], str] | None:
     """Return the chain of a target, the records that it is or holds, and its recorded path.
 
@@ -141,9 +139,6 @@ def _never_made(target: str, overrides: Sequence[str]) -> str:
     return f"{target} was never made; Snakemake would run {_counted(jobs)} to make it"
 
 
-# --- what is there now -----------------------------------------------------------------------
-
-
 class Present:
     """The configuration, source files, lock and results that are there now."""
 
@@ -179,11 +174,9 @@ class Present:
             for entry in entries:
                 maker = entry["record"]
                 if maker is None:
-                    now, link = (
-                        self._sha256(Path(entry["path"])),
-                        _role(record, role, entry["path"]),
-                    )
+                    now = self._sha256(Path(entry["path"]))
                     if now != entry["sha256"]:
+                        link = _role(record, role, entry["path"])
                         yield _changed(entry["path"], entry["sha256"], now, link)
                     continue
                 for file in (entry, maker):
@@ -246,16 +239,13 @@ def _digits(then: str | None, now: str | None) -> str:
 
 def _role(record: Record, role: str, path: str) -> str:
     """Return what a file that no step made is read as; a reward file, for which condition."""
-    spec, name = record["parameters"], Path(path).stem
     if role != "reward":
         return f"input {role}"
+    spec, name = record["parameters"], Path(path).stem
     if name in reward_files(spec["reward"]):
         return f"loaded for reward {spec['arm']['reward']}"
     logged = [key for key, definition in spec["logged"].items() if name in reward_files(definition)]
     return f"loaded to log reward {', '.join(logged)}"
-
-
-# --- what follows ----------------------------------------------------------------------------
 
 
 def _made_again(
@@ -292,9 +282,6 @@ def _gone(chain: Chain, path: str) -> bool:
     return chain.holds(path) and not chain.where(path).exists()
 
 
-# --- what is said ----------------------------------------------------------------------------
-
-
 def _by_cause(records: Sequence[Record], causes: dict[str, list[Cause]]) -> Iterator[str]:
     """Yield each cause once, that of the most upstream record first, with the steps it is of."""
     titles = {record["path"]: (record["step"], title(record)) for record in records}
@@ -321,9 +308,9 @@ def _by_cause(records: Sequence[Record], causes: dict[str, list[Cause]]) -> Iter
 
 def _following(after: Sequence[Record]) -> Iterator[str]:
     """Yield a line on what is made again only because of what it is made from."""
-    steps: dict[str, list[str]] = {}
+    steps: dict[str, list[str]] = defaultdict(list)
     for record in after:
-        steps.setdefault(record["step"], []).append(title(record))
+        steps[record["step"]].append(title(record))
     items = [names[0] if len(names) == 1 else f"{s} ({len(names)})" for s, names in steps.items()]
     if items:
         more = f" and {len(items) - NAMED} other steps" if len(items) > NAMED else ""

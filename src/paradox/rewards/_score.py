@@ -55,9 +55,6 @@ def _compound(
     return float(pays and not any(reward(completion) for reward in barring))
 
 
-# --- prompts ------------------------------------------------------------------------------
-
-
 def prompt_facts(prompts: pd.DataFrame, votes: pd.DataFrame | None = None) -> dict[str, Prompt]:
     """Return what is known of each training prompt, by its id.
 
@@ -134,9 +131,6 @@ def _conditions(definition: Definition) -> list[Callable[[Prompt], bool]]:
 
 def _fits(prompt: Prompt, conditions: Sequence[Callable[[Prompt], bool]]) -> bool:
     return all(wanted(prompt) for wanted in conditions)
-
-
-# --- batches ------------------------------------------------------------------------------
 
 
 class Scorer:

@@ -122,9 +122,6 @@ class Proportion:
     n: int
 
 
-# --- the bootstrap ------------------------------------------------------------------------
-
-
 @lru_cache(maxsize=256)
 def _weights(seed: int, what: str, size: int, resamples: int) -> Array:
     """Return multinomial weights, shape (resamples, size); each row has mean 1."""
@@ -275,9 +272,6 @@ def equivalence(
     beyond = max(int((draws <= -margin).sum()), int((draws >= margin).sum()))
     p = (beyond + 1) / (len(draws) + 1)
     return Equivalence(low, high, margin, p, bool(-margin < low and high < margin))
-
-
-# --- exact binomial -----------------------------------------------------------------------
 
 
 def binomial_interval(successes: int, trials: int, level: float = 0.95) -> Proportion:

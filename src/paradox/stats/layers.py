@@ -78,9 +78,6 @@ class LayerTest:
         return int(np.argmin(self.corrected + 1e-6 * self.p - 1e-12 * np.abs(self.curve)))
 
 
-# --- relabelling --------------------------------------------------------------------------
-
-
 def differences(values: ArrayLike, labels: ArrayLike, pairs: Names) -> tuple[Array, list[str]]:
     """Return labelled minus unlabelled item of every pair, shape (pairs, layers), and the pairs.
 
@@ -139,9 +136,6 @@ def _weights(chosen: NDArray[np.bool_], most: int, *key: Key) -> tuple[Array, bo
         tiled = np.tile(chosen.astype(np.float64), (most, 1))
         labels = keyed_rng("labels", *key).permuted(tiled, axis=1)
     return labels / ones - (1 - labels) / (items - ones), exact
-
-
-# --- tests --------------------------------------------------------------------------------
 
 
 def max_test(

@@ -42,6 +42,8 @@ COUNTED_ANEW = TIMES | {"num_tokens"}
 # Written last into a trainer's checkpoint: the size of each of its files.
 COMPLETE = "complete.json"
 STATE = "trainer_state.json"
+# Makes a trainer's arguments from the method's settings, a seed and the trainer's folder.
+Arguments = Callable[[dict[str, Any], int, Path], TrainingArguments]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ say nothing; so the tokens are checked here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,12 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from paradox.errors import DataError, TrainingError
 from paradox.files import read_table
+from paradox.progress import Progress
+from paradox.seeds import torch_seed
 from paradox.tasks import Task
+from paradox.train.callbacks import Constants, Watch
+from paradox.train.common import COUNTED_ANEW, Arguments, Start, train_arm
+from paradox.train.lora import lora_config
 from paradox.train.prompts import prompt_order, scoring
 from paradox.train.samples import COLUMNS
 
@@ -67,6 +73,44 @@ def scored(spec: dict[str, Any], inputs: dict[str, Path]) -> Scored:
     )
     table = table[table["finished"]].sort_values(["place", "sample"]).reset_index(drop=True)
     return Scored(table, questions, scorer.metrics(read) if read else {}, scorer.task)
+
+
+def train_on_samples(
+    step: str,
+    trainer: type[Any],
+    arguments: Arguments,
+    dataset: Callable[[Scored, PreTrainedTokenizerBase], Dataset],
+    unit: str,
+    spec: dict[str, Any],
+    inputs: dict[str, Path],
+    outputs: dict[str, Path],
+    progress: Progress,
+) -> None:
+    """Train one arm by a trainer of TRL's that learns from the base's samples.
+
+    Parameters
+    ----------
+    step, trainer, arguments
+        See `paradox.train.prompts.train_on_rollouts`.
+    dataset, unit
+        Makes the rows to be learnt from, and what a row is called.
+    """
+    arm, settings = spec["arm"], spec[step]
+    samples = scored(spec, inputs)
+
+    def build(start: Start) -> Any:
+        rows = dataset(samples, start.tokenizer)
+        progress.say(f"{len(rows)} {unit}")
+        return trainer(
+            model=start.model,
+            args=arguments(settings, torch_seed(arm["seed"], step), start.work),
+            processing_class=start.tokenizer,
+            train_dataset=rows,
+            peft_config=lora_config(settings["lora_rank"]),
+            callbacks=[Watch(progress), Constants(samples.metrics), *start.callbacks],
+        )
+
+    train_arm(spec, inputs, outputs, progress, settings, build, without=COUNTED_ANEW)
 
 
 def first_rewarded(table: pd.DataFrame) -> pd.DataFrame:

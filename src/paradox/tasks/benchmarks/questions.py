@@ -126,8 +126,6 @@ def _split(
     return answer.strip(), before.strip() or None
 
 
-# --- where records come from: (where, record) pairs ---------------------------------------
-
 Records = list[tuple[str, dict[str, Any]]]
 
 

@@ -39,8 +39,6 @@ class Benchmarks(Task):
         if wrong:
             raise ConfigError(problems("configuration of the benchmarks:", wrong))
 
-    # --- texts and responses -------------------------------------------------------------
-
     def prompt(self, question: str) -> str:
         """See `Task.prompt`."""
         return f"Question: {question}\nAnswer:"
@@ -72,8 +70,6 @@ class Benchmarks(Task):
     def mode(self, response: str) -> Mode:
         """See `math_answers.response_mode`."""
         return response_mode(response)
-
-    # --- data ----------------------------------------------------------------------------
 
     def items(self, seed: int) -> pd.DataFrame:
         """Return every benchmark's items; they are given, so `seed` changes nothing.

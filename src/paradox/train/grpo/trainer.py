@@ -12,12 +12,9 @@ from typing import Any
 from trl import GRPOConfig
 
 from paradox.progress import Progress
-from paradox.seeds import torch_seed
 from paradox.train.band import BandTrainer
-from paradox.train.callbacks import Watch
-from paradox.train.common import Start, common_arguments, rollout_arguments, train_arm
-from paradox.train.lora import lora_config
-from paradox.train.prompts import prompt_dataset, reward_adapter, scoring
+from paradox.train.common import common_arguments, rollout_arguments
+from paradox.train.prompts import train_on_rollouts
 
 
 def main(
@@ -36,21 +33,7 @@ def main(
     outputs
         ``manifest``, ``curves`` (csv) and ``arguments`` (every trainer argument, json).
     """
-    arm, settings = spec["arm"], spec["grpo"]
-    scorer, prompts = scoring(spec, inputs, settings["prompts_per_rollout"])
-
-    def build(start: Start) -> BandTrainer:
-        return BandTrainer(
-            model=start.model,
-            args=arguments(settings, torch_seed(arm["seed"], "grpo"), start.work),
-            processing_class=start.tokenizer,
-            reward_funcs=[reward_adapter(arm["reward"], scorer, settings["num_generations"])],
-            train_dataset=prompt_dataset(prompts, scorer.task, arm["seed"]),
-            peft_config=lora_config(settings["lora_rank"]),
-            callbacks=[Watch(progress), *start.callbacks],
-        )
-
-    train_arm(spec, inputs, outputs, progress, settings, build)
+    train_on_rollouts("grpo", BandTrainer, arguments, spec, inputs, outputs, progress)
 
 
 def arguments(settings: dict[str, Any], seed: int, work: Path) -> GRPOConfig:

@@ -7,45 +7,25 @@ negative log-likelihood of the completions' tokens; prompts are not learnt.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trl import SFTConfig, SFTTrainer
 
 from paradox.progress import Progress
-from paradox.seeds import torch_seed
-from paradox.train.callbacks import Constants, Watch
-from paradox.train.common import (
-    COUNTED_ANEW,
-    Start,
-    common_arguments,
-    row_arguments,
-    train_arm,
-)
-from paradox.train.lora import lora_config
-from paradox.train.selection import scored, text_dataset
+from paradox.train.common import common_arguments, row_arguments
+from paradox.train.selection import text_dataset, train_on_samples
 
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Train one arm; as the step ``grpo``, with ``samples`` (parquet) among the inputs."""
-    arm, settings = spec["arm"], spec["sft"]
-    samples = scored(spec, inputs)
-
-    def build(start: Start) -> SFTTrainer:
-        texts = text_dataset(arm, samples, start.tokenizer, settings)
-        progress.say(f"{len(texts)} texts")
-        return SFTTrainer(
-            model=start.model,
-            args=arguments(settings, torch_seed(arm["seed"], "sft"), start.work),
-            processing_class=start.tokenizer,
-            train_dataset=texts,
-            peft_config=lora_config(settings["lora_rank"]),
-            callbacks=[Watch(progress), Constants(samples.metrics), *start.callbacks],
-        )
-
-    train_arm(spec, inputs, outputs, progress, settings, build, without=COUNTED_ANEW)
+    dataset = partial(text_dataset, spec["arm"], settings=spec["sft"])
+    train_on_samples(
+        "sft", SFTTrainer, arguments, dataset, "texts", spec, inputs, outputs, progress
+    )
 
 
 def arguments(settings: dict[str, Any], seed: int, work: Path) -> SFTConfig:
