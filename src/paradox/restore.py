@@ -118,11 +118,7 @@ def plan_of(plans: Mapping[str | None, Mechanisms], path: str) -> Mechanisms:
 def other_parameters(plan: Mechanisms, record: Record) -> list[str]:
     """Return each parameter that a record has and the plan does not give it, or the reverse."""
     spec, name = record["parameters"], Path(record["path"]).name.removesuffix(SUFFIX)
-    wildcards = {
-        "base": spec.get("base", name),
-        "seed": spec.get("seed"),
-        "figure": name,
-    }
+    wildcards = {"base": spec.get("base", name), "seed": spec.get("seed"), "figure": name}
     # A page's own parameters are those of its notebook.
     wildcards |= spec.get("arm", spec.get("parameters", {}).get("arm", {}))
     if unknown := _not_configured(plan.study, record["step"], wildcards):

@@ -300,18 +300,8 @@ def _nll_rows(study: Study, arm: Arm, seeds: list[int], step: int, quantity: str
     for measure, values in measures.items():
         twin = values[1] if len(values) > 1 else None
         for group, estimate in _contrast(values[0], twin, study.resampling).items():
-            rows.append(
-                {
-                    "quantity": quantity,
-                    "measure": measure,
-                    "group": group,
-                    "value": estimate.value,
-                    "low": estimate.low,
-                    "high": estimate.high,
-                    "items": estimate.items,
-                    "seeds": estimate.seeds,
-                }
-            )
+            about = {"quantity": quantity, "measure": measure, "group": group}
+            rows.append(about | vars(estimate))
     return rows
 
 

@@ -138,9 +138,8 @@ def detections(kernels: Array, size: int, permutations: int, runs: int, *key: Ke
     count, pairs = 0, kernels.shape[1]
     for run in range(runs):
         rows = np.sort(keyed_rng("separation power", *key, size, run).permutation(pairs)[:size])
-        chosen = kernels[
-            np.ix_(np.arange(len(kernels)), rows, rows)
-        ]  # up to a factor, which no test sees
+        # Up to a factor, which no test sees.
+        chosen = kernels[np.ix_(np.arange(len(kernels)), rows, rows)]
         count += separation_test(chosen, permutations, *key, size, run).overall <= ALPHA
     return count
 
