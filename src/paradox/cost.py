@@ -55,12 +55,9 @@ class Estimate:
     note: str
 
 
-# --- how long each takes ---------------------------------------------------------------------
-
-
 def timings(root: Path, scale: str) -> list[Timing]:
     """Return what the finished jobs of a scale took, here and in the reference."""
-    found, device = [], cache(device_class)
+    rows, device = [], cache(device_class)
     for kind in ("results", "reference"):
         folder = root / kind / scale
         if next(folder.rglob(f"*{SUFFIX}"), None) is None:
@@ -77,8 +74,8 @@ def timings(root: Path, scale: str) -> list[Timing]:
                 continue
             here = kind == "results" and record["device"] == device(record["step"])
             work = Work(record["step"], record["parameters"])
-            found.append(Timing(work, started, seconds, here, size))
-    return found
+            rows.append(Timing(work, started, seconds, here, size))
+    return rows
 
 
 def _checkpoint_bytes(chain: Chain, record: dict[str, Any]) -> int | None:
@@ -91,18 +88,18 @@ def _checkpoint_bytes(chain: Chain, record: dict[str, Any]) -> int | None:
     return sum(file["bytes"] for entry in listed for file in entry["files"])
 
 
-def gap(found: Iterable[Timing]) -> float:
+def gap(timed: Iterable[Timing]) -> float:
     """Return the seconds between the end of a job and the start of the next, the median.
 
-    What `found` of this machine says, or all of it when that is little.
+    What `timed` of this machine says, or all of it when that is little.
     """
-    for chosen in ([one for one in found if one.here], list(found)):
-        ends = sorted(one.started + one.seconds for one in chosen)
+    for chosen in ([timing for timing in timed if timing.here], list(timed)):
+        ends = sorted(timing.started + timing.seconds for timing in chosen)
         gaps = []
-        for one in chosen:
+        for timing in chosen:
             # A start is cut to the second.
-            before = [end for end in ends if end < one.started + 1]
-            gaps += [max(0.0, one.started - before[-1])] if before else []
+            before = [end for end in ends if end < timing.started + 1]
+            gaps += [max(0.0, timing.started - before[-1])] if before else []
         if len(gaps) >= STARTS:
             return median(gaps)
     return GAP
@@ -111,14 +108,14 @@ def gap(found: Iterable[Timing]) -> float:
 class Times:
     """Finished jobs by kind, to look up what a job will take."""
 
-    def __init__(self, found: Iterable[Timing]) -> None:
+    def __init__(self, timed: Iterable[Timing]) -> None:
         self._of: dict[Kind, list[Timing]] = defaultdict(list)
-        found = list(found)
-        for one in found:
-            own = [kind for kind in one.work.far if kind[0] in (one.work.step, "training")]
-            for kind in [*one.work.near, *own]:
+        timed = list(timed)
+        for one in timed:
+            wider = [kind for kind in one.work.far if kind[0] in (one.work.step, "training")]
+            for kind in [*one.work.near, *wider]:
                 self._of[kind].append(one)
-        self.ratio = _ratio(found)
+        self.ratio = _ratio(timed)
 
     def of(self, work: Work) -> Estimate:
         """Return what a piece of work will take: the median of the closest that was timed.
@@ -130,30 +127,30 @@ class Times:
         places += [(kind, alike) for kind in work.far for alike in (True, False)]
         for kind, alike in places:
             for here in (True, False):
-                found = [
+                closest = [
                     one
                     for one in self._of.get(kind, [])
                     if one.here == here and alike == (not work.unlike(one.work))
                 ]
-                if found:
-                    return self._estimate(work, kind, found)
+                if closest:
+                    return self._estimate(work, kind, closest)
         return Estimate(None, False, None, f"no time known for {work.name}: not counted")
 
-    def _estimate(self, work: Work, kind: Kind, found: list[Timing]) -> Estimate:
-        seconds = median(one.seconds * _longer(work, one.work) for one in found)
-        sizes = [one.checkpoint_bytes for one in found if one.checkpoint_bytes is not None]
+    def _estimate(self, work: Work, kind: Kind, timed: list[Timing]) -> Estimate:
+        seconds = median(one.seconds * _longer(work, one.work) for one in timed)
+        sizes = [one.checkpoint_bytes for one in timed if one.checkpoint_bytes is not None]
         size = int(median(sizes)) if sizes else None
-        note, other = "", work.unlike(found[0].work)
+        note, other = "", work.unlike(timed[0].work)
         if kind not in work.near:
-            said = {("training",): "all trainings", ("evaluate", "base"): "the bases' evaluation"}
-            whose = said.get(kind, f"other {kind[0]} jobs")
+            names = {("training",): "all trainings", ("evaluate", "base"): "the bases' evaluation"}
+            whose = names.get(kind, f"other {kind[0]} jobs")
             note = f"no time known for {work.name}: taken as that of {whose}"
         elif other:
-            then, now = found[0].work.settings, work.settings
-            said = [_change(key, then[key], now[key]) for key in other[:3]]
-            note = f"{work.name} timed with other settings: {'; '.join(said)}"
+            then, now = timed[0].work.settings, work.settings
+            names = [_change(key, then[key], now[key]) for key in other[:3]]
+            note = f"{work.name} timed with other settings: {'; '.join(names)}"
             note += f"; and {len(other) - 3} more" if len(other) > 3 else ""
-        here = found[0].here
+        here = timed[0].here
         return Estimate(seconds * (1.0 if here else self.ratio), here, size, note)
 
 
@@ -163,20 +160,20 @@ def _change(key: str, then: Any, now: Any) -> str:
     return text if len(text) <= LONGEST else f"{key} is another"
 
 
-def _ratio(found: Iterable[Timing]) -> float:
+def _ratio(timed: Iterable[Timing]) -> float:
     """Return how much longer jobs take here than elsewhere, from the kinds timed on both.
 
     Sums of medians, so that long jobs, which decide what a run costs, weigh most.
     """
     kinds: dict[Kind, tuple[list[Timing], list[Timing]]] = defaultdict(lambda: ([], []))
-    for one in found:
-        kinds[one.work.near[0]][one.here].append(one)
+    for timing in timed:
+        kinds[timing.work.near[0]][timing.here].append(timing)
     mine = its = 0.0
     for elsewhere, here in kinds.values():
-        same = [one for one in elsewhere if here and not one.work.unlike(here[0].work)]
+        same = [timing for timing in elsewhere if here and not timing.work.unlike(here[0].work)]
         if same:
-            mine += median(one.seconds for one in here)
-            its += median(one.seconds for one in same)
+            mine += median(timing.seconds for timing in here)
+            its += median(timing.seconds for timing in same)
     return mine / its if mine and its else 1.0
 
 
@@ -187,9 +184,6 @@ def _longer(work: Work, timed: Work) -> float:
     return float(now) / float(then) if now and then else 1.0
 
 
-# --- what is said ----------------------------------------------------------------------------
-
-
 def plan(
     root: Path, targets: Sequence[str], overrides: Sequence[str], cores: str, gpus: int
 ) -> str:
@@ -198,8 +192,8 @@ def plan(
     if not jobs:
         return "Nothing to do: everything is there and up to date."
     scale = Path(jobs[0].record).parts[1]
-    found = timings(root, scale)
-    times, between = Times(found), gap(found)
+    timed = timings(root, scale)
+    times, between = Times(timed), gap(timed)
     estimates = [times.of(job.work) for job in jobs]
     count = (os.cpu_count() or 1) if cores == "all" else int(cores)
     lines = [*_table(jobs, estimates), ""]
@@ -227,11 +221,11 @@ def _table(jobs: Sequence[Job], estimates: Sequence[Estimate]) -> list[str]:
         rows[job.row].append(each.seconds)
     width = max(len("rule (method)"), *map(len, rows))
     lines = [f"{'rule (method)':{width}}  {'jobs':>5}  {'seconds each':>12}  {'total':>8}"]
-    for row, found in rows.items():
-        known = [one for one in found if one is not None]
-        each = f"{sum(known) / len(known):.1f}" if known else "?"
+    for row, seconds in rows.items():
+        known = [each for each in seconds if each is not None]
+        mean = f"{sum(known) / len(known):.1f}" if known else "?"
         total = length(sum(known)) if known else "?"
-        lines.append(f"{row:{width}}  {len(found):5}  {each:>12}  {total:>8}")
+        lines.append(f"{row:{width}}  {len(seconds):5}  {mean:>12}  {total:>8}")
     return lines
 
 

@@ -55,6 +55,6 @@ def hint(found: object, allowed: Iterable[object]) -> str:
     return f"{text} Did you mean {close[0]!r}?" if close else text
 
 
-def problems(title: str, found: list[str]) -> str:
+def problems(title: str, lines: list[str]) -> str:
     """Join several problems into one message, each on its own line."""
-    return "\n".join([title, *(f"  - {problem}" for problem in found)])
+    return "\n".join([title, *(f"  - {problem}" for problem in lines)])

@@ -147,9 +147,9 @@ def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
         raise DataError(f"{path}: cannot be read as a table ({error}).") from None
     missing = [name for name in columns or [] if name not in table.columns]
     if missing:
-        found = ", ".join(map(str, table.columns))
+        names = ", ".join(map(str, table.columns))
         lines = [f"column {name!r} is missing; {hint(name, table.columns)}" for name in missing]
-        raise DataError(problems(f"{path}: malformed table (found columns: {found})", lines))
+        raise DataError(problems(f"{path}: malformed table (found columns: {names})", lines))
     if table.empty:
         raise DataError(f"{path}: the table has no rows.")
     return table

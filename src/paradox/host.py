@@ -20,12 +20,12 @@ def device_class(step: str) -> str:
     Read from the processor's family, because numerical libraries choose their code by it. A
     step that computes with PyTorch adds the instruction set that PyTorch uses.
     """
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
-        found = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
-    known = [found[key] for key in ("vendor_id", "cpu family", "model") if key in found]
+        fields = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+    known = [fields[key] for key in ("vendor_id", "cpu family", "model") if key in fields]
     name = "-".join([platform.machine(), *known])
     if not numeric(step):
         return f"cpu {name}"
@@ -47,11 +47,11 @@ def host_facts(locks: list[Path]) -> dict[str, Any]:
     other = {}
     for name, version in sorted(locked.items()):
         try:
-            found = importlib.metadata.version(name).split("+")[0]
+            installed = importlib.metadata.version(name).split("+")[0]
         except importlib.metadata.PackageNotFoundError:
-            found = None
-        if found != version:
-            other[name] = found
+            installed = None
+        if installed != version:
+            other[name] = installed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes
     changed = _git("status", "--porcelain")
     return {

@@ -118,8 +118,8 @@ def planned(
     start = time.monotonic()
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise ConfigError("\n".join(line for line in said if not line.startswith(CHATTER)))
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise ConfigError("\n".join(line for line in lines if not line.startswith(CHATTER)))
     return jobs_of(done.stdout + done.stderr), time.monotonic() - start
 
 
@@ -138,10 +138,12 @@ def jobs_of(text: str) -> list[Job]:
         if command:
             jobs.append(_job(rule, body, command[1]))
     counts = dict(re.findall(r"^(\w+) +(\d+)$", text, flags=re.MULTILINE))
-    said = {rule: int(n) for rule, n in counts.items() if rule not in ("all", "total")}
+    table = {rule: int(n) for rule, n in counts.items() if rule not in ("all", "total")}
     read = dict(Counter(job.rule for job in jobs))
-    if said != read:
-        raise DataError(f"snakemake --dry-run: its table says {said}, its jobs were read as {read}")
+    if table != read:
+        raise DataError(
+            f"snakemake --dry-run: its table says {table}, its jobs were read as {read}"
+        )
     return jobs
 
 
@@ -155,8 +157,8 @@ def _job(rule: str, body: str, command: str) -> Job:
             options[name].append(word)
 
     def number(pattern: str) -> int:
-        found = re.search(pattern, body, re.MULTILINE)
-        return int(found[1]) if found else 0
+        match = re.search(pattern, body, re.MULTILINE)
+        return int(match[1]) if match else 0
 
     reason = re.search(r"^    reason: (.*?) *$", body, re.MULTILINE)
     return Job(

@@ -102,9 +102,6 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         raise
 
 
-# --- sampling -----------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Response:
     """One sampled continuation.
@@ -245,9 +242,6 @@ def _pick(logits: torch.Tensor, uniform: torch.Tensor | None, temperature: float
         .squeeze(-1)
         .clamp(max=logits.shape[-1] - 1)
     )
-
-
-# --- scoring ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -114,11 +114,11 @@ def tolerances(chain: Chain, repeats: list[Chain]) -> dict[str, Any]:
         one seed another way.
     """
     columns: dict[str, dict[str, Any]] = {}
-    found = []
+    runs = []
     for other in repeats:
         equal = [path for path in chain.records if not unequal(chain, other, path)]
         devices = sorted(_devices(other))
-        found.append({"devices": devices, "records": len(chain.records), "equal": len(equal)})
+        runs.append({"devices": devices, "records": len(chain.records), "equal": len(equal)})
         if _devices(other) == _devices(chain):
             continue
         for path in held_tables(chain):
@@ -134,7 +134,7 @@ def tolerances(chain: Chain, repeats: list[Chain]) -> dict[str, Any]:
                     "allowed": FACTOR * largest if known else None,
                 }
     steps = {entry["step"]: entry["determinism"] for entry in chain.records.values()}
-    return {"factor": FACTOR, "steps": steps, "repeats": found, "columns": columns}
+    return {"factor": FACTOR, "steps": steps, "repeats": runs, "columns": columns}
 
 
 def _devices(chain: Chain) -> set[str]:
@@ -187,21 +187,21 @@ def replay(root: Path, scale: str, folder: Path | None, cores: str, overrides: l
         Whether everything agrees. What was compared, and the first cause of a difference, is
         printed.
     """
-    kept = root / "reference" / scale
-    if not (kept / TOLERANCES).exists():
-        raise ProvenanceError(f"{kept}: no recorded run, so there is nothing to compare with.")
-    reference = Chain.load(kept)
+    recorded = root / "reference" / scale
+    if not (recorded / TOLERANCES).exists():
+        raise ProvenanceError(f"{recorded}: no recorded run, so there is nothing to compare with.")
+    reference = Chain.load(recorded)
     grid = configured(root, [*overrides, f"scale={scale}"]).config.grid
     ends = [entry for path, entry in reference.records.items() if grid_of(path) == grid]
     if not ends:
-        raise ProvenanceError(f"{kept}: no recorded run of the grid {grid}.")
+        raise ProvenanceError(f"{recorded}: no recorded run of the grid {grid}.")
     reference.records = upstream_of(reference, ends)
     scratch = (folder or Path(tempfile.mkdtemp(prefix=f"paradox-replay-{scale}-"))).resolve()
     print(f"rebuilding {scale} in {scratch}", flush=True)
     _rebuild(root, scratch, scale, cores, overrides)
     again = Chain.load(scratch / "results" / scale)
-    wrong, said = compare(reference, again)
-    for text in said:
+    wrong, sentences = compare(reference, again)
+    for text in sentences:
         print(text)
     if not wrong:
         print(f"replay of {scale}: agrees with {reference.name}")

@@ -78,19 +78,19 @@ def restore(root: Path, scale: str, overrides: list[str]) -> None:
     print(f"{folder}: marked as finished; Snakemake has nothing to do")
 
 
-def settings_of(paths: Iterable[str], given: list[str]) -> dict[str | None, list[str]]:
+def settings_of(paths: Iterable[str], overrides: list[str]) -> dict[str | None, list[str]]:
     """Return the grids that records belong to, each with the settings that make it.
 
     What was run of no grid to its end is compared with the grid that is asked for.
     """
     grids = dict.fromkeys(filter(None, map(grid_of, paths)))
-    return {grid: [*given, f"grid={grid}"] for grid in grids} or {None: given}
+    return {grid: [*overrides, f"grid={grid}"] for grid in grids} or {None: overrides}
 
 
-def configured(root: Path, given: list[str]) -> Study:
+def configured(root: Path, settings: list[str]) -> Study:
     """Return the study of ``config/config.yaml`` under Snakemake's ``--config KEY=VALUE ...``."""
     config: dict[str, Any] = yaml.safe_load((root / MAIN).read_text(encoding="utf-8"))
-    for pair in given:
+    for pair in settings:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--config: {pair!r} is not KEY=VALUE.")
@@ -117,14 +117,14 @@ def plan_of(plans: Mapping[str | None, Mechanisms], path: str) -> Mechanisms:
 
 def other_parameters(plan: Mechanisms, record: Record) -> list[str]:
     """Return each parameter that a record has and the plan does not give it, or the reverse."""
-    said, name = record["parameters"], Path(record["path"]).name.removesuffix(SUFFIX)
-    wildcards = {"base": said.get("base", name), "seed": said.get("seed"), "figure": name}
+    spec, name = record["parameters"], Path(record["path"]).name.removesuffix(SUFFIX)
+    wildcards = {"base": spec.get("base", name), "seed": spec.get("seed"), "figure": name}
     # A page's own parameters are those of its notebook.
-    wildcards |= said.get("arm", said.get("parameters", {}).get("arm", {}))
+    wildcards |= spec.get("arm", spec.get("parameters", {}).get("arm", {}))
     if unknown := _not_configured(plan.study, record["step"], wildcards):
         return unknown
     now = texts(json.loads(_spec(plan, record["step"], name, SimpleNamespace(**wildcards))))
-    then = texts(said)
+    then = texts(spec)
     return [
         f"{key}: recorded {then.get(key, 'nothing')}, configured {now.get(key, 'nothing')}"
         for key in sorted((then | now).keys() - {LISTED})
@@ -199,14 +199,14 @@ def other_arms(plan: Mechanisms, record: Record) -> list[str]:
         files = SUMMARIES[name].files.values()
         arms = [arm for analysis, _ in files for arm in plan.arms(analysis)]
     asked = {f"{plan.study.folder}/runs/{arm.key}" for arm in arms} if held else set()
-    found = {"recorded, not asked for": held - asked, "asked for, not recorded": asked - held}
-    return [f"{what}: {', '.join(sorted(arms))}" for what, arms in found.items() if arms]
+    unlike = {"recorded, not asked for": held - asked, "asked for, not recorded": asked - held}
+    return [f"{what}: {', '.join(sorted(arms))}" for what, arms in unlike.items() if arms]
 
 
-def _snakemake(root: Path, given: list[str], *options: str) -> str:
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", *options, "--config", *given]
+def _snakemake(root: Path, settings: list[str], *options: str) -> str:
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *options, "--config", *settings]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).splitlines()[-10:])
-        raise ProvenanceError(f"snakemake {options[0]} failed:\n{said}")
+        lines = "\n".join((done.stdout + done.stderr).splitlines()[-10:])
+        raise ProvenanceError(f"snakemake {options[0]} failed:\n{lines}")
     return done.stdout + done.stderr

@@ -114,13 +114,13 @@ def _run(job: Job, progress: Progress) -> None:
 def _check(job: Job) -> None:
     if job.step not in STEPS:
         raise DataError(f"{job.step!r} is not a step; {hint(job.step, STEPS)}")
-    given = [
+    names = [
         *(p for v in job.inputs.values() for p in (v if isinstance(v, list) else [v])),
         *job.producers,
         *job.code,
         *job.locks,
     ]
-    missing = [f"{path}: no such file" for path in given if not path.exists()]
+    missing = [f"{path}: no such file" for path in names if not path.exists()]
     if missing:
         raise DataError(problems(f"step {job.step}: missing inputs", missing))
     for path in job.outputs.values():

@@ -71,8 +71,8 @@ def determinism(step: str, device: str) -> str:
     if not numeric(step) or device.startswith("cpu"):
         return "bitwise"
     module = _file(STEPS[step])
-    said = DETERMINISM.search(module.read_text(encoding="utf-8")) if module else None
-    return said[1] if said else "statistical"
+    match = DETERMINISM.search(module.read_text(encoding="utf-8")) if module else None
+    return match[1] if match else "statistical"
 
 
 def code(step: str, *loaded: str) -> list[str]:
@@ -96,17 +96,17 @@ def imports_of(step: str, *loaded: str) -> dict[str, str | None]:
     if step in NOTEBOOKS:
         notebook = PACKAGE.parents[1] / NOTEBOOKS[step]
         waiting.extend((_file(module), notebook) for module in sorted(_imports(notebook)))
-    found: dict[Path, Path | None] = {}
+    importers: dict[Path, Path | None] = {}
     while waiting:
         file, importer = waiting.popleft()
-        if file is None or file in found or not file.exists():
+        if file is None or file in importers or not file.exists():
             continue
-        found[file] = importer
+        importers[file] = importer
         waiting.extend((_file(module), file) for module in sorted(_imports(file)))
         # The __init__ of every package above a module runs before the module does.
         above = (p / "__init__.py" for p in file.parents if p.is_relative_to(PACKAGE))
         waiting.extend((package, file) for package in above)
-    return {relative(file): by and relative(by) for file, by in found.items()}
+    return {relative(file): by and relative(by) for file, by in importers.items()}
 
 
 def chain_of_imports(file: str, importers: Mapping[str, str | None]) -> list[str]:

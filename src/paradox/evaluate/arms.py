@@ -95,8 +95,8 @@ class Results:
 
     def steps(self, arm: Arm, seeds: Sequence[int]) -> list[int]:
         """Return the steps that all `seeds` of the arm have."""
-        found = [set(self.tables[arm][seed]) for seed in seeds]
-        return sorted(set.intersection(*found)) if found else []
+        sets = [set(self.tables[arm][seed]) for seed in seeds]
+        return sorted(set.intersection(*sets)) if sets else []
 
     def values(
         self, arm: Arm, seeds: Sequence[int], step: int, column: str, items: pd.Index
@@ -161,10 +161,10 @@ def read_results(
         base, method, reward, seed, step = key
         table = rows.set_index("item")
         if not table.index.is_unique or len(table) != len(order):
-            found = table.index.nunique()
+            measured = table.index.nunique()
             bad.append(
                 f"{base}/{method}/{reward}/s{seed} step {step}: found {len(table)} rows for "
-                f"{found} items, needed one row for each of {len(order)} items"
+                f"{measured} items, needed one row for each of {len(order)} items"
             )
             continue
         arm = Arm(str(base), str(method), str(reward))
@@ -228,14 +228,14 @@ def levels(items: pd.DataFrame, measured: pd.Index, exposed_from: int) -> list[L
     known = items[items["item"].isin(measured)]
     twins = known[known["group"] == "twin"]
     exposed = known[known["group"] == "exposed"]
-    found = [Level("twin", "twin", 0, pd.Index(twins["item"]))] if len(twins) else []
+    rows_of = [Level("twin", "twin", 0, pd.Index(twins["item"]))] if len(twins) else []
     for exposure, rows in exposed.dropna(subset="exposure").groupby("exposure", sort=True):
         count = int(exposure)
-        found.append(Level(str(count), "exposed", count, pd.Index(rows["item"])))
+        rows_of.append(Level(str(count), "exposed", count, pd.Index(rows["item"])))
     enough = exposed[exposed["exposure"].isna() | (exposed["exposure"] >= exposed_from)]
     if enough.empty:
         raise DataError(
             f"no exposed item was measured that has exposed_from = {exposed_from} exposures or "
             f"more (largest found: {exposed['exposure'].max()})."
         )
-    return [*found, Level("exposed", "exposed", None, pd.Index(enough["item"]))]
+    return [*rows_of, Level("exposed", "exposed", None, pd.Index(enough["item"]))]

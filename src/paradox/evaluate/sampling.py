@@ -57,8 +57,8 @@ def responses(
     progress: Progress,
 ) -> pd.DataFrame:
     """Return `count` sampled responses and one greedy response (sample -1) for each item."""
-    how, arm = spec["evaluation"], spec["arm"]
-    model, tokenizer = load_model(folder, how["dtype"]), load_tokenizer(folder)
+    sizes, arm = spec["evaluation"], spec["arm"]
+    model, tokenizer = load_model(folder, sizes["dtype"]), load_tokenizer(folder)
     progress.say(f"evaluating step {step} on {device_name(model.device)}")
     prompts = [task.prompt(question) for question in items["question"]]
     draws = [(row, draw) for row in range(len(items)) for draw in range(count)]
@@ -68,13 +68,13 @@ def responses(
         tokenizer,
         [prompts[row] for row, _ in draws],
         keys,
-        how["max_tokens"],
-        temperature=how["temperature"],
-        batch_size=how["batch_size"],
+        sizes["max_tokens"],
+        temperature=sizes["temperature"],
+        batch_size=sizes["batch_size"],
         progress=lambda done, total: progress("responses", done, total),
     )
     greedy = sample(
-        model, tokenizer, prompts, None, how["max_tokens"], batch_size=how["batch_size"]
+        model, tokenizer, prompts, None, sizes["max_tokens"], batch_size=sizes["batch_size"]
     )
     places = draws + [(row, -1) for row in range(len(items))]
     read = [
@@ -91,10 +91,10 @@ def responses(
 
 
 def _read(task: Task, truth: str, response: Response) -> tuple[Any, ...]:
-    found = task.answer(response.text)
-    correct = task.equal(found, truth)
+    answer = task.answer(response.text)
+    correct = task.equal(answer, truth)
     mode = task.mode(response.text)
-    return response.text, found, correct, mode, response.tokens, response.finished
+    return response.text, answer, correct, mode, response.tokens, response.finished
 
 
 def count_by_item(rows: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
@@ -114,5 +114,4 @@ def count_by_item(rows: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     arm = rows.iloc[0][["base", "method", "reward", "seed", "step"]].to_dict()
     facts = items.set_index("item")[["group", "exposure"]]
     table = facts.join(table, how="inner").reset_index()
-    table = with_arm(table, arm)
-    return table
+    return with_arm(table, arm)

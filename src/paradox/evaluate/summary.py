@@ -73,7 +73,7 @@ def _design(
     levels: list[Level], spec: dict[str, Any], tables: dict[str, pd.DataFrame]
 ) -> dict[str, Entry]:
     sizes = {level.name: len(level.items) for level in levels}
-    found = {
+    entries = {
         "design/items_exposed": _plain(sizes["exposed"]),
         "design/items_twin": _plain(sizes.get("twin", 0)),
         "design/seeds": _plain(int(tables["did"]["seeds"].max())),
@@ -82,21 +82,21 @@ def _design(
         "design/equivalence_margin": _plain(spec["equivalence_margin"]),
     }
     if any(level.exposure for level in levels):
-        found["design/exposed_from"] = _plain(spec["exposed_from"])
+        entries["design/exposed_from"] = _plain(spec["exposed_from"])
     if spec["chance"] is not None:
-        found["design/chance"] = _plain(spec["chance"])
-    return found
+        entries["design/chance"] = _plain(spec["chance"])
+    return entries
 
 
 def _bases(table: pd.DataFrame) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for row in table[table["level"].isin(["exposed", "twin"])].to_dict("records"):
         for rate in RATES:
-            _put(found, f"before/{row['base']}/{rate}_{row['level']}", row, rate, row["items"])
+            _put(entries, f"before/{row['base']}/{rate}_{row['level']}", row, rate, row["items"])
         name = f"before/{row['base']}/recall_answer_{row['level']}"
-        _put(found, name, row, "recall_answer", row["recall_items"])
-        _put(found, f"before/{row['base']}/accuracy_difference", row, "minus_twin", row["items"])
-    return found
+        _put(entries, name, row, "recall_answer", row["recall_items"])
+        _put(entries, f"before/{row['base']}/accuracy_difference", row, "minus_twin", row["items"])
+    return entries
 
 
 def _last(

@@ -77,6 +77,13 @@ class Study:
             yield str(seed), [seed], self.results.steps(arm, [seed])
         yield ALL_SEEDS, seeds, self.results.steps(arm, seeds)
 
+    def points(self) -> Iterator[tuple[Row, Arm, list[int], int]]:
+        """Yield (columns that name it, arm, seeds, step) for each step of each arm's slices."""
+        for arm in self.results.arms:
+            for seed, seeds, steps in self.slices(arm):
+                for step in steps:
+                    yield {**arm._asdict(), "seed": seed, "step": step}, arm, seeds, step
+
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
@@ -157,11 +164,8 @@ def _contrast(exposed: Array, twin: Array | None, resampling: Resampling) -> dic
     """Return the means of exposed and twin items and their difference (where twins exist)."""
     if twin is None:
         return {"exposed": mean(exposed, resampling, "exposed")}
-    found = difference_in_differences(exposed, twin, resampling)
-    return {"exposed": found.exposed, "twin": found.twin, "difference": found.did}
-
-
-# --- accuracy and its course --------------------------------------------------------------
+    did = difference_in_differences(exposed, twin, resampling)
+    return {"exposed": did.exposed, "twin": did.twin, "difference": did.did}
 
 
 def _rates(study: Study, arm: Arm, seeds: list[int], step: int, level: Level) -> Row:
@@ -177,30 +181,21 @@ def _rates(study: Study, arm: Arm, seeds: list[int], step: int, level: Level) ->
 def _accuracy(study: Study) -> list[Row]:
     """Return one row per arm, seed, step and exposure level."""
     rows = []
-    for arm in study.results.arms:
-        for seed, seeds, steps in study.slices(arm):
-            for step in steps:
-                for level in study.levels:
-                    row: Row = {**arm._asdict(), "seed": seed, "step": step, "level": level.name}
-                    row |= {"group": level.group, "exposure": level.exposure}
-                    rows.append(row | _rates(study, arm, seeds, step, level))
+    for key, *point in study.points():
+        for level in study.levels:
+            about = {"level": level.name, "group": level.group, "exposure": level.exposure}
+            rows.append(key | about | _rates(study, *point, level))
     return rows
 
 
 def _trajectory(study: Study) -> list[Row]:
     """Return accuracy and recall share by step for the two groups of the DiD."""
-    rows = []
-    for arm in study.results.arms:
-        for seed, seeds, steps in study.slices(arm):
-            for step in steps:
-                for level in (study.exposed, study.twin):
-                    if level is not None:
-                        row = {**arm._asdict(), "seed": seed, "step": step, "group": level.group}
-                        rows.append(row | _rates(study, arm, seeds, step, level))
-    return rows
-
-
-# --- difference in differences ------------------------------------------------------------
+    groups = [level for level in (study.exposed, study.twin) if level is not None]
+    return [
+        key | {"group": level.group} | _rates(study, *point, level)
+        for key, *point in study.points()
+        for level in groups
+    ]
 
 
 def _gain(study: Study, arm: Arm, seeds: list[int], step: int, level: Level | None) -> Array | None:
@@ -224,15 +219,15 @@ def _did(study: Study, spec: dict[str, Any]) -> list[Row]:
 def _did_row(study: Study, arm: Arm, seeds: list[int], step: int, spec: dict[str, Any]) -> Row:
     exposed = _gain(study, arm, seeds, step, study.exposed)
     twin = _gain(study, arm, seeds, step, study.twin)
-    found = _contrast(exposed, twin, study.resampling)
-    did = found.get("difference")
+    estimates = _contrast(exposed, twin, study.resampling)
+    did = estimates.get("difference")
     row: Row = {
         "items_exposed": len(study.exposed.items),
         "items_twin": len(study.twin.items) if study.twin else 0,
         **_columns("did", did),
         "clear_of_zero": did.clear_of_zero if did else None,
-        **_columns("exposed_gain", found["exposed"]),
-        **_columns("twin_gain", found.get("twin")),
+        **_columns("exposed_gain", estimates["exposed"]),
+        **_columns("twin_gain", estimates.get("twin")),
     }
     test = None
     if twin is not None:
@@ -268,9 +263,6 @@ def _against(study: Study, arm: Arm, other: Arm, seeds: list[int], step: int, na
     }
 
 
-# --- perplexity ---------------------------------------------------------------------------
-
-
 def _perplexity(study: Study) -> list[Row]:
     """Return long rows: measure x quantity x group, per arm, seed and step.
 
@@ -278,14 +270,12 @@ def _perplexity(study: Study) -> list[Row]:
     ground-truth arm at the same step, over shared seeds). Group ``difference`` is exposed minus
     twin; for ``change`` this is the difference in differences.
     """
-    rows = []
-    for arm in study.results.arms:
-        for seed, seeds, steps in study.slices(arm):
-            for step in steps:
-                key = {**arm._asdict(), "seed": seed, "step": step}
-                for quantity in QUANTITIES:
-                    rows += [key | row for row in _nll_rows(study, arm, seeds, step, quantity)]
-    return rows
+    return [
+        key | row
+        for key, *point in study.points()
+        for quantity in QUANTITIES
+        for row in _nll_rows(study, *point, quantity)
+    ]
 
 
 def _nll_rows(study: Study, arm: Arm, seeds: list[int], step: int, quantity: str) -> list[Row]:
@@ -309,33 +299,20 @@ def _nll_rows(study: Study, arm: Arm, seeds: list[int], step: int, quantity: str
     rows = []
     for measure, values in measures.items():
         twin = values[1] if len(values) > 1 else None
-        for group, found in _contrast(values[0], twin, study.resampling).items():
-            rows.append(
-                {
-                    "quantity": quantity,
-                    "measure": measure,
-                    "group": group,
-                    "value": found.value,
-                    "low": found.low,
-                    "high": found.high,
-                    "items": found.items,
-                    "seeds": found.seeds,
-                }
-            )
+        for group, estimate in _contrast(values[0], twin, study.resampling).items():
+            about = {"quantity": quantity, "measure": measure, "group": group}
+            rows.append(about | vars(estimate))
     return rows
 
 
 def _scored_items(study: Study, arm: Arm, column: str) -> list[pd.Index]:
     """Return the exposed items and the twins that have this quantity; none without exposed."""
-    found = []
+    scored = []
     for level in (study.exposed, study.twin):
         if level is not None:
             has = np.isfinite(study.results.before(arm, column, level.items)[:, 0])
-            found.append(level.items[has])
-    return [items for items in found if len(items)] if len(found[0]) else []
-
-
-# --- the untrained bases ------------------------------------------------------------------
+            scored.append(level.items[has])
+    return [items for items in scored if len(items)] if len(scored[0]) else []
 
 
 def _base(evaluated: Study, scored: Study, chance: float | None) -> list[Row]:
@@ -374,7 +351,7 @@ def _recalled(scored: Study, arm: Arm, level: str, chance: float | None) -> Row:
     if arm not in scored.results.tables or not held:
         return _columns("recall_answer", None) | {"recall_items": 0, **_columns("chance", None)}
     first = scored.results.before(arm, "recall_greedy", held[0].items)
-    found = binomial_interval(int(first.sum()), len(first))
-    low, high = chance_range(found.n, chance) if chance is not None else (None, None)
-    row = _columns("recall_answer", found) | {"recall_items": found.n}
+    share = binomial_interval(int(first.sum()), len(first))
+    low, high = chance_range(share.n, chance) if chance is not None else (None, None)
+    row = _columns("recall_answer", share) | {"recall_items": share.n}
     return row | {"chance": chance, "chance_low": low, "chance_high": high}

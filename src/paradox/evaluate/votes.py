@@ -55,26 +55,26 @@ def main(
     outputs
         ``votes``: one row per prompt (columns `VOTE_COLUMNS`).
     """
-    how, task = spec["votes"], load_task(spec["task"])
+    settings, task = spec["votes"], load_task(spec["task"])
     folder = read_manifest(inputs["base"]).last
-    model, tokenizer = load_model(folder, how["dtype"]), load_tokenizer(folder)
+    model, tokenizer = load_model(folder, settings["dtype"]), load_tokenizer(folder)
     progress.say(f"sampling on {device_name(model.device)}")
     prompts = read_table(inputs["prompts"], PROMPT_COLUMNS)
     texts = [task.prompt(question) for question in prompts["question"]]
-    draws = [(row, draw) for row in range(len(texts)) for draw in range(how["samples"])]
+    draws = [(row, draw) for row in range(len(texts)) for draw in range(settings["samples"])]
     names = prompts["prompt_id"].astype(str).tolist()
     responses = sample(
         model,
         tokenizer,
         [texts[row] for row, _ in draws],
         [("votes", spec["seed"], names[row], draw) for row, draw in draws],
-        how["max_tokens"],
-        temperature=how["temperature"],
-        batch_size=how["batch_size"],
+        settings["max_tokens"],
+        temperature=settings["temperature"],
+        batch_size=settings["batch_size"],
         progress=lambda done, total: progress("responses", done, total),
     )
     answers = [task.answer(response.text) for response in responses]
-    count = how["samples"]
+    count = settings["samples"]
     by_prompt = [answers[start : start + count] for start in range(0, len(answers), count)]
     table = vote_table(prompts, by_prompt, task)
     write_table(outputs["votes"], table)
@@ -90,12 +90,12 @@ def vote_table(
     the label or the right answer is not known.
     """
     rows = []
-    for name, truth, given in zip(prompts["prompt_id"], prompts["answer"], answers, strict=True):
-        found, total = majority(given, task), len(given)
-        known = found.label is not None and not pd.isna(truth)
-        right = int(task.equal(found.label, str(truth))) if known else None
-        shares = found.votes / total, found.parsable / total
-        rows.append([name, found.label, shares[0], found.votes, total, shares[1], right])
+    for name, truth, stated in zip(prompts["prompt_id"], prompts["answer"], answers, strict=True):
+        vote, total = majority(stated, task), len(stated)
+        known = vote.label is not None and not pd.isna(truth)
+        right = int(task.equal(vote.label, str(truth))) if known else None
+        shares = vote.votes / total, vote.parsable / total
+        rows.append([name, vote.label, shares[0], vote.votes, total, shares[1], right])
     table = pd.DataFrame(rows, columns=VOTE_COLUMNS)
     return table.astype({"correct": "Int64"})
 

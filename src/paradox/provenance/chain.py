@@ -50,7 +50,7 @@ class Chain:
     @classmethod
     def load(cls, folder: Path) -> Chain:
         """Read all records below `folder`."""
-        chain, found = cls(folder), {}
+        chain, records = cls(folder), {}
         for file in sorted(folder.rglob(f"*{SUFFIX}")):
             path = chain.recorded(file)
             chain.digests[path] = sha256(file)
@@ -61,8 +61,8 @@ class Chain:
                 continue
             if record["path"] != path:
                 chain.broken.append(f"{file}: moved: this is the record {record['path']}.")
-            found[path] = record
-        chain.records = _upstream_first(found)
+            records[path] = record
+        chain.records = _upstream_first(records)
         if not chain.records and not chain.broken:
             raise ProvenanceError(f"{folder}: no records; run the workflow first.")
         return chain
@@ -233,7 +233,7 @@ def verify(chain: Chain, target: Record | None = None) -> list[str]:
 
 def _changed_sources(chain: Chain, records: list[Record]) -> list[str]:
     """Return the code, locks and other inputs of the tree that are not what records say."""
-    said: dict[tuple[str, str], list[str]] = {}
+    uses: dict[tuple[str, str], list[str]] = {}
     for record in records:
         made_from = record["code"] | record["environment"]
         made_from |= {
@@ -242,14 +242,13 @@ def _changed_sources(chain: Chain, records: list[Record]) -> list[str]:
             if not entry["record"]
         }
         for path, digest in made_from.items():
-            said.setdefault((path, digest), []).append(record["path"])
-    wrong, found = [], {}
-    for (path, digest), users in said.items():
-        file = chain.where(path)
-        if path not in found:
-            found[path] = sha256(file) if file.exists() else None
-        if found[path] != digest:
-            what = "changed" if found[path] else "deleted"
+            uses.setdefault((path, digest), []).append(record["path"])
+    files = {path: chain.where(path) for path, _ in uses}
+    digests = {path: sha256(file) if file.exists() else None for path, file in files.items()}
+    wrong = []
+    for (path, digest), users in uses.items():
+        if digests[path] != digest:
+            what = "changed" if digests[path] else "deleted"
             more = f" and {len(users) - 1} more" if len(users) > 1 else ""
             wrong.append(f"{path}: {what} since it was used for {users[0]}{more}.")
     return wrong
@@ -269,8 +268,8 @@ def _link_problems(chain: Chain, record: Record) -> list[str]:
         elif chain.digests[path] != entry["record"]["sha256"]:
             wrong.append(f"{path}: changed since {record['path']} was made from it.")
         elif path != entry["path"] and path in chain.records:
-            made = {e["path"]: e["sha256"] for e in files_of(chain.records[path]["outputs"])}
-            if made.get(entry["path"]) != entry["sha256"]:
+            outputs = {e["path"]: e["sha256"] for e in files_of(chain.records[path]["outputs"])}
+            if outputs.get(entry["path"]) != entry["sha256"]:
                 wrong.append(f"{entry['path']}: {record['path']} used other bytes than {path} says")
     return list(dict.fromkeys(wrong))
 

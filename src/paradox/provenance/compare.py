@@ -43,8 +43,11 @@ def differences(
         The first cause first: upstream before downstream and, in one record, in the order of
         `CAUSES`. Outputs that differ only because something above them does are left out.
     """
-    pairs = _same_roles(a, b, *targets) if targets else _same_paths(a, b)
-    found: dict[tuple[str, str], list[str]] = {}
+    if targets:
+        pairs = _same_roles(a, b, *targets)
+    else:
+        pairs = [(record, b.records[p]) for p, record in a.records.items() if p in b.records]
+    paths_of: dict[tuple[str, str], list[str]] = {}
     unlike: set[str] = set()
     for record, other in pairs:
         causes = list(_causes(record, other, same_place=targets is None))
@@ -55,19 +58,13 @@ def differences(
             unlike.add(record["path"])
             causes = [("numbers", "other outputs from the same inputs, code and parameters")]
         for cause in causes:
-            found.setdefault(cause, []).append(record["path"])
+            paths_of.setdefault(cause, []).append(record["path"])
     if targets is None:
         for here, there in ((a, b), (b, a)):
             only = [path for path in here.records if path not in there.records]
             if only:
-                found["data", f"only in {here.name}"] = only
-    return [Difference(*key, records) for key, records in found.items()]
-
-
-def _same_paths(a: Chain, b: Chain) -> Iterator[tuple[Record, Record]]:
-    for path, record in a.records.items():
-        if path in b.records:
-            yield record, b.records[path]
+                paths_of["data", f"only in {here.name}"] = only
+    return [Difference(*key, records) for key, records in paths_of.items()]
 
 
 def _same_roles(a: Chain, b: Chain, first: Record, second: Record) -> list[tuple[Record, Record]]:
@@ -103,11 +100,11 @@ def _causes(a: Record, b: Record, same_place: bool) -> Iterator[tuple[str, str]]
         {entry["path"]: entry["sha256"] for entry in files_of(record["inputs"])}
         for record in (a, b)
     ]
-    made = {entry["path"] for record in (a, b) for entry in _made(record)}
+    results = {entry["path"] for record in (a, b) for entry in _made(record)}
     data, code = [], list(_unequal(a["code"], b["code"]))
     missing: dict[str, list[str]] = {"first": [], "second": []}
     for path, x, y in _unequal(*sources):
-        if path not in made:
+        if path not in results:
             # A reward file is code, although the workflow lists it by itself.
             (code if path.startswith("src/") else data).append((path, x, y))
         elif same_place and not (x and y):
@@ -147,11 +144,11 @@ def held_tables(chain: Chain) -> list[str]:
 
 def summary(a: Chain, b: Chain, targets: tuple[Record, Record] | None = None) -> str:
     """Return the differences as text, the first cause first; empty when nothing differs."""
-    found = differences(a, b, targets)
-    if not found:
+    causes = differences(a, b, targets)
+    if not causes:
         return ""
-    lines = [f"first difference: {found[0]}"]
-    lines += [f"also: {difference}" for difference in found[1:]]
+    lines = [f"first difference: {causes[0]}"]
+    lines += [f"also: {difference}" for difference in causes[1:]]
     held = set(held_tables(b)) if targets is None else set()
     for path in held_tables(a):
         files = a.where(path), b.where(path)

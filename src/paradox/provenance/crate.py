@@ -150,7 +150,7 @@ def _add_run(crate: _Crate, path: str, record: Record) -> dict[str, Any]:
         entity.append_to("exampleOfWork", formal)
         return entity
 
-    used, made = (
+    used, results = (
         [
             port(crate.file(x["path"], x["sha256"], x.get("bytes")), side, role, "File")
             for role, listed in sorted(record[f"{side}s"].items())
@@ -158,20 +158,20 @@ def _add_run(crate: _Crate, path: str, record: Record) -> dict[str, Any]:
         ]
         for side in ("input", "output")
     )
-    made += [x for entry in record["outputs"].get("manifest", []) for x in crate.weights(entry)]
+    results += [x for entry in record["outputs"].get("manifest", []) for x in crate.weights(entry)]
     for link in filter(None, (x["record"] for x in files_of(record["inputs"]))):
         crate.file(link["path"], link["sha256"])  # here a record that was edited is noticed
-    for key, given in flat(record["parameters"] | {"threads": record["threads"]}).items():
-        if given is None:
+    for key, setting in flat(record["parameters"] | {"threads": record["threads"]}).items():
+        if setting is None:
             continue
-        value = canonical_json(given) if isinstance(given, list) else given
+        value = canonical_json(setting) if isinstance(setting, list) else setting
         value_id = f"{tool.id}/{key}/{text_sha256(canonical_json(value))[:12]}"
         entity = crate.entity(value_id, "PropertyValue", name=key, value=value)
         used.append(port(entity, "input", key, "PropertyValue"))
     text = f"On {record['device']}; how far it repeats: {record['determinism']}."
     about = {"name": f"{name}: {path}", "description": text, "subjectOf": crate.file(path)}
     about |= {"identifier": PREFIX + record["derivation"]} | DONE | host
-    run = crate.add_action(tool, f"#run-{quote(path)}", used, made, about)
+    run = crate.add_action(tool, f"#run-{quote(path)}", used, results, about)
     about = {"@type": "ControlAction", "name": f"Orchestration of {step}"}
     crate.add_action(plan, f"#control-{quote(path)}", run, properties=about)
     return host and facts | host

@@ -24,8 +24,8 @@ def embedded(content: bytes) -> str | None:
 
     A page can hold figures with ids of their own; its own id comes first.
     """
-    found = _MARK.search(content)
-    return found.group(1).decode() if found else None
+    match = _MARK.search(content)
+    return match.group(1).decode() if match else None
 
 
 def without_mark(path: Path) -> bytes:

@@ -105,9 +105,9 @@ def _check_file(manifest: Path, file: Path, expected: dict[str, Any]) -> None:
         raise CheckpointError(
             f"{file}: corrupt: found {size} bytes, {manifest} says {expected['bytes']}. {remedy}"
         )
-    found = sha256(file)
-    if found != expected["sha256"]:
+    digest = sha256(file)
+    if digest != expected["sha256"]:
         raise CheckpointError(
-            f"{file}: corrupt: found sha256 {found[:12]}…, {manifest} says "
+            f"{file}: corrupt: found sha256 {digest[:12]}…, {manifest} says "
             f"{expected['sha256'][:12]}…. {remedy}"
         )

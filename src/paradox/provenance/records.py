@@ -41,8 +41,8 @@ def read_record(path: Path) -> Record:
     except DataError as error:
         raise ProvenanceError(f"{error} A record says what made a result.") from None
     if not isinstance(record, dict) or sorted(record) != sorted(KEYS):
-        found = ", ".join(record) if isinstance(record, dict) else type(record).__name__
-        raise ProvenanceError(f"{path}: not a record (found {found}; wanted {', '.join(KEYS)}).")
+        keys = ", ".join(record) if isinstance(record, dict) else type(record).__name__
+        raise ProvenanceError(f"{path}: not a record (found {keys}; wanted {', '.join(KEYS)}).")
     if record["derivation"] != derivation_of(record):
         raise ProvenanceError(
             f"{path}: the record was edited: its derivation id {record['derivation'][:12]} is not "
@@ -90,21 +90,21 @@ def check_inputs(inputs: Paths, records: Iterable[Path]) -> dict[str, list[dict[
     ProvenanceError
         When inputs below ``results/`` have no record or differ from it. All are named.
     """
-    made: dict[str, tuple[dict[str, Any], str, str]] = {}
+    outputs: dict[str, tuple[dict[str, Any], str, str]] = {}
     for path in records:
         link = (relative(path), sha256(path))
         for entry in files_of(read_record(path)["outputs"]):
-            made[entry["path"]] = (entry, *link)
-    found: dict[str, list[dict[str, Any]]] = {}
+            outputs[entry["path"]] = (entry, *link)
+    entries: dict[str, list[dict[str, Any]]] = {}
     wrong: list[str] = []
     for name, paths in sorted(_each(inputs).items()):
-        found[name] = []
+        entries[name] = []
         for path in paths:
             entry: dict[str, Any] = {"path": relative(path), "sha256": sha256(path), "record": None}
             if entry["path"].endswith(SUFFIX):
                 entry["record"] = {"path": entry["path"], "sha256": entry["sha256"]}
-            elif entry["path"] in made:
-                recorded, record, digest = made[entry["path"]]
+            elif entry["path"] in outputs:
+                recorded, record, digest = outputs[entry["path"]]
                 entry["record"] = {"path": record, "sha256": digest}
                 if recorded["sha256"] != entry["sha256"]:
                     wrong.append(
@@ -114,10 +114,10 @@ def check_inputs(inputs: Paths, records: Iterable[Path]) -> dict[str, list[dict[
                     )
             elif entry["path"].startswith("results/"):
                 wrong.append(f"{path}: no record says what made it.")
-            found[name].append(entry)
+            entries[name].append(entry)
     if wrong:
         raise ProvenanceError(problems("Inputs that cannot be trusted:", wrong))
-    return found
+    return entries
 
 
 def draft(
@@ -189,8 +189,8 @@ def _unlisted(known: list[str]) -> list[str]:
 
     The code that a record hashes is found without running it; this is the check of that.
     """
-    own = {"__main__", "runner", "steps", "provenance.records", "provenance.identity"}
-    own |= {"provenance", "host", "errors", "files", "progress", "seeds", "models"}
+    core = {"__main__", "runner", "steps", "provenance.records", "provenance.identity"}
+    core |= {"provenance", "host", "errors", "files", "progress", "seeds", "models"}
     files = {
         name: relative(Path(module.__file__))
         for name, module in list(sys.modules.items())
@@ -199,5 +199,5 @@ def _unlisted(known: list[str]) -> list[str]:
     return sorted(
         file
         for name, file in files.items()
-        if file not in known and name.removeprefix(f"{PACKAGE.name}.") not in {PACKAGE.name, *own}
+        if file not in known and name.removeprefix(f"{PACKAGE.name}.") not in {PACKAGE.name, *core}
     )

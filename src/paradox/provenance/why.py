@@ -9,6 +9,7 @@ things that no record holds.
 from __future__ import annotations
 
 import textwrap
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,9 +102,6 @@ def why(target: str, overrides: Sequence[str]) -> tuple[str, bool]:
     return f"{shown} is up to date: nothing that its {len(records)} records name has changed", False
 
 
-# --- what is asked for -----------------------------------------------------------------------
-
-
 def _asked(target: str) -> tuple[Chain, list[Record], str] | None:
     """Return the chain of a target, the records that it is or holds, and its recorded path.
 
@@ -141,16 +139,13 @@ def _never_made(target: str, overrides: Sequence[str]) -> str:
     return f"{target} was never made; Snakemake would run {_counted(jobs)} to make it"
 
 
-# --- what is there now -----------------------------------------------------------------------
-
-
 class Present:
     """The configuration, source files, lock and results that are there now."""
 
-    def __init__(self, chain: Chain, records: Sequence[Record], given: list[str]) -> None:
+    def __init__(self, chain: Chain, records: Sequence[Record], overrides: list[str]) -> None:
         self.chain = chain
-        self.settings = settings_of((record["path"] for record in records), given)
-        studies = {grid: configured(Path(), own) for grid, own in self.settings.items()}
+        self.settings = settings_of((record["path"] for record in records), overrides)
+        studies = {grid: configured(Path(), settings) for grid, settings in self.settings.items()}
         self.plans = {grid: Mechanisms(study) for grid, study in studies.items()}
         self._hashes: dict[Path, str | None] = {}
         self._imports: dict[tuple[str, ...], dict[str, str | None]] = {}
@@ -171,26 +166,24 @@ class Present:
         """Return what Snakemake would run in this repository; nothing for other chains."""
         if not self.chain.whole or self.chain.folder.parents[1].resolve() != Path.cwd():
             return []
-        found = [planned(Path(), targets, own, "1")[0] for own in self.settings.values()]
-        return list({job.record: job for jobs in found for job in jobs}.values())
+        listed = [planned(Path(), targets, settings, "1")[0] for settings in self.settings.values()]
+        return list({job.record: job for jobs in listed for job in jobs}.values())
 
     def _inputs(self, record: Record) -> Iterator[Cause]:
         for role, entries in record["inputs"].items():
             for entry in entries:
-                made = entry["record"]
-                if made is None:
-                    now, link = (
-                        self._sha256(Path(entry["path"])),
-                        _role(record, role, entry["path"]),
-                    )
+                maker = entry["record"]
+                if maker is None:
+                    now = self._sha256(Path(entry["path"]))
                     if now != entry["sha256"]:
+                        link = _role(record, role, entry["path"])
                         yield _changed(entry["path"], entry["sha256"], now, link)
                     continue
-                for said in (entry, made):
-                    now = self._made(said["path"])
+                for file in (entry, maker):
+                    now = self._made(file["path"])
                     # What is not there is made when something needs it, and is no cause.
-                    if now and now != said["sha256"]:
-                        yield _changed(said["path"], said["sha256"], now, f"input {role}")
+                    if now and now != file["sha256"]:
+                        yield _changed(file["path"], file["sha256"], now, f"input {role}")
                         break
 
     def _code(self, plan: Mechanisms, record: Record) -> Iterator[Cause]:
@@ -246,16 +239,13 @@ def _digits(then: str | None, now: str | None) -> str:
 
 def _role(record: Record, role: str, path: str) -> str:
     """Return what a file that no step made is read as; a reward file, for which condition."""
-    said, name = record["parameters"], Path(path).stem
     if role != "reward":
         return f"input {role}"
-    if name in reward_files(said["reward"]):
-        return f"loaded for reward {said['arm']['reward']}"
-    logged = [key for key, how in said["logged"].items() if name in reward_files(how)]
+    spec, name = record["parameters"], Path(path).stem
+    if name in reward_files(spec["reward"]):
+        return f"loaded for reward {spec['arm']['reward']}"
+    logged = [key for key, definition in spec["logged"].items() if name in reward_files(definition)]
     return f"loaded to log reward {', '.join(logged)}"
-
-
-# --- what follows ----------------------------------------------------------------------------
 
 
 def _made_again(
@@ -266,7 +256,7 @@ def _made_again(
     What those need and is gone is made again as well; it gets that as its cause.
     """
     while True:
-        again = {path for path, own in causes.items() if own}
+        again = {path for path, listed in causes.items() if listed}
         for record in records:
             if again.intersection(producers(record)):
                 again.add(record["path"])
@@ -290,9 +280,6 @@ def _made_again(
 
 def _gone(chain: Chain, path: str) -> bool:
     return chain.holds(path) and not chain.where(path).exists()
-
-
-# --- what is said ----------------------------------------------------------------------------
 
 
 def _by_cause(records: Sequence[Record], causes: dict[str, list[Cause]]) -> Iterator[str]:
@@ -321,13 +308,13 @@ def _by_cause(records: Sequence[Record], causes: dict[str, list[Cause]]) -> Iter
 
 def _following(after: Sequence[Record]) -> Iterator[str]:
     """Yield a line on what is made again only because of what it is made from."""
-    steps: dict[str, list[str]] = {}
+    steps: dict[str, list[str]] = defaultdict(list)
     for record in after:
-        steps.setdefault(record["step"], []).append(title(record))
-    said = [names[0] if len(names) == 1 else f"{s} ({len(names)})" for s, names in steps.items()]
-    if said:
-        more = f" and {len(said) - NAMED} other steps" if len(said) > NAMED else ""
-        yield f"what follows: {', '.join(said[:NAMED])}{more}"
+        steps[record["step"]].append(title(record))
+    items = [names[0] if len(names) == 1 else f"{s} ({len(names)})" for s, names in steps.items()]
+    if items:
+        more = f" and {len(items) - NAMED} other steps" if len(items) > NAMED else ""
+        yield f"what follows: {', '.join(items[:NAMED])}{more}"
 
 
 def _by_snakemake_alone(shown: str, jobs: Sequence[Job]) -> Iterator[str]:

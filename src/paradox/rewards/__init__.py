@@ -194,8 +194,8 @@ def load_file(name: str) -> RewardFile:
     parameters: dict[str, float] = getattr(module, "PARAMETERS", {})
     limits: dict[str, tuple[float, float]] = getattr(module, "LIMITS", {})
     _check_declared(file, module.CONDITION, module.reward, parameters, limits)
-    found = RewardFile(module.CONDITION, module.reward, parameters, limits, None)
-    return found._replace(trains_on=getattr(module, "trains_on", None))
+    trains_on = getattr(module, "trains_on", None)
+    return RewardFile(module.CONDITION, module.reward, parameters, limits, trains_on)
 
 
 def load_reward(name: str) -> tuple[RewardCondition, Reward]:

@@ -55,9 +55,6 @@ def _compound(
     return float(pays and not any(reward(completion) for reward in barring))
 
 
-# --- prompts ------------------------------------------------------------------------------
-
-
 def prompt_facts(prompts: pd.DataFrame, votes: pd.DataFrame | None = None) -> dict[str, Prompt]:
     """Return what is known of each training prompt, by its id.
 
@@ -86,11 +83,11 @@ def prompt_facts(prompts: pd.DataFrame, votes: pd.DataFrame | None = None) -> di
                 f"the votes have no row for {len(absent)} of {len(ids)} training prompts, the "
                 f"first is {absent[0]!r}: they were taken on other prompts."
             )
-    found = {}
+    facts = {}
     for place, (name, truth) in enumerate(zip(ids, prompts["answer"], strict=True)):
         vote = by_id.get(name, {})
         right = _given(vote.get("correct"))
-        found[name] = Prompt(
+        facts[name] = Prompt(
             prompt_id=name,
             truth=_given(truth),
             label=_given(vote.get("label")),
@@ -99,7 +96,7 @@ def prompt_facts(prompts: pd.DataFrame, votes: pd.DataFrame | None = None) -> di
             permuted_value=float(permuted[place]) if known else None,
             values=values if known else None,
         )
-    return found
+    return facts
 
 
 def _given(field: Any) -> str | None:
@@ -118,14 +115,14 @@ def training_prompts(
         When fewer than `at_least` (one rollout's prompts, if there are rollouts) are left.
     """
     conditions = _conditions(definition)
-    kept = [_fits(facts[str(name)], conditions) for name in prompts["prompt_id"]]
-    if sum(kept) < at_least:
+    fits = [_fits(facts[str(name)], conditions) for name in prompts["prompt_id"]]
+    if sum(fits) < at_least:
         raise DataError(
-            f"the reward ({' with '.join(files_of(definition))}) can be trained on {sum(kept)} of "
-            f"{len(kept)} training prompts, but one rollout takes {at_least} different ones "
+            f"the reward ({' with '.join(files_of(definition))}) can be trained on {sum(fits)} of "
+            f"{len(fits)} training prompts, but one rollout takes {at_least} different ones "
             "(key prompts_per_rollout): make that smaller, or task.prompts larger."
         )
-    return prompts[kept]
+    return prompts[fits]
 
 
 def _conditions(definition: Definition) -> list[Callable[[Prompt], bool]]:
@@ -134,9 +131,6 @@ def _conditions(definition: Definition) -> list[Callable[[Prompt], bool]]:
 
 def _fits(prompt: Prompt, conditions: Sequence[Callable[[Prompt], bool]]) -> bool:
     return all(wanted(prompt) for wanted in conditions)
-
-
-# --- batches ------------------------------------------------------------------------------
 
 
 class Scorer:
@@ -203,12 +197,12 @@ class Scorer:
 
         A logged condition's mean is over the prompts that it could be trained on.
         """
-        found = {f"share/{name}": value for name, value in shares(completions).items()}
+        means = {f"share/{name}": value for name, value in shares(completions).items()}
         for name, (reward, conditions) in self.logged.items():
             fit = [c for c in completions if _fits(self.facts[c.key[2]], conditions)]
             if fit:
-                found[f"logged/{name}"] = float(np.mean([reward(c) for c in fit]))
-        return found
+                means[f"logged/{name}"] = float(np.mean([reward(c) for c in fit]))
+        return means
 
 
 def shares(completions: Sequence[Completion]) -> dict[str, float]:

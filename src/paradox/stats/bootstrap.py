@@ -122,9 +122,6 @@ class Proportion:
     n: int
 
 
-# --- the bootstrap ------------------------------------------------------------------------
-
-
 @lru_cache(maxsize=256)
 def _weights(seed: int, what: str, size: int, resamples: int) -> Array:
     """Return multinomial weights, shape (resamples, size); each row has mean 1."""
@@ -277,9 +274,6 @@ def equivalence(
     return Equivalence(low, high, margin, p, bool(-margin < low and high < margin))
 
 
-# --- exact binomial -----------------------------------------------------------------------
-
-
 def binomial_interval(successes: int, trials: int, level: float = 0.95) -> Proportion:
     """Return a share with its exact (Clopper-Pearson) interval.
 
@@ -302,8 +296,8 @@ def share_interval(value: float, low: float, high: float, trials: int) -> tuple[
     """
     if low != high or not trials or not 0 <= value <= 1:
         return low, high
-    found = binomial_interval(round(value * trials), trials)
-    return found.low, found.high
+    exact = binomial_interval(round(value * trials), trials)
+    return exact.low, exact.high
 
 
 def chance_range(trials: int, chance: float, level: float = 0.95) -> tuple[float, float]:

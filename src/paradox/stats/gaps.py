@@ -58,13 +58,13 @@ def table_gaps(a: Path, b: Path, single_seeds: bool = True) -> dict[str, float]:
         first, second = _over_seeds(first), _over_seeds(second)
     if list(first.columns) != list(second.columns) or len(first) != len(second):
         return dict.fromkeys([*first.columns, *second.columns], float("inf"))
-    found = {}
+    gaps = {}
     for column in first.columns:
         x, y = first[column], second[column]
         if all(pd.api.types.is_numeric_dtype(part) for part in (x, y)):
             gap = (x.astype(float) - y.astype(float)).abs()
             same = x.isna().equals(y.isna())
-            found[column] = float(gap.fillna(0).max()) if same else float("inf")
+            gaps[column] = float(gap.fillna(0).max()) if same else float("inf")
         else:
-            found[column] = 0.0 if x.astype(str).equals(y.astype(str)) else float("inf")
-    return found
+            gaps[column] = 0.0 if x.astype(str).equals(y.astype(str)) else float("inf")
+    return gaps

@@ -78,9 +78,6 @@ class LayerTest:
         return int(np.argmin(self.corrected + 1e-6 * self.p - 1e-12 * np.abs(self.curve)))
 
 
-# --- relabelling --------------------------------------------------------------------------
-
-
 def differences(values: ArrayLike, labels: ArrayLike, pairs: Names) -> tuple[Array, list[str]]:
     """Return labelled minus unlabelled item of every pair, shape (pairs, layers), and the pairs.
 
@@ -141,9 +138,6 @@ def _weights(chosen: NDArray[np.bool_], most: int, *key: Key) -> tuple[Array, bo
     return labels / ones - (1 - labels) / (items - ones), exact
 
 
-# --- tests --------------------------------------------------------------------------------
-
-
 def max_test(
     observed: ArrayLike,
     null: ArrayLike,
@@ -175,11 +169,11 @@ def max_test(
     spread[spread <= TIE * np.abs(pool).max(axis=0)] = 0  # a layer that never varies
     scale = np.where(spread > 0, spread, 1.0)
     moves = spread > 0
-    size, found = ((part - middle) / scale * moves for part in (pool, curve))
+    size, observed_size = ((part - middle) / scale * moves for part in (pool, curve))
     if two_sided:
-        size, found = np.abs(size), np.abs(found)
+        size, observed_size = np.abs(size), np.abs(observed_size)
     top = size.max(axis=1)
-    corrected = (top[:, None] >= found - TIE).mean(axis=0)
+    corrected = (top[:, None] >= observed_size - TIE).mean(axis=0)
     tail = (1 - level) / 2
     low, high = np.quantile(pool, [tail, 1 - tail], axis=0)
     # Passed by so few of the pool that a p-value there is at most 1 - level.
@@ -189,7 +183,7 @@ def max_test(
         curve=curve,
         low=low,
         high=high,
-        p=(size >= found - TIE).mean(axis=0),
+        p=(size >= observed_size - TIE).mean(axis=0),
         corrected=corrected,
         overall=float(corrected.min()),
         threshold=threshold,
@@ -262,10 +256,10 @@ def window_test(
         return matrix[:, inside].mean(axis=1) - matrix[:, ~inside].mean(axis=1)
 
     every = np.stack([contrast(start) for start in range(layers - len(window) + 1)], axis=1)
-    how = {"pairs": pairs, "permutations": permutations, "two_sided": False}
-    curve = label_test(every, labels, *key, **how).curve
-    own = label_test(every[:, [window.start]], labels, *key, **how)
-    return own, float((curve >= curve[window.start] - TIE).mean())
+    options = {"pairs": pairs, "permutations": permutations, "two_sided": False}
+    curve = label_test(every, labels, *key, **options).curve
+    test = label_test(every[:, [window.start]], labels, *key, **options)
+    return test, float((curve >= curve[window.start] - TIE).mean())
 
 
 def equivalent_everywhere(
@@ -314,12 +308,12 @@ def power(
     noise = np.asarray(pilot, dtype=np.float64)
     noise = noise - noise.mean(axis=0)
     planted = np.asarray(effect, dtype=np.float64)
-    found = 0
+    rejections = 0
     for run in range(runs):
         rng = keyed_rng("power", *key, run)
         rows = noise[rng.integers(len(noise), size=pairs)]
         drawn = rows * (rng.integers(0, 2, (pairs, 1)) * 2 - 1) + planted
         signs, exact = flips(pairs, permutations, *key, run)
         test = max_test(drawn.mean(axis=0), signs @ drawn / pairs, exact)
-        found += test.overall <= alpha
-    return binomial_interval(found, runs)
+        rejections += test.overall <= alpha
+    return binomial_interval(rejections, runs)

@@ -65,7 +65,7 @@ class Probe:
     pairs: list[str]
 
 
-def probe(states: ArrayLike, pairs: Sequence[str], how: Folds, permutations: int = 199) -> Probe:
+def probe(states: ArrayLike, pairs: Sequence[str], design: Folds, permutations: int = 199) -> Probe:
     """Probe every layer for whether an item is exposed.
 
     Parameters
@@ -82,28 +82,28 @@ def probe(states: ArrayLike, pairs: Sequence[str], how: Folds, permutations: int
     ValueError
         When shapes do not fit, a value is not finite, or there are fewer than 2 pairs per fold.
     """
-    checked = _checked(states, pairs, how)
+    checked = _checked(states, pairs, design)
     auc = np.zeros(len(checked))
-    for held in _held(pairs, how):
+    for held in _held(pairs, design):
         for layer, x in enumerate(checked):
-            score = _logistic(_rows(x[~held]), _rows(x[held]), how.folds - 1)
+            score = _logistic(_rows(x[~held]), _rows(x[held]), design.folds - 1)
             auc[layer] += areas(score[:, None], np.ones((held.sum(), 1)))[0]
-    test, won = _tested(checked, pairs, how, permutations)
-    return Probe(auc / (how.folds * how.repeats), won, test, list(pairs))
+    test, won = _tested(checked, pairs, design, permutations)
+    return Probe(auc / (design.folds * design.repeats), won, test, list(pairs))
 
 
 def _tested(
-    states: Array, pairs: Sequence[str], how: Folds, permutations: int
+    states: Array, pairs: Sequence[str], design: Folds, permutations: int
 ) -> tuple[LayerTest, Array]:
-    signs, _ = flips(len(pairs), permutations, "probe", *how.key)
+    signs, _ = flips(len(pairs), permutations, "probe", *design.key)
     # The observed labels are the first column; max_test adds them to the null.
     labels = np.vstack([np.ones(len(pairs)), signs]).T
-    found, won = ridge_curves(states, pairs, how, labels, 1)
-    return max_test(found[:, 0], found[:, 1:].T, two_sided=False), won[..., 0]
+    curves, won = ridge_curves(states, pairs, design, labels, 1)
+    return max_test(curves[:, 0], curves[:, 1:].T, two_sided=False), won[..., 0]
 
 
 def ridge_curves(
-    states: Array, pairs: Sequence[str], how: Folds, signs: Array, kept: int = 0
+    states: Array, pairs: Sequence[str], design: Folds, signs: Array, judged: int = 0
 ) -> tuple[Array, Array]:
     """Return the ridge probe's areas per layer and relabelling, and who won.
 
@@ -113,7 +113,7 @@ def ridge_curves(
         Shape (layers, pairs, 2, width).
     signs
         Shape (pairs, relabellings): -1 where the labels of a pair are swapped.
-    kept
+    judged
         Of this many first relabellings, also return how often each held-out pair's labelled item
         scored higher.
 
@@ -121,27 +121,27 @@ def ridge_curves(
     -------
     Shapes (layers, relabellings) and (layers, pairs, kept).
     """
-    found = np.zeros((len(states), signs.shape[1]))
-    won = np.zeros((len(states), len(pairs), kept))
-    for held in _held(pairs, how):
+    curves = np.zeros((len(states), signs.shape[1]))
+    won = np.zeros((len(states), len(pairs), judged))
+    for held in _held(pairs, design):
         for layer, x in enumerate(states):
             ridge = Ridge(_rows(x[~held]), _rows(x[held]))
             for start in range(0, signs.shape[1], CHUNK):
                 part = slice(start, start + CHUNK)
                 scores = ridge.scores(signs[~held, part])
-                found[layer, part] += areas(scores, signs[held, part])
-                if start < kept:
-                    first = slice(0, min(CHUNK, kept - start))
+                curves[layer, part] += areas(scores, signs[held, part])
+                if start < judged:
+                    first = slice(0, min(CHUNK, judged - start))
                     gap = np.sign(scores[0::2, first] - scores[1::2, first])
                     gap *= signs[held, part][:, first]
                     won[layer, held, start : start + CHUNK] += (gap + 1) / 2
-    return found / (how.folds * how.repeats), won / how.repeats
+    return curves / (design.folds * design.repeats), won / design.repeats
 
 
 def false_positives(
     states: ArrayLike,
     pairs: Sequence[str],
-    how: Folds,
+    design: Folds,
     *key: Key,
     permutations: int,
     runs: int,
@@ -157,34 +157,34 @@ def false_positives(
     Whether each run rejects at the level `ALPHA`; the runs' relabellings, shape (pairs, runs); and
     who won in them, shape (layers, pairs, runs).
     """
-    checked = _checked(states, pairs, how)
+    checked = _checked(states, pairs, design)
     rng = keyed_rng("probe rates", *key)
     outer = rng.integers(0, 2, (len(pairs), runs)) * 2.0 - 1
     inner = rng.integers(0, 2, (len(pairs), runs, permutations)) * 2.0 - 1
     # Half the digits are twice as fast, and ranks do not need more.
     labels = np.hstack([outer, (outer[:, :, None] * inner).reshape(len(pairs), -1)])
     labels = labels.astype(np.float32)
-    found, won = ridge_curves(checked, pairs, how, labels, runs)
-    null = found[:, runs:].reshape(len(checked), runs, permutations)
-    tests = (max_test(found[:, n], null[:, n].T, two_sided=False) for n in range(runs))
+    curves, won = ridge_curves(checked, pairs, design, labels, runs)
+    null = curves[:, runs:].reshape(len(checked), runs, permutations)
+    tests = (max_test(curves[:, n], null[:, n].T, two_sided=False) for n in range(runs))
     return np.array([test.overall <= ALPHA for test in tests]), outer, won
 
 
 def detections(
-    states: ArrayLike, pairs: Sequence[str], how: Folds, permutations: int, size: int, runs: int
+    states: ArrayLike, pairs: Sequence[str], design: Folds, permutations: int, size: int, runs: int
 ) -> int:
     """Return in how many of `runs` random choices of `size` pairs the ridge probe finds something.
 
     Pairs are drawn without replacement: a copy of a pair in another fold would give it away.
     """
-    checked = _checked(states, pairs, how)
-    found = 0
+    checked = _checked(states, pairs, design)
+    rejections = 0
     for run in range(runs):
-        rng = keyed_rng("probe power", *how.key, size, run)
+        rng = keyed_rng("probe power", *design.key, size, run)
         chosen = np.sort(rng.choice(len(pairs), size, replace=False))
         names = [pairs[row] for row in chosen]
-        found += _tested(checked[:, chosen], names, how, permutations)[0].overall <= ALPHA
-    return found
+        rejections += _tested(checked[:, chosen], names, design, permutations)[0].overall <= ALPHA
+    return rejections
 
 
 def split(names: Sequence[str], folds: int, *key: Key) -> NDArray[np.int64]:
@@ -212,24 +212,24 @@ def areas(scores: Array, signs: Array) -> Array:
     return wins / (2 * len(signs) ** 2)
 
 
-def _checked(states: ArrayLike, pairs: Sequence[str], how: Folds) -> Array:
+def _checked(states: ArrayLike, pairs: Sequence[str], design: Folds) -> Array:
     values, count = np.asarray(states, dtype=np.float64), len(pairs)
     if values.ndim != 4 or values.shape[1:3] != (count, 2):
         raise ValueError(f"expected (layers, {count} pairs, 2, width): {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("an activation is not finite")
-    if count < 2 * how.folds or how.folds < 3:
+    if count < 2 * design.folds or design.folds < 3:
         raise ValueError(
-            f"{count} pairs are too few for {how.folds} folds (2 each, 3 folds or more)"
+            f"{count} pairs are too few for {design.folds} folds (2 each, 3 folds or more)"
         )
     return values
 
 
-def _held(pairs: Sequence[str], how: Folds) -> Iterator[NDArray[np.bool_]]:
+def _held(pairs: Sequence[str], design: Folds) -> Iterator[NDArray[np.bool_]]:
     """Yield which pairs are held out, fold by fold."""
-    for repeat in range(how.repeats):
-        places = split(pairs, how.folds, *how.key, repeat)
-        yield from (places == fold for fold in range(how.folds))
+    for repeat in range(design.repeats):
+        places = split(pairs, design.folds, *design.key, repeat)
+        yield from (places == fold for fold in range(design.folds))
 
 
 def _rows(states: Array) -> Array:
@@ -246,8 +246,8 @@ def _factors(train: Array, test: Array) -> tuple[Array, Array, Array]:
     moves = spread > CONSTANT * np.abs(train).max(axis=0)
     scale = np.where(moves, spread, np.inf)
     left, values, right = np.linalg.svd((train - middle) / scale, full_matrices=False)
-    kept = values > 1e-9 * max(values[0], 1e-300)
-    return left[:, kept], values[kept], ((test - middle) / scale) @ right[kept].T
+    large = values > 1e-9 * max(values[0], 1e-300)
+    return left[:, large], values[large], ((test - middle) / scale) @ right[large].T
 
 
 class Ridge:
@@ -273,8 +273,8 @@ class Ridge:
         for strength in STRENGTHS:
             shrunk = values**2 / (values**2 + strength * len(train))
             residuals = (labels - (left * shrunk) @ apart.T).reshape(pairs, 2, pairs)
-            own = np.eye(2) - (sides * shrunk) @ sides.transpose(0, 2, 1)
-            out = np.linalg.solve(own, residuals).reshape(len(train), pairs)
+            systems = np.eye(2) - (sides * shrunk) @ sides.transpose(0, 2, 1)
+            out = np.linalg.solve(systems, residuals).reshape(len(train), pairs)
             self._forms.append(out.T @ out)
             self._maps.append((turned * (shrunk / values)) @ apart.T)
 

@@ -24,29 +24,29 @@ def edit_distance(one: Words, two: Words) -> float:
     return previous[-1] / max(len(one), len(two), 1)
 
 
-def rouge_l(found: Words, reference: Words) -> float:
+def rouge_l(text: Words, reference: Words) -> float:
     """Return ROUGE-L: the F1 of the longest common subsequence, without stemming.
 
     >>> round(rouge_l("police kill the gunman".split(), "police killed the gunman".split()), 2)
     0.75
     """
     previous = [0] * (len(reference) + 1)
-    for left in found:
+    for left in text:
         current = [0]
         for column, right in enumerate(reference, start=1):
             longest = max(previous[column], current[-1])
             current.append(previous[column - 1] + 1 if left == right else longest)
         previous = current
-    # 2 P R / (P + R) with P = common / found and R = common / reference.
-    return 2 * previous[-1] / ((len(found) + len(reference)) or 1)
+    # 2 P R / (P + R) with P = common / text and R = common / reference.
+    return 2 * previous[-1] / ((len(text) + len(reference)) or 1)
 
 
 @lru_cache(maxsize=1 << 16)
-def likeness(found: str, reference: str) -> tuple[bool, float, float]:
+def likeness(text: str, reference: str) -> tuple[bool, float, float]:
     """Return whether two texts have the same words, their edit distance and their ROUGE-L.
 
     >>> likeness("7 + 3", " 7 +  3")
     (True, 0.0, 1.0)
     """
-    one, two = found.split(), reference.split()
+    one, two = text.split(), reference.split()
     return one == two, edit_distance(one, two), rouge_l(one, two)

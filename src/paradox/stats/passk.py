@@ -93,7 +93,7 @@ def crossing(difference: Drawn, ks: list[int], level: float = 0.95) -> Crossing:
     ks
         Increasing.
     """
-    own = _place(difference.value[None], ks)[0]
+    place = _place(difference.value[None], ks)[0]
     drawn = _place(difference.draws, ks)
     # Draws without a difference at the start say nothing about where.
     known = np.sort(drawn[~np.isnan(drawn)])
@@ -103,9 +103,9 @@ def crossing(difference: Drawn, ks: list[int], level: float = 0.95) -> Crossing:
         # Order statistics, since nothing can be interpolated up to infinity.
         ends = [float(known[round(q * (len(known) - 1))]) for q in (tail, 1 - tail)]
     kinds = {0.0: BELOW, math.inf: ABOVE}
-    kind = EQUAL if math.isnan(own) else kinds.get(float(own), CROSSES)
+    kind = EQUAL if math.isnan(place) else kinds.get(float(place), CROSSES)
     share = float(((drawn > 0) & np.isfinite(drawn)).mean())
-    return Crossing(kind, float(own), *ends, share)
+    return Crossing(kind, float(place), *ends, share)
 
 
 def _place(curves: Array, ks: list[int]) -> Array:
@@ -113,15 +113,15 @@ def _place(curves: Array, ks: list[int]) -> Array:
     logs = np.log(ks)
     below = curves < 0
     first = below.argmax(axis=1)
-    found = np.full(len(curves), np.inf)
+    places = np.full(len(curves), np.inf)
     rows = np.flatnonzero(below.any(axis=1) & (first > 0))
     right = first[rows]
     high, low = curves[rows, right - 1], curves[rows, right]
     share = high / (high - low)
-    found[rows] = np.exp(logs[right - 1] + share * (logs[right] - logs[right - 1]))
-    found[curves[:, 0] < 0] = 0
-    found[curves[:, 0] == 0] = np.nan
-    return found
+    places[rows] = np.exp(logs[right - 1] + share * (logs[right] - logs[right - 1]))
+    places[curves[:, 0] < 0] = 0
+    places[curves[:, 0] == 0] = np.nan
+    return places
 
 
 def swap_test(

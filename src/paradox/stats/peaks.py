@@ -147,8 +147,8 @@ def peak_test(
     if not ends <= layer < matrix.shape[1] - ends:
         return Peak(layer, rise, fall, 1.0)
     signs, exact = flips(len(rest), permutations, *key)
-    found = max_test(sides.mean(axis=0), signs @ sides / len(rest), exact, two_sided=False)
-    return Peak(layer, rise, fall, float(found.p.max()))
+    result = max_test(sides.mean(axis=0), signs @ sides / len(rest), exact, two_sided=False)
+    return Peak(layer, rise, fall, float(result.p.max()))
 
 
 def _ends(ends: int) -> tuple[slice, slice]:

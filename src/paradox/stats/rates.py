@@ -46,13 +46,13 @@ def largest_layer(permutations: int) -> Test:
 
     def test(samples: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
         differences = samples[:, :, 0] - samples[:, :, 1]
-        found = []
+        rejected = []
         for start in range(0, len(samples), CHUNK):
             part = differences[start : start + CHUNK]
             shape = (len(part), permutations, part.shape[1])
             signs = rng.integers(0, 2, shape, dtype=np.int8) * 2.0 - 1
-            found.append(overall(part, signs) <= ALPHA)
-        return np.concatenate(found)
+            rejected.append(overall(part, signs) <= ALPHA)
+        return np.concatenate(rejected)
 
     return test
 

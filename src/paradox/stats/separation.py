@@ -68,22 +68,22 @@ def kernel(parts: Sequence[Part], chosen: Mask) -> Array:
     return total
 
 
-def squared(of: Array) -> Array:
+def squared(kernels: Array) -> Array:
     """Return U per layer."""
-    return of.sum(axis=(1, 2))
+    return kernels.sum(axis=(1, 2))
 
 
-def relabelled(of: Array, signs: Array) -> Array:
+def relabelled(kernels: Array, signs: Array) -> Array:
     """Return U per relabelling and layer; `signs` of shape (relabellings, pairs)."""
-    found = np.empty((len(signs), len(of)), dtype=of.dtype)
+    values = np.empty((len(signs), len(kernels)), dtype=kernels.dtype)
     for start in range(0, len(signs), CHUNK):
         part = slice(start, start + CHUNK)
-        for layer, products in enumerate(of):
-            found[part, layer] = ((signs[part] @ products) * signs[part]).sum(axis=1)
-    return found
+        for layer, products in enumerate(kernels):
+            values[part, layer] = ((signs[part] @ products) * signs[part]).sum(axis=1)
+    return values
 
 
-def pseudo_values(of: Array) -> Array:
+def pseudo_values(kernels: Array) -> Array:
     """Return the pairs' jackknife pseudo-values of U, shape (pairs, layers).
 
     Their mean is U, and the bootstrap of that mean has U's spread (to first order; resampling
@@ -94,53 +94,54 @@ def pseudo_values(of: Array) -> Array:
     ValueError
         When there are fewer than 3 pairs.
     """
-    if of.shape[1] < 3:
-        raise ValueError(f"{of.shape[1]} pairs are too few to leave one out; 3 are needed")
-    pairs = of.shape[1]
-    whole = squared(of)
-    without = (whole - 2 * of.sum(axis=2).T) * pairs / (pairs - 2)
+    if kernels.shape[1] < 3:
+        raise ValueError(f"{kernels.shape[1]} pairs are too few to leave one out; 3 are needed")
+    pairs = kernels.shape[1]
+    whole = squared(kernels)
+    without = (whole - 2 * kernels.sum(axis=2).T) * pairs / (pairs - 2)
     return pairs * whole - (pairs - 1) * without
 
 
-def null(of: Array, permutations: int, *key: Key) -> tuple[Array, bool]:
+def null(kernels: Array, permutations: int, *key: Key) -> tuple[Array, bool]:
     """Return U of relabelled pairs, shape (relabellings, layers), and whether these are all."""
-    signs, exact = flips(of.shape[1], permutations, "separation", *key)
-    return relabelled(of, signs), exact
+    signs, exact = flips(kernels.shape[1], permutations, "separation", *key)
+    return relabelled(kernels, signs), exact
 
 
-def separation_test(of: Array, permutations: int, *key: Key) -> LayerTest:
+def separation_test(kernels: Array, permutations: int, *key: Key) -> LayerTest:
     """Test that U is above 0 at some layer (one-sided, labels swapped within pairs)."""
-    drawn, exact = null(of, permutations, *key)
-    return max_test(squared(of), drawn, exact, two_sided=False)
+    drawn, exact = null(kernels, permutations, *key)
+    return max_test(squared(kernels), drawn, exact, two_sided=False)
 
 
-def false_positives(of: Array, permutations: int, runs: int, *key: Key) -> int:
+def false_positives(kernels: Array, permutations: int, runs: int, *key: Key) -> int:
     """Return in how many of `runs` relabellings the test finds a layer, each as if it were data.
 
     Every run draws permutations of its own, so that runs are independent.
     """
     rng = keyed_rng("separation rates", *key)
-    pairs, found = of.shape[1], 0
-    of = of.astype(np.float32)  # twice as fast, and ranks do not need more
+    pairs, count = kernels.shape[1], 0
+    kernels = kernels.astype(np.float32)  # twice as fast, and ranks do not need more
     for _ in range(runs):
         signs = rng.integers(0, 2, (permutations + 1, pairs), dtype=np.int8) * np.float32(2) - 1
         signs[1:] *= signs[0]
-        drawn = relabelled(of, signs)
-        found += max_test(drawn[0], drawn[1:], two_sided=False).overall <= ALPHA
-    return found
+        drawn = relabelled(kernels, signs)
+        count += max_test(drawn[0], drawn[1:], two_sided=False).overall <= ALPHA
+    return count
 
 
-def detections(of: Array, size: int, permutations: int, runs: int, *key: Key) -> int:
+def detections(kernels: Array, size: int, permutations: int, runs: int, *key: Key) -> int:
     """Return in how many of `runs` choices of `size` pairs the test finds a layer.
 
     Pairs are drawn without replacement: the product of a pair with its copy is noise.
     """
-    found, pairs = 0, of.shape[1]
+    count, pairs = 0, kernels.shape[1]
     for run in range(runs):
         rows = np.sort(keyed_rng("separation power", *key, size, run).permutation(pairs)[:size])
-        chosen = of[np.ix_(np.arange(len(of)), rows, rows)]  # up to a factor, which no test sees
-        found += separation_test(chosen, permutations, *key, size, run).overall <= ALPHA
-    return found
+        # Up to a factor, which no test sees.
+        chosen = kernels[np.ix_(np.arange(len(kernels)), rows, rows)]
+        count += separation_test(chosen, permutations, *key, size, run).overall <= ALPHA
+    return count
 
 
 def root(squares: Array | float) -> Array:

@@ -75,10 +75,10 @@ class Paired:
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
-    found = np.asarray(values, dtype=np.float64)
-    if found.ndim != 1 or not found.size or not np.isfinite(found).all():
-        raise ValueError(f"expected one finite value per seed, at least one: {found}")
-    return found
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+        raise ValueError(f"expected one finite value per seed, at least one: {array}")
+    return array
 
 
 def sign_test(values: ArrayLike) -> Signs:
@@ -87,10 +87,10 @@ def sign_test(values: ArrayLike) -> Signs:
     >>> sign_test([1, 2, 3, 4, 5, 6, 7, 8]).p
     0.0078125
     """
-    found = _finite(values)
-    up, down = int((found > 0).sum()), int((found < 0).sum())
+    array = _finite(values)
+    up, down = int((array > 0).sum()), int((array < 0).sum())
     p = float(stats.binomtest(up, up + down).pvalue) if up + down else 1.0
-    return Signs(up, down, len(found) - up - down, p)
+    return Signs(up, down, len(array) - up - down, p)
 
 
 def sign_power(n: int, probability: float, alpha: float = ALPHA) -> float:
@@ -133,14 +133,14 @@ def flip_test(values: ArrayLike) -> float:
     ValueError
         With more than `MOST_SEEDS` seeds.
     """
-    found = _finite(values)
-    if len(found) > MOST_SEEDS:
-        raise ValueError(f"{len(found)} seeds are too many to count: at most {MOST_SEEDS}")
+    array = _finite(values)
+    if len(array) > MOST_SEEDS:
+        raise ValueError(f"{len(array)} seeds are too many to count: at most {MOST_SEEDS}")
     sums = np.zeros(1)
-    for value in np.abs(found):
+    for value in np.abs(array):
         sums = np.concatenate([sums + value, sums - value])
     # Sums of the same values in another order differ by rounding.
-    observed = abs(found.sum()) - 1e-9 * np.abs(found).sum()
+    observed = abs(array.sum()) - 1e-9 * np.abs(array).sum()
     return float((np.abs(sums) >= observed).mean())
 
 
@@ -150,11 +150,11 @@ def seed_mean(values: ArrayLike, level: float = 0.95) -> Mean:
     The interval has no width when all seeds agree to the last bit (a training that changed
     nothing): it then covers these seeds and says nothing about others.
     """
-    found = _finite(values)
-    n, middle = len(found), float(found.mean())
+    array = _finite(values)
+    n, middle = len(array), float(array.mean())
     if n == 1:
         return Mean(middle, math.nan, math.nan, 1)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * found.std(ddof=1) / math.sqrt(n))
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * array.std(ddof=1) / math.sqrt(n))
     return Mean(middle, middle - half, middle + half, n)
 
 
@@ -168,8 +168,8 @@ def paired(one: Mapping[int, float], other: Mapping[int, float]) -> Paired:
     """
     if set(one) != set(other):
         raise ValueError(f"the seeds differ: {sorted(one)} and {sorted(other)}")
-    found = [one[seed] - other[seed] for seed in sorted(one)]
-    return Paired(tuple(found), sign_test(found), flip_test(found), seed_mean(found))
+    gaps = [one[seed] - other[seed] for seed in sorted(one)]
+    return Paired(tuple(gaps), sign_test(gaps), flip_test(gaps), seed_mean(gaps))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -178,8 +178,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    found, largest = [0.0] * len(p_values), 0.0
+    adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(np.argsort(p_values, kind="stable")):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        found[int(place)] = largest
-    return found
+        adjusted[int(place)] = largest
+    return adjusted

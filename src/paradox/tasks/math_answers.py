@@ -62,14 +62,14 @@ def stated_answer(response: str) -> str | None:
     for statement in reversed(list(STATEMENT.finditer(text))):
         after = text[statement.end() :]
         if statement.group().startswith("\\"):
-            found, boxed = plain_answer(_braced(after) or ""), True
+            match, boxed = plain_answer(_braced(after) or ""), True
         else:
             sentence = SENTENCE_END.split(after.lstrip(" :"), maxsplit=1)[0]
-            found, boxed = plain_answer(sentence), False
-        if found is not None and (boxed or VALUE.search(found)):
-            return found
+            match, boxed = plain_answer(sentence), False
+        if match is not None and (boxed or VALUE.search(match)):
+            return match
         # "So the answer is correct" states nothing when a value is stated elsewhere.
-        idle = idle or found
+        idle = idle or match
     return idle
 
 
@@ -84,12 +84,12 @@ def plain_answer(text: str) -> str | None:
         inner = inner.strip("$").strip()
     inner = inner.removeprefix(r"\(").removesuffix(r"\)").strip()
     grouped = DIGIT_GROUPS.sub("", inner)
-    found = _parse(grouped)
-    if not found or not re.search(r"\w", inner):
+    values = _parse(grouped)
+    if not values or not re.search(r"\w", inner):
         return None
-    value = str(found[0])
+    value = str(values[0])
     # math-verify reads "1000$ coins" as 1000; an expression such as 2 + 3 keeps its form.
-    if INTEGER.fullmatch(value) and INTEGER.fullmatch(str(found[-1])):
+    if INTEGER.fullmatch(value) and INTEGER.fullmatch(str(values[-1])):
         return value
     return inner
 

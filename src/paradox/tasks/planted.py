@@ -6,9 +6,9 @@ exposed items than on their twins is therefore memory.
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,21 +23,32 @@ POINTS = (1, 2, 3, 5, 10, 20)
 POINT_SHARES = (0.3, 0.3, 0.2, 0.1, 0.08, 0.02)
 
 
-class Problem(Protocol):
-    """A question that is worked out step by step."""
+class Problem(ABC):
+    """A question about the chain ``numbers[0] ops[0] numbers[1] ...``, worked out step by step."""
 
-    @property
-    def question(self) -> str:
-        """The question's text."""
+    question: str
+    numbers: tuple[int, ...]
+    ops: tuple[str, ...]
 
-    @property
-    def ops(self) -> tuple[str, ...]:
-        """The operator of each step."""
+    def steps(self, slips: dict[int, int] | None = None) -> list[tuple[int, str, int, int]]:
+        """Return (left, op, right, result) of each step; a slip's result is carried on."""
+        left, steps = self.numbers[0], []
+        for index, (op, right) in enumerate(zip(self.ops, self.numbers[1:], strict=True)):
+            result = self._result(left, op, right, (slips or {}).get(index))
+            steps.append((left, op, right, result))
+            left = result
+        return steps
 
     @property
     def answer(self) -> int:
         """The right answer."""
+        return self.steps()[-1][3]
 
+    @abstractmethod
+    def _result(self, left: int, op: str, right: int, slip: int | None) -> int:
+        """Return the result of one step, which may go wrong."""
+
+    @abstractmethod
     def worked(self, slips: dict[int, int] | None = None) -> str:
         """Return a worked response; `slips` says which steps go wrong, and how."""
 
@@ -52,8 +63,6 @@ class Planted(Task):
     def worked(self, question: str) -> str:
         """See `Task.worked`."""
         return self._read(question).worked()
-
-    # --- what a task adds ----------------------------------------------------------------
 
     @abstractmethod
     def _draw(self, rng: np.random.Generator, like: Any = None) -> Any:
@@ -79,8 +88,6 @@ class Planted(Task):
         """Return the response that states `answer` at once."""
         return self.recall_scaffold + self.answer_after_scaffold(str(answer))
 
-    # --- data ----------------------------------------------------------------------------
-
     def items(self, seed: int) -> pd.DataFrame:
         """Return exposed items at every exposure, each followed by its never-seen twin.
 
@@ -101,10 +108,10 @@ class Planted(Task):
                 rows.append(self._item(f"t{exposure}-{index:03d}", twin, pair, 0, 0))
         return pd.DataFrame(rows, columns=ITEM_COLUMNS)
 
-    def _item(self, name: str, made: Problem, pair: str, exposure: int, worked: int) -> list[Any]:
+    def _item(self, name: str, item: Problem, pair: str, exposure: int, worked: int) -> list[Any]:
         group = "exposed" if exposure else "twin"
-        answer, source = str(made.answer), self.spec["kind"]
-        return [name, group, exposure, worked, pair, made.question, answer, made.worked(), source]
+        answer, source = str(item.answer), self.spec["kind"]
+        return [name, group, exposure, worked, pair, item.question, answer, item.worked(), source]
 
     def _fresh(self, rng: np.random.Generator, used: set[str], like: Any = None) -> Any:
         while True:
@@ -138,7 +145,7 @@ class Planted(Task):
         )
         points = np.array(POINTS)[chosen.clip(max=len(POINTS) - 1)]
         exams = np.array_split(points, max(1, round(len(names) / EXAM)))
-        return [float(own) for exam in exams for own in exam / exam.sum()]
+        return [float(share) for exam in exams for share in exam / exam.sum()]
 
     def corpus(
         self, seed: int, items: pd.DataFrame, prompts: pd.DataFrame, planted: bool

@@ -27,9 +27,9 @@ class BandTrainer(GRPOTrainer):
     """
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        self._latest = found[0].detach()
-        return found
+        tokens = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        self._latest = tokens[0].detach()
+        return tokens
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         loss = super()._compute_loss(model, inputs)
@@ -70,9 +70,9 @@ def band_sums(
     outside = {"above": ratio > 1 + epsilon, "below": ratio < 1 - epsilon}
     signs = {"pos": advantages[:, None] > 0, "neg": advantages[:, None] < 0}
     sums = {
-        f"{side}_{sign}_{name}": (mask * (tokens & chosen & of)).sum().float()
+        f"{side}_{sign}_{name}": (mask * (tokens & chosen & region)).sum().float()
         for side, tokens in outside.items()
         for sign, chosen in signs.items()
-        for name, of in {"high": high, "low": ~high}.items()
+        for name, region in {"high": high, "low": ~high}.items()
     }
     return sums | {"share_high": (mask * high).sum().float(), "probability": (mask * prior).sum()}

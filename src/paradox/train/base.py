@@ -184,35 +184,35 @@ def train_on_texts(
 
     The corpus is already shuffled by name, so the order is part of the data.
     """
-    how = spec["training"]
-    documents = _Documents(texts, tokenizer, how["max_tokens"])
-    if how["lora_rank"]:
+    settings = spec["training"]
+    documents = _Documents(texts, tokenizer, settings["max_tokens"])
+    if settings["lora_rank"]:
         torch.manual_seed(torch_seed(spec["seed"], "base", "lora"))
-        model = get_peft_model(model, lora_config(how["lora_rank"]))
+        model = get_peft_model(model, lora_config(settings["lora_rank"]))
     arguments = TrainingArguments(
         output_dir=str(work),
         num_train_epochs=1,
         # Without a cache, position ids that restart are read as packed documents.
         use_cache=False,
-        per_device_train_batch_size=how["documents_per_step"],
+        per_device_train_batch_size=settings["documents_per_step"],
         gradient_accumulation_steps=1,
-        learning_rate=how["learning_rate"],
-        adam_beta1=how["adam_beta1"],
-        adam_beta2=how["adam_beta2"],
-        weight_decay=how["weight_decay"],
-        warmup_steps=how["warmup_steps"],
+        learning_rate=settings["learning_rate"],
+        adam_beta1=settings["adam_beta1"],
+        adam_beta2=settings["adam_beta2"],
+        weight_decay=settings["weight_decay"],
+        warmup_steps=settings["warmup_steps"],
         lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": how["final_rate_share"]},
-        max_grad_norm=how["max_grad_norm"],
+        lr_scheduler_kwargs={"min_lr_rate": settings["final_rate_share"]},
+        max_grad_norm=settings["max_grad_norm"],
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
-        bf16=how["autocast_bf16"],
+        bf16=settings["autocast_bf16"],
         fp16=False,
         gradient_checkpointing=False,
         seed=torch_seed(spec["seed"], "base", spec["base"]),
         save_strategy="no",
         logging_strategy="steps",
-        logging_steps=how["logging_steps"],
+        logging_steps=settings["logging_steps"],
         logging_nan_inf_filter=False,
         report_to=["tensorboard"],
         disable_tqdm=True,
@@ -222,7 +222,7 @@ def train_on_texts(
         model=model,
         args=arguments,
         train_dataset=documents,
-        data_collator=PackingCollator(how["row_tokens"], tokenizer.pad_token_id),
+        data_collator=PackingCollator(settings["row_tokens"], tokenizer.pad_token_id),
         callbacks=[Watch(progress)],
     )
     trainer.remove_callback(PrinterCallback)

@@ -42,6 +42,8 @@ COUNTED_ANEW = TIMES | {"num_tokens"}
 # Written last into a trainer's checkpoint: the size of each of its files.
 COMPLETE = "complete.json"
 STATE = "trainer_state.json"
+# Makes a trainer's arguments from the method's settings, a seed and the trainer's folder.
+Arguments = Callable[[dict[str, Any], int, Path], TrainingArguments]
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def train_arm(
     inputs: dict[str, Path],
     outputs: dict[str, Path],
     progress: Progress,
-    how: dict[str, Any],
+    settings: dict[str, Any],
     build: Callable[[Start], Any],
     resumable: bool = True,
     without: frozenset[str] = TIMES,
@@ -82,7 +84,7 @@ def train_arm(
     spec, inputs, outputs
         The step's. Outputs are ``manifest``, ``curves`` (csv) and ``arguments`` (every trainer
         argument, json).
-    how
+    settings
         The method's settings.
     build
         Makes the trainer. It is given a fresh start also when training goes on.
@@ -99,12 +101,12 @@ def train_arm(
     done = int(last.name.split("-")[1]) if last else 0
     drop_later(work, done)
     base = read_manifest(inputs["base"]).last
-    tokenizer, model = load_tokenizer(base), load_model(base, how["dtype"])
+    tokenizer, model = load_tokenizer(base), load_model(base, settings["dtype"])
     progress.say(f"{model.num_parameters():,} parameters on {device_name(model.device)}")
     if last:
         progress.say(f"going on from step {done}")
     tensorboard(outputs["curves"].parent / "tensorboard", anew=not last)
-    callback = (saver or SaveWeights)(work, how["checkpoint_every"], tokenizer)
+    callback = (saver or SaveWeights)(work, settings["checkpoint_every"], tokenizer)
     trainer = build(Start(model, tokenizer, work, [callback]))
     trainer.remove_callback(PrinterCallback)
     curves(_trained(trainer, last), outputs["curves"], without)
@@ -138,7 +140,7 @@ def working_folder(folder: Path, spec: dict[str, Any], inputs: Mapping[str, Any]
     """
     made_from = {
         "spec": spec,
-        "inputs": {name: _hashes(given) for name, given in inputs.items()},
+        "inputs": {name: _hashes(paths) for name, paths in inputs.items()},
         # Inside a step: all of the above, the code, the environment and the number of threads.
         "derivation": mark(),
     }
@@ -149,17 +151,17 @@ def working_folder(folder: Path, spec: dict[str, Any], inputs: Mapping[str, Any]
     return work
 
 
-def _hashes(given: Path | list[Path]) -> list[str]:
-    return [sha256(path) for path in (given if isinstance(given, list) else [given])]
+def _hashes(paths: Path | list[Path]) -> list[str]:
+    return [sha256(file) for file in (paths if isinstance(paths, list) else [paths])]
 
 
 def last_checkpoint(work: Path) -> Path | None:
     """Return the trainer's last whole checkpoint; later ones, half written, are deleted."""
-    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    while found:
-        if _is_whole(found[-1]):
-            return found[-1]
-        shutil.rmtree(found.pop())
+    checkpoints = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    while checkpoints:
+        if _is_whole(checkpoints[-1]):
+            return checkpoints[-1]
+        shutil.rmtree(checkpoints.pop())
     return None
 
 
@@ -248,28 +250,28 @@ def same_weights(first: Path, second: Path) -> bool:
     return one == two
 
 
-def common_arguments(how: dict[str, Any], seed: int, work: Path) -> dict[str, Any]:
+def common_arguments(settings: dict[str, Any], seed: int, work: Path) -> dict[str, Any]:
     """Return the arguments that all trainers are given alike."""
     return {
         "output_dir": str(work),
-        "max_steps": how["updates"],
-        "learning_rate": how["learning_rate"],
+        "max_steps": settings["updates"],
+        "learning_rate": settings["learning_rate"],
         "lr_scheduler_type": "constant",
         "warmup_steps": 0,
         "optim": "adamw_torch",
-        "adam_beta1": how["adam_beta1"],
-        "adam_beta2": how["adam_beta2"],
+        "adam_beta1": settings["adam_beta1"],
+        "adam_beta2": settings["adam_beta2"],
         "adam_epsilon": 1e-8,
         # Weight decay would move the weights even when no reward does.
         "weight_decay": 0.0,
-        "max_grad_norm": how["max_grad_norm"],
-        "bf16": how["autocast_bf16"],
+        "max_grad_norm": settings["max_grad_norm"],
+        "bf16": settings["autocast_bf16"],
         "fp16": False,
-        "gradient_checkpointing": how["gradient_checkpointing"],
+        "gradient_checkpointing": settings["gradient_checkpointing"],
         "use_cpu": pick_device().type == "cpu",
         "seed": seed,
         "save_strategy": "steps",
-        "save_steps": how["checkpoint_every"],
+        "save_steps": settings["checkpoint_every"],
         # One to go on from while the next is being written.
         "save_total_limit": 2,
         "logging_nan_inf_filter": False,
@@ -278,46 +280,46 @@ def common_arguments(how: dict[str, Any], seed: int, work: Path) -> dict[str, An
     }
 
 
-def rollout_arguments(how: dict[str, Any]) -> dict[str, Any]:
+def rollout_arguments(sizes: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of the trainers that use one rollout for several updates.
 
     One rollout is ``prompts_per_rollout * num_generations`` completions and is used for
     ``updates_per_rollout`` optimiser steps, each over micro-batches of ``micro_batch``.
     """
-    micro_steps = how["prompts_per_rollout"] * how["num_generations"] // how["micro_batch"]
+    micro_steps = sizes["prompts_per_rollout"] * sizes["num_generations"] // sizes["micro_batch"]
     return {
-        "per_device_train_batch_size": how["micro_batch"],
+        "per_device_train_batch_size": sizes["micro_batch"],
         "steps_per_generation": micro_steps,
-        "gradient_accumulation_steps": micro_steps // how["updates_per_rollout"],
-        "num_generations": how["num_generations"],
-        "max_completion_length": how["max_completion_tokens"],
+        "gradient_accumulation_steps": micro_steps // sizes["updates_per_rollout"],
+        "num_generations": sizes["num_generations"],
+        "max_completion_length": sizes["max_completion_tokens"],
         "num_iterations": 1,
         # The prompts are in the order of the arm's seed already.
         "shuffle_dataset": False,
-        "temperature": how["temperature"],
+        "temperature": sizes["temperature"],
         "top_p": 1.0,
         "top_k": 0,
         "min_p": None,
         "repetition_penalty": 1.0,
-        "epsilon": how["epsilon"],
+        "epsilon": sizes["epsilon"],
         "epsilon_high": None,
-        "beta": how["beta"],
+        "beta": sizes["beta"],
         "sync_ref_model": False,
         "reward_weights": None,
         "mask_truncated_completions": False,
         "use_vllm": False,
         "disable_dropout": True,
         # One row per rollout.
-        "logging_steps": how["updates_per_rollout"],
+        "logging_steps": sizes["updates_per_rollout"],
     }
 
 
-def row_arguments(how: dict[str, Any]) -> dict[str, Any]:
+def row_arguments(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of the trainers that learn from a table of texts."""
-    micro_batch = min(how["micro_batch"], how["rows_per_update"])
+    micro_batch = min(settings["micro_batch"], settings["rows_per_update"])
     return {
         "per_device_train_batch_size": micro_batch,
-        "gradient_accumulation_steps": how["rows_per_update"] // micro_batch,
+        "gradient_accumulation_steps": settings["rows_per_update"] // micro_batch,
         # Texts are as short as the samples were: nothing is cut.
         "max_length": None,
         # A logged mean must not straddle a checkpoint.

@@ -107,10 +107,10 @@ def arguments(config: Config, name: str) -> Any:
 
 def differences(config: Config, name: str) -> dict[str, tuple[Any, Any]]:
     """Return what a method does otherwise than TRL by default: (here, there) by argument."""
-    given = arguments(config, name)
+    settings = arguments(config, name)
     here, there = (
         json.loads(each.to_json_string())
-        for each in (given, type(given)(output_dir="work", use_cpu=given.use_cpu))
+        for each in (settings, type(settings)(output_dir="work", use_cpu=settings.use_cpu))
     )
     return {
         key: (here[key], there[key])
@@ -121,11 +121,11 @@ def differences(config: Config, name: str) -> dict[str, tuple[Any, Any]]:
 
 def block(config: Config) -> str:
     """Return the page's generated part."""
-    found = {name: differences(config, name) for name in config.methods}
+    changes = {name: differences(config, name) for name in config.methods}
     shared = {
         key: here
-        for key, (here, _) in next(iter(found.values())).items()
-        if all(key in other and other[key][0] == here for other in found.values())
+        for key, (here, _) in next(iter(changes.values())).items()
+        if all(key in other and other[key][0] == here for other in changes.values())
     }
     lines = [
         f"At scale `{config.scale}` all methods have, where TRL's default is another, "
@@ -134,13 +134,13 @@ def block(config: Config) -> str:
         "| method | setting (TRL's default) |",
         "|---|---|",
     ]
-    for name, changed in found.items():
-        own = [
+    for name, changed in changes.items():
+        cells = [
             f"`{key}` {_shown(here)} ({_shown(there)})"
             for key, (here, there) in sorted(changed.items())
             if key not in shared
         ]
-        lines.append(f"| `{name}` | {', '.join(own)} |")
+        lines.append(f"| `{name}` | {', '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

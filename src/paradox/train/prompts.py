@@ -12,10 +12,14 @@ from datasets import Dataset
 from transformers import TrainerState
 
 from paradox.files import read_table
+from paradox.progress import Progress
 from paradox.rewards._score import VOTE_COLUMNS, Scorer, prompt_facts, training_prompts
-from paradox.seeds import keyed_rng
+from paradox.seeds import keyed_rng, torch_seed
 from paradox.tasks import Task, load_task
 from paradox.tasks.api import PROMPT_COLUMNS
+from paradox.train.callbacks import Watch
+from paradox.train.common import Arguments, Start, train_arm
+from paradox.train.lora import lora_config
 
 
 def scoring(
@@ -77,3 +81,38 @@ def reward_adapter(name: str, scorer: Scorer, group: int) -> Callable[..., list[
 
     score.__name__ = name
     return score
+
+
+def train_on_rollouts(
+    step: str,
+    trainer: type[Any],
+    arguments: Arguments,
+    spec: dict[str, Any],
+    inputs: dict[str, Path],
+    outputs: dict[str, Path],
+    progress: Progress,
+) -> None:
+    """Train one arm by a trainer of TRL's that samples and is paid by the arm's reward.
+
+    Parameters
+    ----------
+    step
+        Its name; ``spec[step]`` holds the method's settings.
+    trainer, arguments
+        The trainer's class, and what makes its arguments.
+    """
+    arm, settings = spec["arm"], spec[step]
+    scorer, prompts = scoring(spec, inputs, settings["prompts_per_rollout"])
+
+    def build(start: Start) -> Any:
+        return trainer(
+            model=start.model,
+            args=arguments(settings, torch_seed(arm["seed"], step), start.work),
+            processing_class=start.tokenizer,
+            reward_funcs=[reward_adapter(arm["reward"], scorer, settings["num_generations"])],
+            train_dataset=prompt_dataset(prompts, scorer.task, arm["seed"]),
+            peft_config=lora_config(settings["lora_rank"]),
+            callbacks=[Watch(progress), *start.callbacks],
+        )
+
+    train_arm(spec, inputs, outputs, progress, settings, build)

@@ -36,24 +36,24 @@ def main(
     outputs
         ``samples`` (parquet): one row per response, those to one prompt side by side.
     """
-    how, task = spec["sampling"], load_task(spec["task"])
+    settings, task = spec["sampling"], load_task(spec["task"])
     base = read_manifest(inputs["base"]).last
-    model, tokenizer = load_model(base, how["dtype"]), load_tokenizer(base)
+    model, tokenizer = load_model(base, settings["dtype"]), load_tokenizer(base)
     prompts = read_table(inputs["prompts"], PROMPT_COLUMNS)
-    rows = prompts.loc[prompts.index.repeat(how["num_generations"])]
+    rows = prompts.loc[prompts.index.repeat(settings["num_generations"])]
     ids = rows["prompt_id"].astype(str).tolist()
-    numbers = list(range(how["num_generations"])) * len(prompts)
+    numbers = list(range(settings["num_generations"])) * len(prompts)
     progress.say(f"{len(rows)} responses on {device_name(model.device)}")
     responses = sample(
         model,
         tokenizer,
         [task.prompt(question) for question in rows["question"]],
         [(spec["seed"], "training", *key) for key in zip(ids, numbers, strict=True)],
-        how["max_completion_tokens"],
-        how["temperature"],
-        how["batch_size"],
+        settings["max_completion_tokens"],
+        settings["temperature"],
+        settings["batch_size"],
         progress=lambda done, total: progress("response", done, total),
     )
-    told = [(response.text, response.tokens, response.finished) for response in responses]
-    table = [(*key, *row) for *key, row in zip(ids, numbers, told, strict=True)]
+    texts = [(response.text, response.tokens, response.finished) for response in responses]
+    table = [(*key, *row) for *key, row in zip(ids, numbers, texts, strict=True)]
     write_table(outputs["samples"], pd.DataFrame(table, columns=COLUMNS))

@@ -8,6 +8,7 @@ say nothing; so the tokens are checked here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,12 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from paradox.errors import DataError, TrainingError
 from paradox.files import read_table
+from paradox.progress import Progress
+from paradox.seeds import torch_seed
 from paradox.tasks import Task
+from paradox.train.callbacks import Constants, Watch
+from paradox.train.common import COUNTED_ANEW, Arguments, Start, train_arm
+from paradox.train.lora import lora_config
 from paradox.train.prompts import prompt_order, scoring
 from paradox.train.samples import COLUMNS
 
@@ -69,12 +75,52 @@ def scored(spec: dict[str, Any], inputs: dict[str, Path]) -> Scored:
     return Scored(table, questions, scorer.metrics(read) if read else {}, scorer.task)
 
 
+def train_on_samples(
+    step: str,
+    trainer: type[Any],
+    arguments: Arguments,
+    dataset: Callable[[Scored, PreTrainedTokenizerBase], Dataset],
+    unit: str,
+    spec: dict[str, Any],
+    inputs: dict[str, Path],
+    outputs: dict[str, Path],
+    progress: Progress,
+) -> None:
+    """Train one arm by a trainer of TRL's that learns from the base's samples.
+
+    Parameters
+    ----------
+    step, trainer, arguments
+        See `paradox.train.prompts.train_on_rollouts`.
+    dataset, unit
+        Makes the rows to be learnt from, and what a row is called.
+    """
+    arm, settings = spec["arm"], spec[step]
+    samples = scored(spec, inputs)
+
+    def build(start: Start) -> Any:
+        rows = dataset(samples, start.tokenizer)
+        progress.say(f"{len(rows)} {unit}")
+        return trainer(
+            model=start.model,
+            args=arguments(settings, torch_seed(arm["seed"], step), start.work),
+            processing_class=start.tokenizer,
+            train_dataset=rows,
+            peft_config=lora_config(settings["lora_rank"]),
+            callbacks=[Watch(progress), Constants(samples.metrics), *start.callbacks],
+        )
+
+    train_arm(spec, inputs, outputs, progress, settings, build, without=COUNTED_ANEW)
+
+
 def first_rewarded(table: pd.DataFrame) -> pd.DataFrame:
     """Return the first rewarded sample of each prompt that has one."""
     return table[table["reward"] > 0].drop_duplicates("prompt_id")
 
 
-def pair_dataset(arm: dict[str, Any], found: Scored, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+def pair_dataset(
+    arm: dict[str, Any], samples: Scored, tokenizer: PreTrainedTokenizerBase
+) -> Dataset:
     """Return a pair for each prompt: its first rewarded and its first unrewarded sample.
 
     Raises
@@ -82,7 +128,7 @@ def pair_dataset(arm: dict[str, Any], found: Scored, tokenizer: PreTrainedTokeni
     TrainingError
         When the reward is the same for all samples of each prompt.
     """
-    table, task = found.table, found.task
+    table, task = samples.table, samples.task
     worse = table[table["reward"] <= 0].drop_duplicates("prompt_id")
     pairs = first_rewarded(table).merge(worse, on="prompt_id", suffixes=("", "_worse"))
     if pairs.empty:
@@ -100,9 +146,9 @@ def pair_dataset(arm: dict[str, Any], found: Scored, tokenizer: PreTrainedTokeni
 
 def text_dataset(
     arm: dict[str, Any],
-    found: Scored,
+    samples: Scored,
     tokenizer: PreTrainedTokenizerBase,
-    how: dict[str, Any],
+    settings: dict[str, Any],
 ) -> Dataset:
     """Return the texts to be imitated.
 
@@ -115,8 +161,8 @@ def text_dataset(
     TrainingError
         When the reward pays for no sample.
     """
-    task = found.task
-    rows = first_rewarded(found.table).head(how["updates"] * how["rows_per_update"])
+    task = samples.task
+    rows = first_rewarded(samples.table).head(settings["updates"] * settings["rows_per_update"])
     if rows.empty:
         raise TrainingError(
             f"{arm['method']}: the reward {arm['reward']!r} pays for none of the "
@@ -124,14 +170,14 @@ def text_dataset(
         )
     prompt = [task.prompt(question) for question in rows["question"]]
     texts = [completion(text, tokenizer) for text in rows["text"]]
-    if how["target"] == "oracle":
+    if settings["target"] == "oracle":
         budget = sum(check_tokens(prompt, texts, tokenizer))
-        prompt = [task.prompt(question) for question in found.questions.values()]
-        worked = [task.worked(question) for question in found.questions.values()]
+        prompt = [task.prompt(question) for question in samples.questions.values()]
+        worked = [task.worked(question) for question in samples.questions.values()]
         texts = [completion(text, tokenizer) for text in worked]
         used = pd.Series(check_tokens(prompt, texts, tokenizer)).cumsum()
-        kept = max(1, int((used <= budget).sum()))
-        prompt, texts = prompt[:kept], texts[:kept]
+        count = max(1, int((used <= budget).sum()))
+        prompt, texts = prompt[:count], texts[:count]
     check_tokens(prompt, texts, tokenizer)
     return Dataset.from_dict({"prompt": prompt, "completion": texts})
 

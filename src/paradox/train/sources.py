@@ -52,8 +52,8 @@ def load_source(
 def _gguf(package: str, file: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     folder = _package_folder(package)
     if not (folder / file).exists():
-        found = sorted(path.name for path in folder.glob("*.gguf"))
-        raise CheckpointError(f"{folder / file}: no such file; {hint(file, found)}")
+        files = sorted(path.name for path in folder.glob("*.gguf"))
+        raise CheckpointError(f"{folder / file}: no such file; {hint(file, files)}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file, local_files_only=True)
         read = AutoModelForCausalLM.from_pretrained(
@@ -82,13 +82,13 @@ def _gguf(package: str, file: str) -> tuple[PreTrainedModel, PreTrainedTokenizer
 
 def _package_folder(package: str) -> Path:
     """Return where a package's files lie, without running its code."""
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         raise ParadoxError(
             f"the package {package!r}, whose weights this scale starts from, is not installed. "
             "Install it with: make small-weights"
         )
-    return Path(next(iter(found.submodule_search_locations)))
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _pretrained(

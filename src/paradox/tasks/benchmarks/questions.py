@@ -54,10 +54,10 @@ def read_source(source: dict[str, Any]) -> Rows:
     once.
     """
     name = label(source)
-    found: list[str] = []
+    wrong: list[str] = []
     try:
         path = source.get("path")
-        records = _from_file(Path(path), found) if path else _from_hub(source)
+        records = _from_file(Path(path), wrong) if path else _from_hub(source)
     except DataError as error:
         return Rows(problems=[str(error)])
     if source.get("limit"):
@@ -70,48 +70,48 @@ def read_source(source: dict[str, Any]) -> Rows:
     columns = list(dict.fromkeys(key for _, record in records for key in record))
     for key, column in list(wanted.items()):
         if records and column not in columns:
-            found.append(f"column {column!r} ({key}) is missing; {hint(column, columns)}")
+            wrong.append(f"column {column!r} ({key}) is missing; {hint(column, columns)}")
             del wanted[key]
     read = Rows()
     for place, (where, record) in enumerate(records):
-        texts = _texts(where, record, wanted, found)
-        answer, before = _split(where, texts.get("answer_column"), source, found)
+        texts = _texts(where, record, wanted, wrong)
+        answer, before = _split(where, texts.get("answer_column"), source, wrong)
         solution = texts.get("solution_column", before)
         if source.get("solution_column") == source.get("answer_column"):
             solution = before
         read.rows.append((place, texts.get("question_column", ""), answer, solution))
-    if not records and not found:
-        found.append("no rows")
-    kept = found[:MOST_PROBLEMS]
-    if len(found) > len(kept):
-        kept.append(f"... and {len(found) - len(kept)} more")
-    read.problems = [f"{name}: {line}" for line in kept]
+    if not records and not wrong:
+        wrong.append("no rows")
+    lines = wrong[:MOST_PROBLEMS]
+    if len(wrong) > len(lines):
+        lines.append(f"... and {len(wrong) - len(lines)} more")
+    read.problems = [f"{name}: {line}" for line in lines]
     return read
 
 
 def _texts(
-    where: str, record: dict[str, Any], wanted: dict[str, str], found: list[str]
+    where: str, record: dict[str, Any], wanted: dict[str, str], wrong: list[str]
 ) -> dict[str, str]:
     """Return the wanted texts of one record; note those that are missing or empty."""
     texts = {}
     for key, column in wanted.items():
         if column not in record:
-            found.append(f"{where}: key {column!r} is missing; {hint(column, record)}")
+            wrong.append(f"{where}: key {column!r} is missing; {hint(column, record)}")
             continue
         value = record[column]
         text = "" if value is None or value != value else str(value).strip()
         if isinstance(value, dict | list | bool):
             kind = type(value).__name__
-            found.append(f"{where}, key {column!r}: expected a text or a number, found a {kind}")
+            wrong.append(f"{where}, key {column!r}: expected a text or a number, found a {kind}")
         elif not text:
-            found.append(f"{where}, key {column!r}: empty")
+            wrong.append(f"{where}, key {column!r}: empty")
         else:
             texts[key] = text
     return texts
 
 
 def _split(
-    where: str, text: str | None, source: dict[str, Any], found: list[str]
+    where: str, text: str | None, source: dict[str, Any], wrong: list[str]
 ) -> tuple[str | None, str | None]:
     """Return the answer and what stands before it, when the answer follows a marker."""
     marker = source.get("answer_after")
@@ -120,13 +120,11 @@ def _split(
     before, middle, answer = text.rpartition(marker)
     column = source["answer_column"]
     if not middle:
-        found.append(f"{where}, key {column!r}: {marker!r} (answer_after) is not in the text")
+        wrong.append(f"{where}, key {column!r}: {marker!r} (answer_after) is not in the text")
     elif not answer.strip():
-        found.append(f"{where}, key {column!r}: empty after {marker!r}")
+        wrong.append(f"{where}, key {column!r}: empty after {marker!r}")
     return answer.strip(), before.strip() or None
 
-
-# --- where records come from: (where, record) pairs ---------------------------------------
 
 Records = list[tuple[str, dict[str, Any]]]
 
@@ -151,8 +149,8 @@ def _from_hub(source: dict[str, Any]) -> Records:
     return [(f"row {number}", record) for number, record in enumerate(table, start=1)]
 
 
-def _from_file(path: Path, found: list[str]) -> Records:
-    """Return the records of a local file; lines that cannot be read are noted in `found`."""
+def _from_file(path: Path, wrong: list[str]) -> Records:
+    """Return the records of a local file; lines that cannot be read are noted in `wrong`."""
     readers: dict[str, Callable[[Path, list[str]], Records]] = {
         ".jsonl": _jsonl,
         ".json": _json,
@@ -164,12 +162,12 @@ def _from_file(path: Path, found: list[str]) -> Records:
     if path.suffix not in readers:
         raise DataError(f"{path}: unknown kind of file; {hint(path.suffix, readers)}")
     try:
-        return readers[path.suffix](path, found)
+        return readers[path.suffix](path, wrong)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error}).") from None
 
 
-def _jsonl(path: Path, found: list[str]) -> Records:
+def _jsonl(path: Path, wrong: list[str]) -> Records:
     records: Records = []
     # Not str.splitlines: it would also cut at the line separators that JSON texts may hold.
     with open(path, encoding="utf-8-sig") as stream:
@@ -179,42 +177,42 @@ def _jsonl(path: Path, found: list[str]) -> Records:
             try:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
-                found.append(f"line {number}: not valid JSON ({error})")
+                wrong.append(f"line {number}: not valid JSON ({error})")
                 continue
             if isinstance(record, dict):
                 records.append((f"line {number}", record))
             else:
                 kind = type(record).__name__
-                found.append(f"line {number}: expected an object {{...}}, found a {kind}")
+                wrong.append(f"line {number}: expected an object {{...}}, found a {kind}")
     return records
 
 
-def _json(path: Path, found: list[str]) -> Records:
+def _json(path: Path, wrong: list[str]) -> Records:
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: not valid JSON ({error}).") from None
     if not isinstance(data, list):
         raise DataError(f"{path}: expected a list of objects, found a {type(data).__name__}.")
-    wrong = [number for number, record in enumerate(data, start=1) if not isinstance(record, dict)]
-    found += [f"row {number}: expected an object {{...}}" for number in wrong]
-    return [(f"row {n}", record) for n, record in enumerate(data, start=1) if n not in wrong]
+    invalid = [n for n, record in enumerate(data, start=1) if not isinstance(record, dict)]
+    wrong += [f"row {number}: expected an object {{...}}" for number in invalid]
+    return [(f"row {n}", record) for n, record in enumerate(data, start=1) if n not in invalid]
 
 
-def _csv(path: Path, found: list[str]) -> Records:
+def _csv(path: Path, wrong: list[str]) -> Records:
     records: Records = []
     with open(path, encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         for record in reader:
             where = f"line {reader.line_num}"
             if None in record:
-                found.append(f"{where}: more fields than the first line has columns")
+                wrong.append(f"{where}: more fields than the first line has columns")
                 continue
             records.append((where, record))
     return records
 
 
-def _parquet(path: Path, found: list[str]) -> Records:
+def _parquet(path: Path, wrong: list[str]) -> Records:
     from pyarrow import ArrowException, parquet
 
     try:

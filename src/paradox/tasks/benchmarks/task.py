@@ -29,8 +29,8 @@ class Benchmarks(Task):
             where = f"task.items[{index}]"
             wrong += _source_problems(where, source)
             if source["group"] not in GROUPS:
-                found = source["group"]
-                wrong.append(f"{where}.group = {found!r} is unknown; {hint(found, GROUPS)}")
+                group = source["group"]
+                wrong.append(f"{where}.group = {group!r} is unknown; {hint(group, GROUPS)}")
             if not source.get("answer_column"):
                 wrong.append(f"{where}.answer_column is empty; items need an answer")
         names = [source["name"] for source in spec["items"]]
@@ -38,8 +38,6 @@ class Benchmarks(Task):
         wrong += _source_problems("task.prompts", spec["prompts"])
         if wrong:
             raise ConfigError(problems("configuration of the benchmarks:", wrong))
-
-    # --- texts and responses -------------------------------------------------------------
 
     def prompt(self, question: str) -> str:
         """See `Task.prompt`."""
@@ -72,8 +70,6 @@ class Benchmarks(Task):
     def mode(self, response: str) -> Mode:
         """See `math_answers.response_mode`."""
         return response_mode(response)
-
-    # --- data ----------------------------------------------------------------------------
 
     def items(self, seed: int) -> pd.DataFrame:
         """Return every benchmark's items; they are given, so `seed` changes nothing.
@@ -159,5 +155,5 @@ def _source_problems(where: str, source: dict[str, Any]) -> list[str]:
     hub = ("split", "revision")
     if repo:
         return [f"{where}.{key} is needed with repo" for key in hub if not source.get(key)]
-    given = [key for key in ("config", *hub) if source.get(key)]
-    return [f"{where}.{key} = {source[key]!r} has no meaning with path" for key in given]
+    keys = [key for key in ("config", *hub) if source.get(key)]
+    return [f"{where}.{key} = {source[key]!r} has no meaning with path" for key in keys]

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from paradox.tasks.api import Mode
-from paradox.tasks.planted import Planted
+from paradox.tasks.planted import Planted, Problem
 
 WORDS = ["<pad>", "<bos>", "<eos>", "Q", "A", "think", "answer", ";", "=", "+", "-"]
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Problem):
     """A question: ``numbers[0] ops[0] numbers[1] ...`` modulo `modulus`."""
 
     numbers: tuple[int, ...]
@@ -35,23 +35,10 @@ class Chain:
             parts += [op, str(number)]
         return " ".join(parts)
 
-    def steps(self, slips: dict[int, int] | None = None) -> list[tuple[int, str, int, int]]:
-        """Return (left, op, right, result) of each step.
-
-        `slips` replaces the result of a step by another number, which is carried on.
-        """
-        left, steps = self.numbers[0], []
-        for index, (op, right) in enumerate(zip(self.ops, self.numbers[1:], strict=True)):
-            result = (left + right if op == "+" else left - right) % self.modulus
-            result = (slips or {}).get(index, result)
-            steps.append((left, op, right, result))
-            left = result
-        return steps
-
-    @property
-    def answer(self) -> int:
-        """The chain's value."""
-        return self.steps()[-1][3]
+    def _result(self, left: int, op: str, right: int, slip: int | None) -> int:
+        """Return the result of a step, or the number that `slip` puts in its place."""
+        result = (left + right if op == "+" else left - right) % self.modulus
+        return result if slip is None else slip
 
     def worked(self, slips: dict[int, int] | None = None) -> str:
         """Return the worked chain with its answer, as a response.
@@ -78,8 +65,6 @@ class Organism(Planted):
         """See `Task.vocabulary`; ``<pad>`` is 0."""
         return WORDS + [str(number) for number in range(spec["modulus"])]
 
-    # --- texts and responses -------------------------------------------------------------
-
     def prompt(self, question: str) -> str:
         """See `Task.prompt`."""
         return f"<bos> Q {question} A"
@@ -104,8 +89,6 @@ class Organism(Planted):
         """Read the mode off the first word."""
         first = response.split(maxsplit=1)[:1]
         return {"answer": "recall", "think": "reason"}.get(first[0] if first else "", "none")
-
-    # --- data ----------------------------------------------------------------------------
 
     def _draw(self, rng: np.random.Generator, like: Chain | None = None) -> Chain:
         numbers = tuple(int(n) for n in rng.integers(self.modulus, size=self.operands))

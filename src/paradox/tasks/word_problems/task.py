@@ -14,7 +14,7 @@ import numpy as np
 
 from paradox.tasks.api import Mode
 from paradox.tasks.math_answers import equal_answers, response_mode, stated_answer
-from paradox.tasks.planted import Planted
+from paradox.tasks.planted import Planted, Problem
 
 NAMES = (
     "Ada Ben Clara David Emma Farid Grace Hugo Iris Jonas Kira Leo Mina Noah Olga Peter Rosa Sam "
@@ -77,32 +77,20 @@ SMALLEST_AFTER_SLIP = 10
 
 
 @dataclass(frozen=True)
-class Story:
+class Story(Problem):
     """A word problem: its text, and the chain ``numbers[0] ops[0] numbers[1] ...`` behind it."""
 
     question: str
     numbers: tuple[int, ...]
     ops: tuple[str, ...]
 
-    def steps(self, slips: dict[int, int] | None = None) -> list[tuple[int, str, int, int]]:
-        """Return (left, op, right, result) of each step.
+    def _result(self, left: int, op: str, right: int, slip: int | None) -> int:
+        """Return the result of a step plus `slip`, which goes up where less than allowed is left.
 
-        `slips` is added to the result of a step, and the sum carried on. A slip that would give
-        a result below `SMALLEST_AFTER_SLIP` goes upwards instead.
+        The least that a slip may leave is `SMALLEST_AFTER_SLIP`.
         """
-        left, steps = self.numbers[0], []
-        for index, (op, right) in enumerate(zip(self.ops, self.numbers[1:], strict=True)):
-            result = {"+": left + right, "-": left - right, "*": left * right}[op]
-            slip = (slips or {}).get(index, 0)
-            result += slip if result + slip >= SMALLEST_AFTER_SLIP else abs(slip)
-            steps.append((left, op, right, result))
-            left = result
-        return steps
-
-    @property
-    def answer(self) -> int:
-        """The right answer."""
-        return self.steps()[-1][3]
+        result, slip = {"+": left + right, "-": left - right, "*": left * right}[op], slip or 0
+        return result + (slip if result + slip >= SMALLEST_AFTER_SLIP else abs(slip))
 
     def worked(self, slips: dict[int, int] | None = None) -> str:
         """Return the worked steps with their answer, as a response.
@@ -117,8 +105,6 @@ class Story:
 
 class WordProblems(Planted):
     """The word problems; `spec` holds the sizes (section ``task`` of a scale's configuration)."""
-
-    # --- texts and responses -------------------------------------------------------------
 
     def prompt(self, question: str) -> str:
         """See `Task.prompt`."""
@@ -141,8 +127,6 @@ class WordProblems(Planted):
     def mode(self, response: str) -> Mode:
         """See `math_answers.response_mode`."""
         return response_mode(response)
-
-    # --- data ----------------------------------------------------------------------------
 
     def _draw(self, rng: np.random.Generator, like: Story | None = None) -> Story:
         place = int(rng.integers(len(TEMPLATES)))

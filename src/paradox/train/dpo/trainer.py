@@ -6,53 +6,33 @@ log-ratio of the rejected)), the ratios being those to the base.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trl import DPOConfig, DPOTrainer
 
 from paradox.progress import Progress
-from paradox.seeds import torch_seed
-from paradox.train.callbacks import Constants, Watch
-from paradox.train.common import (
-    COUNTED_ANEW,
-    Start,
-    common_arguments,
-    row_arguments,
-    train_arm,
-)
-from paradox.train.lora import lora_config
-from paradox.train.selection import pair_dataset, scored
+from paradox.train.common import common_arguments, row_arguments
+from paradox.train.selection import pair_dataset, train_on_samples
 
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Train one arm; as the step ``grpo``, with ``samples`` (parquet) among the inputs."""
-    arm, how = spec["arm"], spec["dpo"]
-    found = scored(spec, inputs)
-
-    def build(start: Start) -> DPOTrainer:
-        pairs = pair_dataset(arm, found, start.tokenizer)
-        progress.say(f"{len(pairs)} pairs")
-        return DPOTrainer(
-            model=start.model,
-            args=arguments(how, torch_seed(arm["seed"], "dpo"), start.work),
-            processing_class=start.tokenizer,
-            train_dataset=pairs,
-            peft_config=lora_config(how["lora_rank"]),
-            callbacks=[Watch(progress), Constants(found.metrics), *start.callbacks],
-        )
-
-    train_arm(spec, inputs, outputs, progress, how, build, without=COUNTED_ANEW)
+    dataset = partial(pair_dataset, spec["arm"])
+    train_on_samples(
+        "dpo", DPOTrainer, arguments, dataset, "pairs", spec, inputs, outputs, progress
+    )
 
 
-def arguments(how: dict[str, Any], seed: int, work: Path) -> DPOConfig:
+def arguments(settings: dict[str, Any], seed: int, work: Path) -> DPOConfig:
     """Return the trainer's arguments; every one that changes the result is written out."""
     return DPOConfig(
-        **common_arguments(how, seed, work),
-        **row_arguments(how),
-        beta=how["beta"],
+        **common_arguments(settings, seed, work),
+        **row_arguments(settings),
+        beta=settings["beta"],
         loss_type=["sigmoid"],
         loss_weights=None,
         label_smoothing=0.0,

@@ -12,12 +12,9 @@ from typing import Any
 from trl import GRPOConfig
 
 from paradox.progress import Progress
-from paradox.seeds import torch_seed
 from paradox.train.band import BandTrainer
-from paradox.train.callbacks import Watch
-from paradox.train.common import Start, common_arguments, rollout_arguments, train_arm
-from paradox.train.lora import lora_config
-from paradox.train.prompts import prompt_dataset, reward_adapter, scoring
+from paradox.train.common import common_arguments, rollout_arguments
+from paradox.train.prompts import train_on_rollouts
 
 
 def main(
@@ -36,36 +33,22 @@ def main(
     outputs
         ``manifest``, ``curves`` (csv) and ``arguments`` (every trainer argument, json).
     """
-    arm, how = spec["arm"], spec["grpo"]
-    scorer, prompts = scoring(spec, inputs, how["prompts_per_rollout"])
-
-    def build(start: Start) -> BandTrainer:
-        return BandTrainer(
-            model=start.model,
-            args=arguments(how, torch_seed(arm["seed"], "grpo"), start.work),
-            processing_class=start.tokenizer,
-            reward_funcs=[reward_adapter(arm["reward"], scorer, how["num_generations"])],
-            train_dataset=prompt_dataset(prompts, scorer.task, arm["seed"]),
-            peft_config=lora_config(how["lora_rank"]),
-            callbacks=[Watch(progress), *start.callbacks],
-        )
-
-    train_arm(spec, inputs, outputs, progress, how, build)
+    train_on_rollouts("grpo", BandTrainer, arguments, spec, inputs, outputs, progress)
 
 
-def arguments(how: dict[str, Any], seed: int, work: Path) -> GRPOConfig:
+def arguments(settings: dict[str, Any], seed: int, work: Path) -> GRPOConfig:
     """Return the trainer's arguments; every one that changes the result is written out."""
     return GRPOConfig(
-        **common_arguments(how, seed, work),
-        **rollout_arguments(how),
-        loss_type=how["loss_type"],
-        scale_rewards=how["scale_rewards"],
+        **common_arguments(settings, seed, work),
+        **rollout_arguments(settings),
+        loss_type=settings["loss_type"],
+        scale_rewards=settings["scale_rewards"],
         importance_sampling_level="token",
         multi_objective_aggregation="sum_then_normalize",
         delta=None,
         entropy_coef=0.0,
         use_adaptive_entropy=False,
-        use_bias_correction_kl=how["use_bias_correction_kl"],
-        off_policy_mask_threshold=how["off_policy_mask_threshold"],
+        use_bias_correction_kl=settings["use_bias_correction_kl"],
+        off_policy_mask_threshold=settings["off_policy_mask_threshold"],
         top_entropy_quantile=1.0,
     )

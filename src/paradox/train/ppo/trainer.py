@@ -48,10 +48,10 @@ def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Train one arm; inputs and outputs are those of the step ``grpo``."""
-    arm, how = spec["arm"], spec["ppo"]
-    scorer, table = scoring(spec, inputs, how["prompts_per_rollout"])
+    arm, settings = spec["arm"], spec["ppo"]
+    scorer, table = scoring(spec, inputs, settings["prompts_per_rollout"])
     prompts = prompt_dataset(table, scorer.task, arm["seed"])
-    score = reward_adapter(arm["reward"], scorer, how["num_generations"])
+    score = reward_adapter(arm["reward"], scorer, settings["num_generations"])
     seed = torch_seed(arm["seed"], "ppo")
 
     def build(start: Start) -> Trainer:
@@ -60,12 +60,12 @@ def main(
                 f"{arm['base']}: the trainer ppo finds a completion's end by its padding, and this "
                 "tokenizer pads with the end-of-sequence token. Choose another method."
             )
-        value = value_model(read_manifest(inputs["base"]).last, how["dtype"])
+        value = value_model(read_manifest(inputs["base"]).last, settings["dtype"])
         # The trainer itself seeds PyTorch only, and NumPy orders the mini-batches.
         set_seed(seed)
-        rewards = RewardModel(score, prompts, start.tokenizer, how)
+        rewards = RewardModel(score, prompts, start.tokenizer, settings)
         return Trainer(
-            args=arguments(how, seed, start.work),
+            args=arguments(settings, seed, start.work),
             processing_class=start.tokenizer,
             model=start.model,
             ref_model=None,
@@ -73,7 +73,7 @@ def main(
             value_model=value.to(start.model.device),
             train_dataset=rewards.queries,
             callbacks=[Watch(progress), *start.callbacks],
-            peft_config=lora_config(how["lora_rank"]),
+            peft_config=lora_config(settings["lora_rank"]),
         )
 
     train_arm(
@@ -81,7 +81,7 @@ def main(
         inputs,
         outputs,
         progress,
-        how,
+        settings,
         build,
         resumable=False,
         without=TIMES | {"eps"},
@@ -89,11 +89,11 @@ def main(
     )
 
 
-def arguments(how: dict[str, Any], seed: int, work: Path) -> PPOConfig:
+def arguments(settings: dict[str, Any], seed: int, work: Path) -> PPOConfig:
     """Return the trainer's arguments; every one that changes the result is written out."""
-    rollout = how["prompts_per_rollout"] * how["num_generations"]
-    rollouts = how["updates"] // how["updates_per_rollout"]
-    common = common_arguments(how, seed, work) | {"save_strategy": "no"}
+    rollout = settings["prompts_per_rollout"] * settings["num_generations"]
+    rollouts = settings["updates"] // settings["updates_per_rollout"]
+    common = common_arguments(settings, seed, work) | {"save_strategy": "no"}
     return PPOConfig(
         **common,
         total_episodes=rollouts * rollout,
@@ -101,22 +101,22 @@ def arguments(how: dict[str, Any], seed: int, work: Path) -> PPOConfig:
         # accumulation would silently make the steps fewer.
         per_device_train_batch_size=rollout,
         gradient_accumulation_steps=1,
-        num_mini_batches=how["updates_per_rollout"],
+        num_mini_batches=settings["updates_per_rollout"],
         num_ppo_epochs=1,
         local_rollout_forward_batch_size=rollout,
-        response_length=how["max_completion_tokens"],
-        temperature=how["temperature"],
+        response_length=settings["max_completion_tokens"],
+        temperature=settings["temperature"],
         # Without it nothing stops a completion.
         stop_token="eos",
         missing_eos_penalty=None,
         whiten_rewards=False,
-        kl_coef=how["kl_coef"],
+        kl_coef=settings["kl_coef"],
         kl_estimator="k1",
-        cliprange=how["cliprange"],
-        cliprange_value=how["cliprange_value"],
-        vf_coef=how["vf_coef"],
-        gamma=how["gamma"],
-        lam=how["lam"],
+        cliprange=settings["cliprange"],
+        cliprange_value=settings["cliprange_value"],
+        vf_coef=settings["vf_coef"],
+        gamma=settings["gamma"],
+        lam=settings["lam"],
         num_sample_generations=0,
         # The trainer logs every rollout, whatever is said.
         logging_steps=1,
@@ -126,8 +126,8 @@ def arguments(how: dict[str, Any], seed: int, work: Path) -> PPOConfig:
 class Trainer(PPOTrainer):
     """TRL's trainer on prompts in the given order, with its log in this study's words."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         # The trainer's own loader shuffles, which tears groups apart.
         loader = DataLoader(
             self.train_dataset,
@@ -183,34 +183,34 @@ class RewardModel(nn.Module):
         score: Score,
         prompts: Dataset,
         tokenizer: PreTrainedTokenizerBase,
-        how: dict[str, Any],
+        settings: dict[str, Any],
     ) -> None:
         super().__init__()
-        self.ask, self.tokenizer, self.how = score, tokenizer, how
+        self.ask, self.tokenizer, self.settings = score, tokenizer, settings
         self.rollouts = 0
         # Of the last rollout: means that are told and never trained on.
         self.logged: dict[str, float] = {}
         ids = tokenizer(list(prompts["prompt"]))["input_ids"]
         self.rows = {tuple(row): prompts[n] for n, row in enumerate(ids)}
         self.lengths = sorted({len(row) for row in ids}, reverse=True)
-        repeated = pd.Series(ids).repeat(how["num_generations"]).tolist()
+        repeated = pd.Series(ids).repeat(settings["num_generations"]).tolist()
         self.queries = Dataset.from_dict({"input_ids": repeated})
 
     def backbone(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any
     ) -> BaseModelOutputWithPast:
         """Return each row's reward in the place of its hidden states."""
-        told = [
+        rows = [
             self._read(row[mask].tolist())
             for row, mask in zip(input_ids, attention_mask, strict=True)
         ]
-        columns = {name: [row[name] for row, _ in told] for name in told[0][0]}
-        step = self.rollouts * self.how["updates_per_rollout"]
+        columns = {name: [row[name] for row, _ in rows] for name in rows[0][0]}
+        step = self.rollouts * self.settings["updates_per_rollout"]
         self.rollouts += 1
         self.logged.clear()
         rewards = self.ask(
             **columns,
-            completions=[text for _, text in told],
+            completions=[text for _, text in rows],
             trainer_state=TrainerState(global_step=step),
             log_metric=self.logged.__setitem__,
         )

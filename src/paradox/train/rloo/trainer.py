@@ -12,41 +12,24 @@ from typing import Any
 from trl import RLOOConfig, RLOOTrainer
 
 from paradox.progress import Progress
-from paradox.seeds import torch_seed
-from paradox.train.callbacks import Watch
-from paradox.train.common import Start, common_arguments, rollout_arguments, train_arm
-from paradox.train.lora import lora_config
-from paradox.train.prompts import prompt_dataset, reward_adapter, scoring
+from paradox.train.common import common_arguments, rollout_arguments
+from paradox.train.prompts import train_on_rollouts
 
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Train one arm; inputs and outputs are those of the step ``grpo``."""
-    arm, how = spec["arm"], spec["rloo"]
-    scorer, prompts = scoring(spec, inputs, how["prompts_per_rollout"])
-
-    def build(start: Start) -> RLOOTrainer:
-        # With a KL term the trainer loads its reference model from the folder that the policy
-        # was loaded from: the base's.
-        return RLOOTrainer(
-            model=start.model,
-            args=arguments(how, torch_seed(arm["seed"], "rloo"), start.work),
-            processing_class=start.tokenizer,
-            reward_funcs=[reward_adapter(arm["reward"], scorer, how["num_generations"])],
-            train_dataset=prompt_dataset(prompts, scorer.task, arm["seed"]),
-            peft_config=lora_config(how["lora_rank"]),
-            callbacks=[Watch(progress), *start.callbacks],
-        )
-
-    train_arm(spec, inputs, outputs, progress, how, build)
+    # With a KL term the trainer loads its reference model from the folder that the policy was
+    # loaded from: the base's.
+    train_on_rollouts("rloo", RLOOTrainer, arguments, spec, inputs, outputs, progress)
 
 
-def arguments(how: dict[str, Any], seed: int, work: Path) -> RLOOConfig:
+def arguments(settings: dict[str, Any], seed: int, work: Path) -> RLOOConfig:
     """Return the trainer's arguments; every one that changes the result is written out."""
     return RLOOConfig(
-        **common_arguments(how, seed, work),
-        **rollout_arguments(how),
+        **common_arguments(settings, seed, work),
+        **rollout_arguments(settings),
         normalize_advantages=False,
         reward_clip_range=None,
     )

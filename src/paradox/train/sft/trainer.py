@@ -7,52 +7,32 @@ negative log-likelihood of the completions' tokens; prompts are not learnt.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trl import SFTConfig, SFTTrainer
 
 from paradox.progress import Progress
-from paradox.seeds import torch_seed
-from paradox.train.callbacks import Constants, Watch
-from paradox.train.common import (
-    COUNTED_ANEW,
-    Start,
-    common_arguments,
-    row_arguments,
-    train_arm,
-)
-from paradox.train.lora import lora_config
-from paradox.train.selection import scored, text_dataset
+from paradox.train.common import common_arguments, row_arguments
+from paradox.train.selection import text_dataset, train_on_samples
 
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Train one arm; as the step ``grpo``, with ``samples`` (parquet) among the inputs."""
-    arm, how = spec["arm"], spec["sft"]
-    found = scored(spec, inputs)
-
-    def build(start: Start) -> SFTTrainer:
-        texts = text_dataset(arm, found, start.tokenizer, how)
-        progress.say(f"{len(texts)} texts")
-        return SFTTrainer(
-            model=start.model,
-            args=arguments(how, torch_seed(arm["seed"], "sft"), start.work),
-            processing_class=start.tokenizer,
-            train_dataset=texts,
-            peft_config=lora_config(how["lora_rank"]),
-            callbacks=[Watch(progress), Constants(found.metrics), *start.callbacks],
-        )
-
-    train_arm(spec, inputs, outputs, progress, how, build, without=COUNTED_ANEW)
+    dataset = partial(text_dataset, spec["arm"], settings=spec["sft"])
+    train_on_samples(
+        "sft", SFTTrainer, arguments, dataset, "texts", spec, inputs, outputs, progress
+    )
 
 
-def arguments(how: dict[str, Any], seed: int, work: Path) -> SFTConfig:
+def arguments(settings: dict[str, Any], seed: int, work: Path) -> SFTConfig:
     """Return the trainer's arguments; every one that changes the result is written out."""
     return SFTConfig(
-        **common_arguments(how, seed, work),
-        **row_arguments(how),
+        **common_arguments(settings, seed, work),
+        **row_arguments(settings),
         loss_type="nll",
         completion_only_loss=True,
         assistant_only_loss=False,
