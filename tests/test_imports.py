@@ -32,7 +32,7 @@ LEAVES = {
     "tokenizer",
     "provenance.manifest",
 }
-LEAVES |= {"evaluate.arms", "pages.page", "tasks.api"}
+LEAVES |= {"evaluate.arms", "figures.names", "pages.page", "tasks.api"}
 # Packages whose __init__.py is more than a docstring, and why.
 MORE = {
     "paradox": "the version, which tools look for there",
