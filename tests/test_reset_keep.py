@@ -272,5 +272,5 @@ def test_figure_and_words_follow_the_numbers(tmp_path: Path) -> None:
     drawn = pd.read_csv(outputs["csv"])
     assert drawn.loc[drawn["value"].idxmax(), "depth"] == pytest.approx(20 / 28)
     text = paragraph(claims, windows, told("reset_keep_reading")["claims"])
-    assert "reproduced for format, reset 18 19 20 / 21 22 23 (+0.7" in text
+    assert "reproduced for format (grpo), reset 18 19 20 / 21 22 23 (+0.7" in text
     assert "differ clearly on exposed items in 1 of 1 arms (format)" in text
