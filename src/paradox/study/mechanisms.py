@@ -28,11 +28,10 @@ class Mechanisms:
         self.section = study.config.mechanisms
         config = study.config
         self.paired = study.task.pairs
-        of = {
-            planted: [b for b in study.bases if config.bases[b].planted is planted]
+        self.planted, self.clean = (
+            next((base for base in study.bases if config.bases[base].planted is planted), None)
             for planted in (True, False)
-        }
-        self.planted, self.clean = (of[planted][0] if of[planted] else None for planted in of)
+        )
         self.figures = [name for name in study.figures if name in FIGURES and self._drawn(name)]
         wanted = [_name(t) for name in self.figures for t in FIGURES[name].tables.values()]
         beside = [name for figure in self.figures for name in FIGURES[figure].beside]
@@ -42,10 +41,10 @@ class Mechanisms:
 
     def arms(self, analysis: str) -> list[Arm]:
         """Return the arms that an analysis is run on, the untrained bases first."""
-        own = ANALYSES[analysis]
-        if own.paired and not self.paired:
+        declared = ANALYSES[analysis]
+        if declared.paired and not self.paired:
             return []
-        if "reference" in own.needs and self.section.reference not in self.study.bases:
+        if "reference" in declared.needs and self.section.reference not in self.study.bases:
             return []
         bases = self.study.bases if self.section.bases == "all" else self.section.bases
         methods = getattr(self.section.methods_of, analysis, self.section.methods)
@@ -54,14 +53,14 @@ class Mechanisms:
             for arm in self.study.arms
             if arm.base in bases and arm.method in methods and arm.reward in self.section.rewards
         ]
-        return ([] if own.trained else [untrained(base) for base in self.study.bases]) + trained
+        return trained if declared.trained else [*map(untrained, self.study.bases), *trained]
 
     def _made(self, table: str) -> bool:
-        how = SUMMARIES[_name(table)]
-        if how.planted and self.planted is None:
+        declared = SUMMARIES[_name(table)]
+        if declared.planted and self.planted is None:
             return False
-        own = all(self.arms(analysis) for analysis, _ in how.files.values())
-        return own and all(map(self._made, how.tables.values()))
+        measured = all(self.arms(analysis) for analysis, _ in declared.files.values())
+        return measured and all(map(self._made, declared.tables.values()))
 
     def _drawn(self, figure: str) -> bool:
         return all(map(self._made, FIGURES[figure].tables.values()))
@@ -71,52 +70,54 @@ class Mechanisms:
     def inputs(self, analysis: str, wildcards: Any) -> dict[str, str]:
         """Return what an analysis reads, by role."""
         arm = _arm(wildcards)
-        found = {"items": f"{self.study.folder}/data/items.csv"}
+        files = {"items": f"{self.study.folder}/data/items.csv"}
         if "samples" in ANALYSES[analysis].needs:
             before = self._file(untrained(arm.base), "samples.parquet")
-            return found | {"before": before, "after": self._file(arm, "samples.parquet")}
-        found["manifest"] = self._manifest(arm)
+            return files | {"before": before, "after": self._file(arm, "samples.parquet")}
+        files["manifest"] = self._manifest(arm)
         for need, other in self._others(analysis, arm).items():
-            found[need] = self._manifest(other)
+            files[need] = self._manifest(other)
         if self._reads_corpus(analysis, arm):
-            found["corpus"] = f"{self.study.folder}/data/corpus/{arm.base}.parquet"
-        return found
+            files["corpus"] = f"{self.study.folder}/data/corpus/{arm.base}.parquet"
+        return files
 
     def producers(self, analysis: str, wildcards: Any) -> list[str]:
         """Return the records of everything that an analysis reads."""
         arm = _arm(wildcards)
-        found = [f"{self.study.folder}/data/data.record.json"]
+        records = [f"{self.study.folder}/data/data.record.json"]
         if "samples" in ANALYSES[analysis].needs:
             both = untrained(arm.base), arm
-            return found + [self._file(one, "evaluate.record.json") for one in both]
+            return records + [self._file(one, "evaluate.record.json") for one in both]
         if self._reads_corpus(analysis, arm):
-            found.append(f"{self.study.folder}/data/corpus/{arm.base}.record.json")
+            records.append(f"{self.study.folder}/data/corpus/{arm.base}.record.json")
         read = [arm, *self._others(analysis, arm).values()]
-        return found + [self._file(one, "train.record.json") for one in dict.fromkeys(read)]
+        return records + [self._file(one, "train.record.json") for one in dict.fromkeys(read)]
 
     def sources(self, summary: str) -> dict[str, list[str]]:
         """Return what a summary reads, by role; roles of lists end in +."""
-        how = SUMMARIES[summary]
-        found = {
+        declared = SUMMARIES[summary]
+        files = {
             f"{role}+": [
                 self._file(arm, f"{name}/{ANALYSES[name].file(output)}") for arm in self.arms(name)
             ]
-            for role, (name, output) in how.files.items()
+            for role, (name, output) in declared.files.items()
         }
-        return found | {role: [self.table(name)] for role, name in how.tables.items()}
+        return files | {role: [self.table(name)] for role, name in declared.tables.items()}
 
     def source_records(self, summary: str) -> list[str]:
         """Return the records of what a summary reads."""
-        how = SUMMARIES[summary]
-        analyses = dict.fromkeys(name for name, _ in how.files.values())
-        found = [self._record(arm, name) for name in analyses for arm in self.arms(name)]
-        return found + list(dict.fromkeys(self.record(_name(t)) for t in how.tables.values()))
+        tables = SUMMARIES[summary].tables.values()
+        records = [*self._measured([summary]), *(self.record(_name(table)) for table in tables)]
+        return list(dict.fromkeys(records))
 
     def records(self) -> list[str]:
         """Return the records of all analyses of the grid and of its summaries."""
-        used = [name for summary in self.summaries for name, _ in SUMMARIES[summary].files.values()]
-        found = [self._record(arm, name) for name in dict.fromkeys(used) for arm in self.arms(name)]
-        return found + [self.record(name) for name in self.summaries]
+        return self._measured(self.summaries) + [self.record(name) for name in self.summaries]
+
+    def _measured(self, summaries: list[str]) -> list[str]:
+        """Return the records of the analyses that summaries read, arm by arm."""
+        used = [name for summary in summaries for name, _ in SUMMARIES[summary].files.values()]
+        return [self._record(arm, name) for name in dict.fromkeys(used) for arm in self.arms(name)]
 
     def outputs(self, summary: str) -> dict[str, str]:
         """Return the files that a summary writes, by role."""
