@@ -309,7 +309,7 @@ def test_a_missing_number_names_its_key(whole: dict[str, Any], tmp_path: Path) -
         ("ablation", lambda t: t[t["component"] != "mlp@all"], r"ablation.csv.*'mlp@all'"),
         ("eap_table", lambda t: t.drop(columns="p"), r"eap_table.csv: no column 'p'"),
         ("verdicts", lambda t: t[t["signature"] != "anchor"], r"verdicts.csv.*'anchor'"),
-        ("verdicts", lambda t: t.replace("anchor", "anker"), r"'anker'.*Did you mean 'anchor'"),
+        ("verdicts", lambda t: t.replace("anchor", "anker"), r"'anchor'.*Did you mean 'anker'"),
     ],
 )
 def test_a_table_that_lacks_what_is_quoted_is_named(

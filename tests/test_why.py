@@ -146,23 +146,23 @@ def test_a_changed_file_is_named_with_its_imports(run: Path, said: Said) -> None
 
 
 def test_the_most_upstream_cause_comes_first(said: Said) -> None:
-    sampling, grpo = "src/paradox/evaluate/sampling.py", "src/paradox/train/grpo.py"
+    sampling, grpo = "src/paradox/evaluate/sampling.py", "src/paradox/train/grpo/trainer.py"
     for path in (BOOTSTRAP, grpo, sampling):
         edit(path)
     lines = said()
     causes = [line.split()[0] for line in lines if " changed since " in line]
     # The base is evaluated before an arm is trained.
     assert causes == [sampling, grpo, BOOTSTRAP]
-    assert f"  grpo {ARM}: paradox.train.grpo" in lines
+    assert f"  grpo {ARM}: paradox.train.grpo.trainer" in lines
     assert f"  evaluate {BASE} and 1 more: paradox.evaluate.sampling" in lines
     assert lines[0].endswith("5 of 7 records") and lines[-1] == "what follows: figure accuracy"
 
 
 def test_what_is_loaded_by_name_is_explained(said: Said) -> None:
-    edit("src/paradox/tasks/organism.py")
+    edit("src/paradox/tasks/organism/task.py")
     edit("src/paradox/rewards/format.py")
     lines = said()
-    assert "  data: loaded for task organism: paradox.tasks.organism" in lines
+    assert "  data: loaded for task organism: paradox.tasks.organism.task" in lines
     assert f"  grpo {ARM}: loaded for reward format" in lines
     # The notebook's own file is an input; what it imports is code.
     edit("workflow/notebooks/report.py", "\nimport paradox.added\n")
@@ -346,7 +346,7 @@ def on(folder: Path, *words: str) -> tuple[int, str]:
         ("", []),
         (BOOTSTRAP, []),
         ("src/paradox/rewards/format.py", []),
-        ("src/paradox/tasks/organism.py", []),
+        ("src/paradox/tasks/organism/task.py", []),
         ("src/paradox/pages/arm_tables.py", []),
         ("workflow/report/lineage.html", []),
         (LOCK, []),
