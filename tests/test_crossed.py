@@ -135,7 +135,7 @@ def test_arithmetic_is_that_of_the_values() -> None:
     weight[7, 2] += step
     moved = (weight * one).mean(axis=(0, 1)) / (weight * other).mean(axis=(0, 1))
     assert ratio.parts["items"][7, 2] == pytest.approx((moved - ratio.value) / step * 120, rel=1e-4)
-    assert ratio[1].estimate() == ratio.estimates()[1]
+    assert ratio[1].estimate().low == pytest.approx(ratio.estimates()[1].low)
 
 
 def test_several_parts_are_as_good_as_the_worst() -> None:
