@@ -40,7 +40,7 @@ DECLARATION = Declaration(
         ),
         "signatures": Summary(
             "signatures",
-            takes=("permutations", "margin_share", "planted", "exposed_from", "bootstrap"),
+            takes=("margin_share", "planted", "exposed_from", "bootstrap"),
             gathers="signatures",
             planted=True,
         ),
@@ -52,7 +52,7 @@ DECLARATION = Declaration(
             gathers="gaps",
             planted=True,
         ),
-        "verdicts": Summary("verdicts", takes=("exposed_from",), gathers="verdicts", planted=True),
+        "verdicts": Summary("verdicts", gathers="verdicts", planted=True),
     },
     figures={
         "memory": Figure(

@@ -1,9 +1,8 @@
 """Step ``signatures``: which published signatures of memory (2601.11061) this study shows.
 
 Each signature is one number that the account says is above 0 (see the modules ``signature`` of the
-analyses). Block l of L has depth (l + 1) / L; *middle* is (1/4, 3/4], *late* is above. Verdicts:
-`paradox.mechanisms.tables.verdict`; of several parts, the largest p and the smallest effect.
-p is one-sided, by swapping within pairs, not corrected for the number of signatures and arms.
+analyses). Rule and depths: `paradox.mechanisms.tables.verdict`. Intervals and p-values are of
+items crossed with replicates (`paradox.stats.crossed`).
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ def main(
     Parameters
     ----------
     spec
-        ``signatures`` (a list of ``name`` and ``module``), ``exposed_from``, ``bootstrap`` (seed
-        and resamples), ``permutations``, ``margin_share`` and ``planted`` (name of the base whose
+        ``signatures`` (a list of ``name`` and ``module``), ``exposed_from``, ``bootstrap`` (its
+        seed keys the choice of items), ``margin_share`` and ``planted`` (name of the base whose
         largest gap gives the margin).
     inputs
         ``items``, and by the name of each signature a list of the files that it reads.
@@ -38,7 +37,7 @@ def main(
         ``table``: a row per signature, arm and state.
     """
     groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
-    test = Tester(groups, spec)
+    test = Tester(groups, spec["bootstrap"]["seed"])
     rows: list[dict[str, Any]] = []
     for done, each in enumerate(spec["signatures"], start=1):
         name = each["name"]

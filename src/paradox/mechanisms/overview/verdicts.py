@@ -1,8 +1,9 @@
 """Step ``verdicts``: every published signature on every arm, in one table.
 
-``p`` is one-sided against the ``null`` that the signature's own analysis draws, ``margin`` is what
-counts as none, ``n`` the pairs of items behind it. ``detectable`` is the smallest effect that a
-one-sided test at 5 % finds with 80 %: (1.645 + .842) standard errors, from the interval's width.
+``p``: paradox.stats.crossed, beside it ``holm``, Holm's correction over all rows; ``margin`` is
+what counts as none, ``detectable`` the effect that is found with 80 %, empty where nothing varies.
+A published claim without a row of its own on any arm stands once, without numbers, with the
+``reason`` why it is not testable here.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from paradox.files import read_table, write_table
-from paradox.mechanisms.tables.pairs import ARM, Groups
+from paradox.mechanisms.tables.pairs import ARM
 from paradox.progress import Progress
-from paradox.tasks.api import ITEM_COLUMNS
+from paradox.stats.signs import holm
 
-COLUMNS = ["analysis", "signature", *ARM, "effect", "low", "high", "p", "margin", "n", "detectable"]
-COLUMNS += ["null", "verdict"]
+COLUMNS = ["analysis", "signature", *ARM, "effect", "low", "high", "p", "holm", "margin", "items"]
+COLUMNS += ["replicates", "detectable", "null", "verdict", "reason"]
 # Standard errors in a 95 % interval, and in an effect that is found with 80 %.
-WIDTH, FOUND = 2 * 1.959964, 1.644854 + 0.841621
+WIDTH, FOUND = 2 * 1.959964, 1.959964 + 0.841621
 
 
 def main(
@@ -31,24 +33,23 @@ def main(
     Parameters
     ----------
     spec
-        ``exposed_from``: exposures from which an item counts as exposed; ``verdicts``: a list of
-        folders' rows, each with their name (``analysis``), and how they are chosen and called
-        (`paradox.declare.Verdicts`); ``nulls``: signature -> its null.
+        ``verdicts``: a list of folders' rows, each with their name (``analysis``), and how they
+        are chosen and called (`paradox.declare.Verdicts`); ``nulls``: signature -> its null.
     inputs
-        ``items``, and the tables with the verdicts by those names.
+        The tables with the verdicts by those names.
     outputs
         ``table``.
     """
-    items = read_table(inputs["items"], ITEM_COLUMNS)
-    pairs = len(Groups(items, spec["exposed_from"]).exposed)
     parts = []
     for source in spec["verdicts"]:
         rows = rows_of(read_table(Path(inputs[source["analysis"]])), source)
         parts.append(rows.assign(analysis=source["analysis"]))
     table = pd.concat(parts, ignore_index=True)
-    table["n"] = table["n"].fillna(pairs).astype(int)
     table["null"] = [_null(signature, spec["nulls"]) for signature in table["signature"]]
-    table["detectable"] = FOUND * (table["high"] - table["low"]) / WIDTH
+    width = table["high"] - table["low"]
+    table["detectable"] = np.where(width > 0, FOUND * width / WIDTH, np.nan)
+    tested = table["p"].notna()
+    table.loc[tested, "holm"] = holm(table.loc[tested, "p"].tolist())
     write_table(outputs["table"], table[COLUMNS])
     progress.say(f"{len(table)} verdicts")
 
@@ -69,8 +70,7 @@ def rows_of(table: pd.DataFrame, signature: dict[str, Any]) -> pd.DataFrame:
         table = table[~table[column].isin(values)]
     named = [signature["name"].format(**row) for row in table.to_dict("records")]
     renamed = {column: table[name] for column, name in signature["columns"].items()}
-    table = table.assign(signature=named, **renamed)
-    return table if "n" in table else table.assign(n=float("nan"))
+    return table.assign(signature=named, **renamed)
 
 
 def _null(signature: str, nulls: dict[str, str]) -> str:

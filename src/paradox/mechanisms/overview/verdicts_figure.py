@@ -19,13 +19,15 @@ from paradox.figures import style
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import NEGLIGIBLE, NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 
-COLUMNS = ["signature", *ARM, "effect", "low", "high", "p", "n", "detectable", "null", "verdict"]
+COLUMNS = ["signature", *ARM, "effect", "low", "high", "p", "holm", "items", "replicates"]
+COLUMNS += ["detectable", "null", "verdict", "reason"]
 BLUE = style.colours(1)[0]
 LOOKS: dict[str, dict[str, Any]] = {
     REPRODUCED: {"marker": "o", "color": BLUE, "markersize": 9},
+    NEGLIGIBLE: {"marker": "o", "color": BLUE, "markersize": 9, "fillstyle": "none"},
     NOT: {"marker": "x", "color": style.GREY, "markersize": 6},
     OPEN: {"marker": "$?$", "color": style.GREY, "markersize": 8},
 }

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from paradox.figures.names import arm_words
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import OPEN, REPRODUCED, VERDICTS
 
 
 def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]:
@@ -17,7 +17,7 @@ def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]
     if at_planted.empty:
         return
     parts = []
-    for verdict in (REPRODUCED, NOT, OPEN):
+    for verdict in VERDICTS:
         rows = at_planted[at_planted["verdict"] == verdict]
         arms = [_verdict_arm(row) for _, row in rows.iterrows()]
         if arms:
@@ -31,10 +31,12 @@ def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]
 def _verdict_arm(row: pd.Series) -> str:
     part = row["signature"].partition(": ")[2]
     who = arm_words(row) + (f" by {part}" if part else "")
+    why = f"{row['reason']}" if row["verdict"] == OPEN else ""
     if pd.isna(row["effect"]):
-        return f"{who} (nothing to measure)"
+        return f"{who} ({why})"
     ends = f"[{row['low']:+.3g}, {row['high']:+.3g}]"
-    return f"{who} ({row['effect']:+.3g} {ends}, p = {p_value(row['p'])})"
+    p = "" if pd.isna(row["p"]) else f", p = {p_value(row['p'])}"
+    return f"{who} ({row['effect']:+.3g} {ends}{p}{why and '; ' + why})"
 
 
 def effect_words(values: Iterable[float]) -> str:

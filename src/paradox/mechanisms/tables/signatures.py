@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from paradox.files import read_table
 from paradox.mechanisms.tables.by_layer import Curve, curves
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
-from paradox.mechanisms.tables.verdict import inside, verdict
-from paradox.stats.bootstrap import Estimate, Resampling, difference_in_differences, mean
-from paradox.stats.layers import label_test
+from paradox.mechanisms.tables.verdict import inside, judged, worst
+from paradox.stats.crossed import Estimate, Number, difference, mean
 from paradox.stats.peaks import half
 
 Rows = Iterator[dict[str, Any]]
@@ -32,24 +31,26 @@ class Part(NamedTuple):
     Attributes
     ----------
     estimate
-        With its interval.
-    p
-        One-sided.
+        With its interval and p.
     blocks
         Which blocks it is about.
+    unable
+        Why it could not be decided, whatever the data (`paradox.mechanisms.tables.verdict`).
+    p
+        Corrected over what it was looked for in; None: that of the estimate.
     """
 
     estimate: Estimate
-    p: float
-    blocks: str
+    blocks: str = ""
+    unable: str = ""
+    p: float | None = None
 
 
 class Tester:
-    """Tests numbers per item, exposed against twins."""
+    """Numbers per item, exposed against twins."""
 
-    def __init__(self, groups: Groups, spec: dict[str, Any]) -> None:
-        self.groups, self.permutations = groups, spec["permutations"]
-        self.resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    def __init__(self, groups: Groups, seed: int) -> None:
+        self.groups, self.seed = groups, seed
         self.split = len(groups.exposed)
         names = [*groups.exposed, *groups.twin] if groups.pairs is None else groups.pairs * 2
         self.names = np.array(names)
@@ -62,39 +63,44 @@ class Tester:
         """Return the largest gap at any layer, either way."""
         return float(np.abs(self.gaps(values)).max())
 
-    def test(self, numbers: Array, blocks: str, rows: NDArray[np.bool_] | None = None) -> Part:
-        """Test that a number of shape (items, seeds) is larger for exposed items."""
+    def number(self, numbers: Array, rows: NDArray[np.bool_] | None = None) -> Number:
+        """Return exposed minus twins of values of shape (items, replicates, ...)."""
         rows = np.ones(len(numbers), dtype=bool) if rows is None else rows
         labels = np.arange(len(numbers)) < self.split
         exposed, twin = numbers[rows & labels], numbers[rows & ~labels]
-        paired = self.groups.pairs is not None
-        if paired:
-            estimate = mean(exposed - twin, self.resampling, "pairs")
-        else:
-            estimate = difference_in_differences(exposed, twin, self.resampling).did
-        tested = label_test(
-            numbers[rows].mean(axis=1, keepdims=True),
-            labels[rows],
-            self.resampling.seed,
-            pairs=self.names[rows].tolist() if paired else None,
-            permutations=self.permutations,
-            two_sided=False,
-        )
-        return Part(estimate, tested.overall, blocks)
+        if self.groups.pairs is not None:
+            return mean(exposed - twin, "pairs")
+        return difference(exposed, twin)
+
+    def test(self, numbers: Array, blocks: str, rows: NDArray[np.bool_] | None = None) -> Part:
+        """Return exposed minus twins of a number of shape (items, replicates)."""
+        return Part(self.number(numbers, rows).estimate(), blocks)
 
     def window(self, values: Array, window: tuple[float, float]) -> Part:
-        """Test that the gap is larger inside a window of blocks than outside."""
+        """Return how much larger the gap is inside a window of blocks than outside."""
         chosen = inside(values.shape[1], window)
         numbers = values[:, chosen].mean(axis=1) - values[:, ~chosen].mean(axis=1)
         return self.test(numbers, span(chosen))
 
+    def local(self, values: Array, window: tuple[float, float]) -> list[Part]:
+        """Return how far the gap in a window is above the block before it and the one after it."""
+        places = np.flatnonzero(inside(values.shape[1], window))
+        within, here = values[:, places].mean(axis=1), span(inside(values.shape[1], window))
+        beside = [
+            place for place in (places[0] - 1, places[-1] + 1) if 0 <= place < values.shape[1]
+        ]
+        return [self.test(within - values[:, place], f"{here} / {place}") for place in beside]
+
     def peak(self, values: Array) -> list[Part]:
-        """Test that the gap is above the first and the last block's at a block between them."""
-        first = half(self.names.tolist(), self.resampling.seed, "signature")
+        """Return how far the gap at its largest inner block is above the first and last block's.
+
+        One half of the items says which block that is, the other half is measured.
+        """
+        first = half(self.names.tolist(), self.seed, "signature")
         labels = np.arange(len(values)) < self.split
         sides = [values[first & of].mean(axis=(0, 2)) for of in (labels, ~labels)]
         peak = 1 + int((sides[0] - sides[1])[1:-1].argmax())
-        return [self.test(values[:, peak] - values[:, end], str(peak), ~first) for end in (0, -1)]
+        return [self.test(values[:, peak] - values[:, end], f"{peak}", ~first) for end in (0, -1)]
 
 
 @dataclass(frozen=True)
@@ -156,13 +162,13 @@ def by_curves(
 
 
 def row(name: str, key: tuple[Any, ...], parts: list[Part], margin: float) -> dict[str, Any]:
-    """Return the row of an arm and state; its p is the largest, its effect the smallest part's."""
-    least = min(parts, key=lambda part: part.estimate.value)
-    p = max(part.p for part in parts)
-    line = {"signature": name, **dict(zip([*ARM, "state"], key, strict=True))}
-    line |= {"blocks": least.blocks, "effect": least.estimate.value, "low": least.estimate.low}
-    line |= {"high": least.estimate.high, "p": p, "margin": margin}
-    return line | {"verdict": verdict(p, least.estimate.high, margin)}
+    """Return the row of an arm and state: that of the part that says least for the claim."""
+    named = {"signature": name, **dict(zip([*ARM, "state"], key, strict=True))}
+    rows = [
+        {"blocks": part.blocks, **judged(part.estimate, margin, part.p, part.unable)}
+        for part in parts
+    ]
+    return named | worst(rows)
 
 
 def by_arm(table: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:

@@ -1,24 +1,99 @@
-"""Words of verdicts and labels, and which blocks are in the middle."""
+"""The rule of verdicts, the words of verdicts and labels, and which blocks are in the middle."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paradox.stats.crossed import Estimate
+
 ALPHA = 0.05
-MIDDLE, LATE = (0.25, 0.75), (0.75, 1.0)
+# Depth of block l of L is (l + 1) / L. The published anchor, blocks 18 to 20 of 28, is at .68 to
+# .75, its adapters after it.
+MIDDLE, ANCHOR, LATE = (0.25, 0.75), (0.65, 0.75), (0.75, 1.0)
 LABELS = ["leakage", "stable", "degraded", "persistent"]
 AMBIGUOUS = "ambiguous"
-REPRODUCED, NOT, OPEN = "reproduced", "not reproduced", "not decidable"
+REPRODUCED, NEGLIGIBLE = "reproduced", "present but negligible"
+NOT, OPEN = "not reproduced", "not decidable"
+VERDICTS = (REPRODUCED, NEGLIGIBLE, NOT, OPEN)
+# Why a claim is not decidable, where no data could have decided it.
+CEILING, FLOOR = "no room: at the ceiling", "no room: at the floor"
+NO_GAP = "no gap to take a share of"
+NOT_THERE = "what is to be undone is not there"
+GUESSING = "guessing alone would pass"
+TOO_FEW = "the smallest possible p is above .05"
+NO_SPREAD = "nothing varies between items"
+WIDE = "the interval is too wide"
+CORRECTED = "not after correction"
 
 
-def verdict(p: float, high: float, margin: float) -> str:
-    """Return the verdict on a number that should be above 0.
+def verdict(
+    estimate: Estimate, margin: float, p: float | None = None, unable: str = ""
+) -> tuple[str, str]:
+    """Return the verdict on a number that a claim says is above 0, and the reason if it is open.
 
-    >>> verdict(0.01, 2.0, 0.1), verdict(0.6, 0.05, 0.1), verdict(0.3, 0.8, 0.1)
-    ('reproduced', 'not reproduced', 'not decidable')
+    *Reproduced*: interval above 0, value above the margin, p at most .05. *Present but
+    negligible*: interval above 0 and below the margin. *Not reproduced*: interval below the
+    margin. Else *not decidable*.
+
+    Parameters
+    ----------
+    margin
+        Up to which the number counts as none, in its unit; NaN: there is nothing to say it by.
+    p
+        Corrected over the family that the claim was looked for in, where that is more than the
+        number itself; default: that of the estimate.
+    unable
+        Why these data could not decide, whatever they were.
+
+    >>> from paradox.stats.crossed import mean
+    >>> verdict(mean([1.0, 1.2, 0.9, 1.1]).estimate(), 0.1)
+    ('reproduced', '')
+    >>> verdict(mean([0.01, 0.02, 0.03]).estimate(), 0.1)[0]
+    'not reproduced'
     """
-    return REPRODUCED if p <= ALPHA else NOT if high < margin else OPEN
+    p = estimate.p if p is None else p
+    unable = unable or (NO_GAP if math.isnan(margin) else "")
+    # A number that is the same for every item and replicate has no interval to judge by.
+    unable = unable or ("" if estimate.se > 0 else NO_SPREAD)
+    if unable:
+        return OPEN, unable
+    if estimate.high < margin:
+        return (NEGLIGIBLE if estimate.low > 0 and p <= ALPHA else NOT), ""
+    if estimate.low > 0 and estimate.value > margin:
+        return (REPRODUCED, "") if p <= ALPHA else (OPEN, CORRECTED)
+    return OPEN, WIDE
+
+
+def judged(
+    estimate: Estimate, margin: float, p: float | None = None, unable: str = ""
+) -> dict[str, Any]:
+    """Return the columns that every table of verdicts has; parameters as those of `verdict`."""
+    word, reason = verdict(estimate, margin, p, unable)
+    row = {"effect": estimate.value, "low": estimate.low, "high": estimate.high}
+    row |= {"p": estimate.p if p is None else p, "margin": margin}
+    row |= {"items": estimate.items, "replicates": estimate.replicates}
+    return row | {"verdict": word, "reason": reason}
+
+
+def worst(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return that of the rows of a claim's parts which says least for it.
+
+    A claim of several parts holds where each of them does, so it is as good as its worst part and
+    needs no correction for their number (an intersection-union test). A part that is not
+    reproduced decides; without one, a part that cannot be decided.
+    """
+    doubt = [REPRODUCED, NEGLIGIBLE, OPEN, NOT]
+    return max(
+        rows,
+        key=lambda row: (
+            doubt.index(row["verdict"]),
+            -math.inf if math.isnan(row["p"]) else row["p"],
+        ),
+    )
 
 
 def inside(blocks: int, window: tuple[float, float]) -> NDArray[np.bool_]:
@@ -26,6 +101,8 @@ def inside(blocks: int, window: tuple[float, float]) -> NDArray[np.bool_]:
 
     >>> np.flatnonzero(inside(6, MIDDLE)).tolist(), np.flatnonzero(inside(28, LATE)).tolist()
     ([1, 2, 3], [21, 22, 23, 24, 25, 26, 27])
+    >>> np.flatnonzero(inside(6, ANCHOR)).tolist(), np.flatnonzero(inside(28, ANCHOR)).tolist()
+    ([3], [18, 19, 20])
     """
     depth = np.arange(1, blocks + 1) / blocks
     return (depth > window[0]) & (depth <= window[1])
