@@ -127,6 +127,8 @@ def test_arithmetic_is_that_of_the_values() -> None:
     both = mean(one) - mean(other)
     assert np.allclose(both.interval(), mean(one - other).interval())
     assert np.allclose((mean(one) * 3.0).interval(), mean(3 * one).interval())
+    weights = [0.5, 0.5, 0]
+    assert np.allclose((mean(one) @ weights).interval(), mean(one @ weights).interval())
     assert (mean(one) + 1.0).value == pytest.approx(mean(one).value + 1)
     ratio = mean(one) / mean(other)
     assert ratio.value == pytest.approx(one.mean(axis=(0, 1)) / other.mean(axis=(0, 1)))

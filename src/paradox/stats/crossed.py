@@ -66,6 +66,9 @@ class Estimate:
         return self.low > 0 or self.high < 0
 
 
+UNKNOWN = Estimate(*[math.nan] * 6, 0, 0)  # where there is nothing to measure
+
+
 @dataclass(frozen=True)
 class Equivalence:
     """Result of two one-sided tests (TOST) of "the number lies within +-margin".
@@ -123,6 +126,12 @@ class Number:
             scaled = Number(value, {name: part * value for name, part in other.parts.items()})
             parts = {name: part / other.value for name, part in (self - scaled).parts.items()}
         return Number(value, parts)
+
+    def __matmul__(self, weights: ArrayLike) -> Number:
+        """Return a weighted sum over the last axis."""
+        weights = np.asarray(weights, dtype=np.float64)
+        parts = {name: part @ weights for name, part in self.parts.items()}
+        return Number(np.asarray(self.value @ weights), parts)
 
     def __getitem__(self, place: int | slice | tuple[int | slice, ...]) -> Number:
         place = place if isinstance(place, tuple) else (place,)

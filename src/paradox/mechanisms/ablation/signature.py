@@ -1,10 +1,10 @@
-"""The signature ``anchor``: memory passes through the MLPs of middle blocks."""
+"""The signatures ``anchor`` and ``anchor_local``: memory passes through middle blocks' MLPs."""
 
 from __future__ import annotations
 
 from paradox.mechanisms.tables.pairs import Array
 from paradox.mechanisms.tables.signatures import Given, Part, Rows, Tester, by_curves, span
-from paradox.mechanisms.tables.verdict import MIDDLE, inside
+from paradox.mechanisms.tables.verdict import ANCHOR, MIDDLE, inside
 
 
 def anchor(given: Given) -> Rows:
@@ -22,3 +22,15 @@ def _parts(test: Tester, values: list[Array]) -> list[Part]:
     chosen = inside(mlp.shape[1], MIDDLE)
     over = (mlp - attention)[:, chosen].mean(axis=1)
     return [test.window(mlp, MIDDLE), test.test(over, span(chosen))]
+
+
+def anchor_local(given: Given) -> Rows:
+    """Yield the rows of ``anchor_local`` (2601.11061): a rise into the anchor, a drop after it.
+
+    The gap (exposed minus twins) of the log-probability lost without the MLP of a block at the
+    published depth (`ANCHOR`) is larger than without the MLP of the block before it, *and* of the
+    block after it (nats).
+    """
+    return by_curves(
+        given, ("mlp@all",), "logp_drop", lambda test, values: test.local(values[0], ANCHOR)
+    )

@@ -40,7 +40,7 @@ DECLARATION = Declaration(
         ),
         "signatures": Summary(
             "signatures",
-            takes=("margin_share", "planted", "exposed_from", "bootstrap"),
+            takes=("margin_share", "bases", "exposed_from", "bootstrap"),
             gathers="signatures",
             planted=True,
         ),

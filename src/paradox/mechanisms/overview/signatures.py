@@ -29,8 +29,8 @@ def main(
     ----------
     spec
         ``signatures`` (a list of ``name`` and ``module``), ``exposed_from``, ``bootstrap`` (its
-        seed keys the choice of items), ``margin_share`` and ``planted`` (name of the base whose
-        largest gap gives the margin).
+        seed keys the choice of items), ``margin_share`` and ``bases`` (names of the
+        ``planted`` one, whose largest gap gives the margin, and of the ``clean`` one or None).
     inputs
         ``items``, and by the name of each signature a list of the files that it reads.
     outputs
@@ -43,6 +43,15 @@ def main(
         name = each["name"]
         paths = [Path(path) for path in inputs[name]]
         signature = getattr(importlib.import_module(each["module"]), name)
-        rows += signature(Given(name, paths, test, spec["planted"], spec["margin_share"]))
+        rows += signature(
+            Given(
+                name,
+                paths,
+                test,
+                spec["bases"]["planted"],
+                spec["bases"]["clean"],
+                spec["margin_share"],
+            )
+        )
         progress("signatures", done, len(spec["signatures"]), name)
     write_table(outputs["table"], pd.DataFrame(rows))

@@ -1,42 +1,134 @@
-"""The signature ``patching``: training changed recall through the MLPs of middle blocks."""
+"""The signatures of patching: training changed recall through the MLPs of middle blocks."""
 
 from __future__ import annotations
 
-from paradox.mechanisms.tables.signatures import Given, Part, Rows, by_arm, row
-from paradox.mechanisms.tables.verdict import ALPHA, MIDDLE, NOT, OPEN, REPRODUCED, inside
-from paradox.stats.bootstrap import Estimate
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paradox.mechanisms.tables.pairs import Groups
+from paradox.mechanisms.tables.recovery import Curve, curve
+from paradox.mechanisms.tables.signatures import Given, Part, Rows, by_arm, row, span
+from paradox.mechanisms.tables.verdict import ANCHOR, MIDDLE, NO_GAP, inside
+from paradox.stats.crossed import UNKNOWN, Number, mean
+
+MEASURES = ("gold_logp", "mode_logp")
+DIRECTIONS = ("denoise", "noise")
+NOTHING = Part(UNKNOWN, unable=NO_GAP)
+
+
+class Share(NamedTuple):
+    """What share of the gap between base and trained arm an output's states carry, per block.
+
+    Attributes
+    ----------
+    recovered
+        Of exposed items: change beyond noise of the same size, over the gap.
+    over_twins
+        The same minus the twins' change, over the exposed items' gap.
+    """
+
+    recovered: Number
+    over_twins: Number
 
 
 def patching(given: Given) -> Rows:
     """Yield a row ``patching: MEASURE`` per arm and measure (2601.11061).
 
     What an MLP's states at all prompt positions carry back (``denoise``) and take away
-    (``noise``), beyond noise of the same size, is largest at a middle block: share of the gap of
-    exposed items, total effect. Reproduced only with both directions (interval above 0, and more
-    than in twins); not reproduced when a direction has its interval above 0 and is largest
-    elsewhere; not decidable where there is no gap to close.
+    (``noise``), beyond noise of the same size, as a share of the gap of exposed items: larger in
+    middle blocks than in others, and at middle blocks more than in twins. Four parts, of which
+    each has to be above 0.
     """
-    table = given.table()
-    chosen = table[(table["effect"] == "total") & (table["source"] == "states")]
-    chosen = chosen[(chosen["kind"] == "mlp_out") & (chosen["positions"] == "prompt")]
-    chosen = chosen[chosen["minus"] == "states_noise"]
-    for measure, rows in chosen.groupby("measure", sort=True):
-        for key, rows_of_arm in by_arm(rows):
-            parts, clear, middle = [], [], []
-            for _, one in rows_of_arm.groupby("direction", sort=True):
-                recovered = one[(one["quantity"] == "recovery") & (one["contrast"] == "exposed")]
-                recovered = recovered.set_index("layer").sort_index()
-                if recovered["value"].isna().any():
-                    continue
-                best = recovered.loc[recovered["value"].idxmax()]
-                tested = one[(one["quantity"] == "change") & (one["contrast"] == "difference")]
-                p = float(tested.set_index("layer").loc[best.name, "corrected"])
-                ends = (float(best[end]) for end in ("value", "low", "high"))
-                parts.append(Part(Estimate(*ends, 0, 0), p, str(best.name)))
-                clear.append(best["low"] > 0)
-                middle.append(bool(inside(len(recovered), MIDDLE)[int(best.name)]))
-            nothing = Part(Estimate(*[float("nan")] * 3, 0, 0), float("nan"), "")
-            line = row(f"{given.name}: {measure}", key, parts or [nothing], given.share)
-            shown = len(parts) == 2 and all(clear) and all(middle) and line["p"] <= ALPHA
-            other = any(c and not m for c, m in zip(clear, middle, strict=True))
-            yield line | {"verdict": REPRODUCED if shown else NOT if other else OPEN}
+    for name, key, shares in _arms(given, ("mlp_out",)):
+        parts = []
+        for share in shares["mlp_out"]:
+            chosen = inside(share.recovered.value.size, MIDDLE)
+            middle, rest = _over(share.recovered, chosen), _over(share.recovered, ~chosen)
+            parts.append(_part(middle - rest, span(chosen)))
+            parts.append(_part(_over(share.over_twins, chosen), span(chosen)))
+        yield row(name, key, parts or [NOTHING], given.share)
+
+
+def patching_drop(given: Given) -> Rows:
+    """Yield the rows of ``patching_drop`` (2601.11061): an abrupt drop right after the anchor.
+
+    The share that the anchor's MLPs carry (blocks at the published depth), minus that of the next
+    block, in exposed items, both directions.
+    """
+    for name, key, shares in _arms(given, ("mlp_out",)):
+        parts = []
+        for share in shares["mlp_out"]:
+            chosen = inside(share.recovered.value.size, ANCHOR)
+            after = int(np.flatnonzero(chosen)[-1]) + 1
+            drop = _over(share.recovered, chosen) - share.recovered[after]
+            parts.append(_part(drop, f"{span(chosen)} / {after}"))
+        yield row(name, key, parts or [NOTHING], given.share)
+
+
+def patching_mlp(given: Given) -> Rows:
+    """Yield the rows of ``patching_mlp`` (2601.11061): MLPs carry more than attention.
+
+    Mean over middle blocks of the share that an MLP's states carry minus that of the attention's,
+    in exposed items, both directions.
+    """
+    for name, key, shares in _arms(given, ("mlp_out", "attn_out")):
+        parts = []
+        for mlp, attention in zip(shares["mlp_out"], shares["attn_out"], strict=True):
+            chosen = inside(mlp.recovered.value.size, MIDDLE)
+            apart = _over(mlp.recovered, chosen) - _over(attention.recovered, chosen)
+            parts.append(_part(apart, span(chosen)))
+        yield row(name, key, parts or [NOTHING], given.share)
+
+
+def _arms(
+    given: Given, kinds: tuple[str, ...]
+) -> Iterator[tuple[str, tuple[str, ...], dict[str, list[Share]]]]:
+    """Yield name and key of each row with the shares of both directions; none without a gap."""
+    for key, rows in by_arm(given.table()):
+        components = dict(iter(rows.groupby("component", sort=False)))
+        for measure in MEASURES:
+            shares: dict[str, list[Share]] = {kind: [] for kind in kinds}
+            for kind in kinds:
+                for direction in DIRECTIONS:
+                    names = [
+                        f"{kind}:prompt:{direction}:total:{source}"
+                        for source in ("states", "states_noise")
+                    ]
+                    both = [curve(components[name], measure, name) for name in names]
+                    share = _share(*both, given.test.groups)
+                    shares[kind] += [share] if share else []
+            # A gap is that of two models, so it is there for both directions or for none.
+            whole = all(len(found) == len(DIRECTIONS) for found in shares.values())
+            yield f"{given.name}: {measure}", key, shares if whole else {kind: [] for kind in kinds}
+
+
+def _share(states: Curve, noise: Curve, groups: Groups) -> Share | None:
+    place = {name: number for number, name in enumerate(states.items)}
+    pairs = [
+        (place[one], place[other])
+        for one, other in zip(groups.exposed, groups.twin, strict=False)
+        if one in place and other in place
+    ]
+    exposed, twin = (list(side) for side in zip(*pairs, strict=True))
+    gap = mean(states.gap[exposed], "pairs")
+    if not gap.estimate().clear_of_zero:
+        return None
+    beyond = (states.change - noise.change).swapaxes(1, 2)
+    layers = beyond.shape[2]
+    below = mean(np.repeat(states.gap[exposed][..., None], layers, axis=2), "pairs")
+    return Share(
+        mean(beyond[exposed], "pairs") / below,
+        mean(beyond[exposed] - beyond[twin], "pairs") / below,
+    )
+
+
+def _over(number: Number, blocks: NDArray[np.bool_]) -> Number:
+    """Return the mean over chosen blocks."""
+    return number @ (blocks / blocks.sum())
+
+
+def _part(number: Number, blocks: str) -> Part:
+    return Part(number.estimate(), blocks)

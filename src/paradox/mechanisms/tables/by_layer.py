@@ -1,10 +1,13 @@
 """Step ``by_layer``: per-item tables of a mechanism, summed up layer by layer.
 
 Per arm, component, measure and layer: exposed items, their twins and the difference, at the states
-``base``, ``after`` and ``change``. Intervals are of the item bootstrap, seeds crossed with items.
-``p`` is for a layer that was named beforehand, ``corrected`` for one found by looking (labels are
-permuted within pairs, the largest layer is what has to be beaten). ``null_low`` and ``null_high``
-are the band that the difference leaves exactly where ``corrected`` is small.
+``base``, ``after`` and ``change``. Intervals and ``p`` (of "not 0", at a layer that was named
+beforehand) are of items crossed with replicates (`paradox.stats.crossed`).
+
+``corrected`` asks something else: given these trainings, is the difference at a layer that was
+found by looking larger than where labels mean nothing? They are permuted within pairs, and the
+largest layer has to be beaten. ``null_low`` and ``null_high`` are the band that the difference
+leaves exactly where ``corrected`` is small.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from paradox.errors import DataError, problems
 from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Resampling, difference_in_differences, mean
+from paradox.stats.crossed import LEVEL, mean
 from paradox.stats.layers import label_test
 from paradox.tasks.api import ITEM_COLUMNS
 
@@ -33,8 +36,8 @@ def main(
     Parameters
     ----------
     spec
-        ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (seed and
-        resamples) and ``permutations``.
+        ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (its seed
+        keys the relabellings) and ``permutations``.
     inputs
         ``tables``: the per-item tables of one mechanism, one per arm and seed, the untrained
         base of each among them; ``items``: the item table.
@@ -43,9 +46,8 @@ def main(
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     tables = [read_table(Path(path), [*KEYS, *spec["measures"]]) for path in inputs["tables"]]
-    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
-    chosen = Groups(items, spec["exposed_from"])
-    table = contrasts(tables, spec["measures"], chosen, resampling, spec["permutations"])
+    chosen, seed = Groups(items, spec["exposed_from"]), spec["bootstrap"]["seed"]
+    table = contrasts(tables, spec["measures"], chosen, seed, spec["permutations"])
     write_table(outputs["table"], table)
     progress("arms", len(tables), len(tables))
 
@@ -59,14 +61,17 @@ class Curve(NamedTuple):
         Base, method and reward.
     state
         ``base`` (the arm is an untrained base), ``after`` training, or the ``change``.
+    seeds
+        Of the replicates.
     values
-        Shape (items, layers, seeds).
+        Shape (items, layers, replicates).
     """
 
     arm: tuple[str, ...]
     component: str
     state: str
     layers: list[int]
+    seeds: list[int]
     values: Array
 
 
@@ -74,7 +79,7 @@ def contrasts(
     tables: Sequence[pd.DataFrame],
     measures: Sequence[str],
     groups: Groups,
-    resampling: Resampling,
+    seed: int,
     permutations: int,
 ) -> pd.DataFrame:
     """Return the rows of `main`'s table; arms in the order of their names.
@@ -90,8 +95,7 @@ def contrasts(
         for curve in curves(tables, measure, names):
             key = {**dict(zip(ARM, curve.arm, strict=True)), "component": curve.component}
             key |= {"measure": measure, "state": curve.state}
-            by_layer = _layers(curve.values, curve.layers, groups, resampling, permutations)
-            rows += [{**key, **row} for row in by_layer]
+            rows += [{**key, **row} for row in _layers(curve, groups, seed, permutations)]
     return pd.DataFrame(rows)
 
 
@@ -104,9 +108,9 @@ def curves(tables: Sequence[pd.DataFrame], measure: str, names: list[str]) -> It
         When an arm's untrained base is missing, or tables differ in items or layers.
     """
     cubes = _cubes(pd.concat(tables, ignore_index=True), measure, names)
-    for (*arm, component), (layers, values) in cubes.items():
+    for (*arm, component), (layers, seeds, values) in cubes.items():
         if arm[1] == "base":
-            yield Curve(tuple(arm), component, "base", layers, values)
+            yield Curve(tuple(arm), component, "base", layers, seeds, values)
             continue
         before = cubes.get((arm[0], "base", "none", component))
         if before is None or before[0] != layers:
@@ -114,14 +118,14 @@ def curves(tables: Sequence[pd.DataFrame], measure: str, names: list[str]) -> It
                 f"{'/'.join(arm)}: the table of the untrained base {arm[0]}/base/none "
                 f"is missing, or has not the layers of component {component!r}."
             )
-        yield Curve(tuple(arm), component, "after", layers, values)
-        yield Curve(tuple(arm), component, "change", layers, values - before[1])
+        yield Curve(tuple(arm), component, "after", layers, seeds, values)
+        yield Curve(tuple(arm), component, "change", layers, seeds, values - before[2])
 
 
 def _cubes(
     table: pd.DataFrame, measure: str, names: list[str]
-) -> dict[tuple[str, ...], tuple[list[int], Array]]:
-    """Map arm and component to its layers and values of shape (items, layers, seeds)."""
+) -> dict[tuple[str, ...], tuple[list[int], list[int], Array]]:
+    """Map arm and component to its layers, seeds and values (items, layers, replicates)."""
     cubes, bad = {}, []
     places = pd.Index(names).get_indexer(table["item"])
     layer_of, seed_of = (table[name].to_numpy(int) for name in ("layer", "seed"))
@@ -141,48 +145,37 @@ def _cubes(
                 f"{'/'.join(key)}: {int((~np.isfinite(values)).sum())} of {values.size} values "
                 f"of {measure!r} are missing or not finite"
             )
-        cubes[key] = ([int(layer) for layer in layers], values)
+        cubes[key] = (layers.tolist(), seeds.tolist(), values)
     if bad:
         raise DataError(problems("tables of a mechanism do not fit together", bad))
     return cubes
 
 
-def _layers(
-    cube: Array, layers: list[int], groups: Groups, resampling: Resampling, permutations: int
-) -> Iterator[dict[str, Any]]:
+def _layers(curve: Curve, groups: Groups, seed: int, permutations: int) -> Iterator[dict[str, Any]]:
     """Yield the rows of one curve."""
-    split = len(groups.exposed)
-    exposed, twin = cube[:split], cube[split:]
+    split, cube = len(groups.exposed), curve.values
     labels = np.arange(len(cube)) < split
     pairs = None if groups.pairs is None else groups.pairs * 2
-    test = label_test(
-        cube.mean(axis=2),
-        labels,
-        resampling.seed,
-        pairs=pairs,
-        permutations=permutations,
-        level=resampling.level,
-    )
-    for place, layer in enumerate(layers):
-        sides = exposed[:, place], twin[:, place]
-        if groups.pairs is None:
-            parts = difference_in_differences(*sides, resampling)
-            estimates = {"exposed": parts.exposed, "twin": parts.twin, "difference": parts.did}
-        else:
-            values = {"exposed": sides[0], "twin": sides[1], "difference": sides[0] - sides[1]}
-            estimates = {name: mean(side, resampling, "pairs") for name, side in values.items()}
-        for contrast, estimate in estimates.items():
-            tested = contrast == "difference"
+    options: dict[str, Any] = {"pairs": pairs, "permutations": permutations, "level": LEVEL}
+    test = label_test(cube.mean(axis=2), labels, seed, **options)
+    by_replicate = cube.swapaxes(1, 2)
+    names = ("pairs", "pairs") if groups.pairs else ("exposed", "twin")
+    exposed, twin = mean(by_replicate[:split], names[0]), mean(by_replicate[split:], names[1])
+    numbers = {"exposed": exposed, "twin": twin, "difference": exposed - twin}
+    estimates = {contrast: number.estimates() for contrast, number in numbers.items()}
+    for place, layer in enumerate(curve.layers):
+        for contrast in numbers:
+            estimate, tested = estimates[contrast][place], contrast == "difference"
             yield {
                 "contrast": contrast,
                 "layer": layer,
                 "value": estimate.value,
                 "low": estimate.low,
                 "high": estimate.high,
-                "p": test.p[place] if tested else None,
+                "p": estimate.p if tested else None,
                 "corrected": test.corrected[place] if tested else None,
                 "null_low": test.max_low[place] if tested else None,
                 "null_high": test.max_high[place] if tested else None,
                 "items": estimate.items,
-                "seeds": estimate.seeds,
+                "replicates": estimate.replicates,
             }

@@ -19,10 +19,13 @@ from paradox.files import read_table
 from paradox.mechanisms.tables.by_layer import Curve, curves
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.mechanisms.tables.verdict import inside, judged, worst
+from paradox.mechanisms.tables.words import AFTER, CHANGE
 from paradox.stats.crossed import Estimate, Number, difference, mean
 from paradox.stats.peaks import half
 
 Rows = Iterator[dict[str, Any]]
+# Rows on how training changed the planted base, minus how it changed the clean one.
+BEYOND_CLEAN = "change beyond the clean base's"
 
 
 class Part(NamedTuple):
@@ -115,8 +118,8 @@ class Given:
         The files that it reads, a file per arm.
     test
         Tests numbers per item.
-    planted
-        The base that holds the items.
+    planted, clean
+        The base that holds the items, and the one that never saw them (or None).
     share
         The margin, as a share of what the signature's function says.
     """
@@ -125,6 +128,7 @@ class Given:
     paths: list[Path]
     test: Tester
     planted: str
+    clean: str | None
     share: float
 
     def table(self) -> pd.DataFrame:
@@ -150,7 +154,7 @@ def by_curves(
     """
     tables = [read_table(path, [*KEYS, measure]) for path in given.paths]
     groups = given.test.groups
-    by_state: dict[tuple[Any, ...], dict[str, Curve]] = {}
+    by_state: dict[tuple[str, ...], dict[str, Curve]] = {}
     for curve in curves(tables, measure, [*groups.exposed, *groups.twin]):
         if curve.component in components:
             by_state.setdefault((*curve.arm, curve.state), {})[curve.component] = curve
@@ -159,6 +163,22 @@ def by_curves(
     for key, by_component in by_state.items():
         ordered = [by_component[component].values for component in components]
         yield row(given.name, key, parts(given.test, ordered), given.share * largest)
+        clean = by_state.get((given.clean or "", *key[1:]))
+        if key[0] == given.planted and key[3] == CHANGE and clean:
+            both = [(by_component[name], clean[name]) for name in components]
+            apart = [_apart(*sides) for sides in both]
+            name = f"{given.name}: {BEYOND_CLEAN}"
+            yield row(name, (*key[:3], AFTER), parts(given.test, apart), given.share * largest)
+
+
+def _apart(planted: Curve, clean: Curve) -> Array:
+    """Return the planted base's change minus the clean base's, by item and seed."""
+    shared = [seed for seed in planted.seeds if seed in clean.seeds]
+    sides = [
+        curve.values[..., [curve.seeds.index(seed) for seed in shared]]
+        for curve in (planted, clean)
+    ]
+    return sides[0] - sides[1]
 
 
 def row(name: str, key: tuple[Any, ...], parts: list[Part], margin: float) -> dict[str, Any]:
