@@ -1,13 +1,7 @@
 """Step ``eap``: edge attribution of a trained model and its untrained base, item by item.
 
-Scores (`paradox.mechanisms.eap.edges`) for the loss of a model's own greedy response (mean
-cross-entropy in nats), the base and the trained model each on its own text and on the other's.
-
-Of each exposure that counts, some pairs are drawn (keyed by name). The scored length is the
-published one (`length`); shorter responses are scored whole (``scored`` says how many tokens were).
-Nothing is filtered: ``right_base``, ``right_after`` and ``similar`` (the published control of
-length) are columns. ``ablation``: what happens without the edges that scored highest on other
-items, beside as many random ones. ``integrated``: integrated gradients, for some of the items.
+Scores are of the loss of a model's own greedy response (mean cross-entropy in nats), the base and
+the trained model each on its own text and on the other's.
 """
 
 from __future__ import annotations
@@ -53,14 +47,8 @@ from paradox.tasks.api import ITEM_COLUMNS
 class Side:
     """One of the two models.
 
-    Attributes
-    ----------
-    edges
-        Its graph.
-    tokens
-        Its greedy response to each item, with the end of the sequence where it ended by itself.
-    right
-        Whether that is right.
+    `tokens` is its greedy response to each item, with the end of the sequence where it ended by
+    itself; `right` is whether that is right.
     """
 
     edges: Edges
@@ -78,20 +66,16 @@ def main(
 ) -> None:
     """Score the items at the last checkpoint of an arm and at its untrained base.
 
-    ``spec``: ``arm``, ``task``, ``exposed_from``, ``seed`` and ``eap``: ``pairs`` (per exposure),
-    ``alphas``, ``max_tokens``, ``integrated`` (``steps`` and ``pairs``), ``ablated`` (``sizes``,
-    ``draws`` and ``singles``), ``batch_size`` and ``dtype``. ``inputs``: ``manifest``, ``items``
-    and ``base`` (the untrained base's manifest; where that is the arm itself, only its own cell is
-    there). ``outputs``: ``scores``, a row per attribution, alpha, text, weights and item, with the
-    scores of all edges in the order of `Graph.edges`; ``ablation``, a row per kind, size, draw and
-    item, of the arm's own weights.
+    ``spec``: ``arm``, ``task``, ``exposed_from``, ``seed`` and the settings ``eap``. Where the base
+    is the arm itself, only its own cell is there. ``scores`` has a row per attribution, alpha,
+    text, weights and item, with the scores of all edges in the order of `Graph.edges`; shorter
+    responses than the scored length are scored whole (``scored``: tokens), and no item is filtered.
+    ``ablation`` has a row per kind, size, draw and item, of the arm's own weights.
     """
     checkpoints, base = read_manifest(inputs["manifest"]), read_manifest(inputs["base"])
-    settings = spec["eap"]
-    groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
-    items = drawn(
-        read_table(inputs["items"], ITEM_COLUMNS), groups, settings["pairs"], spec["seed"]
-    )
+    settings, everything = spec["eap"], read_table(inputs["items"], ITEM_COLUMNS)
+    groups = Groups(everything, spec["exposed_from"])
+    items = drawn(everything, groups, settings["pairs"], spec["seed"])
     task, tokenizer = load_task(spec["task"]), load_tokenizer(base.last)
     prompts = [task.prompt(question) for question in items["question"]]
     progress.say(f"scoring {len(items)} items on {device_name(pick_device())}")
@@ -106,14 +90,9 @@ def main(
     start = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     scored = list(_cells(sides, start, table, spec, progress))
     weights, side = list(sides.items())[-1]
-    ablated = _ablation(
-        side, _texts(start, side, length(sides, settings["alphas"][-1])), items, spec
-    )
-    tables = {
-        "scores": pd.concat(scored, ignore_index=True),
-        "ablation": ablated.assign(weights=weights),
-    }
-    for output, rows in tables.items():
+    texts = _texts(start, side, length(sides, settings["alphas"][-1]))
+    ablated = _ablation(side, texts, items, spec).assign(weights=weights)
+    for output, rows in (("scores", pd.concat(scored, ignore_index=True)), ("ablation", ablated)):
         write_table(outputs[output], with_arm(rows, spec["arm"], step=max(checkpoints.steps)))
 
 
@@ -143,14 +122,8 @@ def _side(
     settings: dict[str, Any],
 ) -> Side:
     prompts = [task.prompt(question) for question in items["question"]]
-    responses = sample(
-        access.model,
-        tokenizer,
-        prompts,
-        None,
-        settings["max_tokens"],
-        batch_size=settings["batch_size"],
-    )
+    most, size = settings["max_tokens"], settings["batch_size"]
+    responses = sample(access.model, tokenizer, prompts, None, most, batch_size=size)
     right = [
         task.equal(task.answer(one.text), truth)
         for one, truth in zip(responses, items["answer"], strict=True)
@@ -165,10 +138,8 @@ def _side(
 def length(sides: dict[str, Side], alpha: float) -> int:
     """Return how many tokens are scored.
 
-    Parameters
-    ----------
-    alpha
-        Share of the lesser mean length of the responses, over items that all models get right.
+    `alpha` is a share of the lesser mean length of the responses, over items that all models get
+    right.
     """
     right = np.logical_and.reduce([side.right for side in sides.values()])
     chosen = right if right.any() else np.ones_like(right)
@@ -264,15 +235,15 @@ def _ablation(
 ) -> pd.DataFrame:
     """Return what cutting edges does to the loss, beside what their scores predict.
 
-    Edges are chosen by the mean size of their scores on one half of the pairs and cut on the
-    other half.
+    Edges are chosen by the mean size of their scores on one half of the pairs, cut on the other
+    half.
     """
     settings, edges = spec["eap"], side.edges
     half = len(items) // 2
     names = np.arange(len(items)) % max(half, 1)
     order = keyed_rng("eap halves", spec["seed"]).permutation(max(half, 1))
     select = np.isin(names, order[: half // 2])
-    parts = [[texts[place] for place in np.flatnonzero(side_)] for side_ in (select, ~select)]
+    parts = [list(compress(texts, rows)) for rows in (select, ~select)]
     scores = [np.stack(_scored(edges, part, settings, 0)["scores"]) for part in parts]
     ranked = np.argsort(-np.abs(scores[0]).mean(0), kind="stable")
     tested = items[~select].reset_index(drop=True)
@@ -298,13 +269,8 @@ def sets(
 ) -> Iterator[tuple[str, int, int, NDArray[np.int64]]]:
     """Yield kind, size, draw and members of every set of edges to be cut.
 
-    Parameters
-    ----------
-    ranked
-        Edges, the largest score first.
-    how
-        ``sizes``; ``draws`` of random sets of each size; ``singles``, how many edges are cut
-        alone, from the top and at random.
+    `ranked` has the largest score first; `settings` are ``sizes``, ``draws`` of random sets of each
+    size and ``singles``, how many edges are cut alone, from the top and at random.
     """
     for size in (size for size in settings["sizes"] if size < len(ranked)):
         yield TOP, size, 0, ranked[:size]
