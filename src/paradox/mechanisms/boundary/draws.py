@@ -1,8 +1,6 @@
 """Many samples of few prompts: what samples have in common is computed once.
 
-Of 64 samples of a prompt most begin alike, so the batch has one row for each different beginning.
-`draw` gives the tokens of `paradox.models.sample` for the same uniforms; `surprisal` scores given
-ones.
+Most samples of a prompt begin alike, so the batch has one row for each different beginning.
 """
 
 from __future__ import annotations
@@ -32,10 +30,7 @@ Choice = Callable[
 class Sampler:
     """A model with what sampling from it needs.
 
-    Attributes
-    ----------
-    rows
-        Samples at a time, rounded down to whole prompts; it bounds the memory.
+    `rows` are samples at a time, rounded down to whole prompts; it bounds the memory.
     """
 
     model: PreTrainedModel
@@ -72,9 +67,7 @@ class Draws:
     @property
     def lengths(self) -> Array:
         """Tokens of each sample, shape (prompts, samples)."""
-        return np.array(
-            [[len(sample) for sample in samples] for samples in self.tokens], dtype=float
-        )
+        return np.array([[float(len(one)) for one in samples] for samples in self.tokens])
 
     @property
     def token_entropy(self) -> float:
@@ -94,12 +87,9 @@ def uniforms(keys: Sequence[tuple[Key, ...]], samples: int, limit: int) -> Array
 
 
 def draw(sampler: Sampler, prompts: Sequence[str], noise: Array, temperature: float) -> Draws:
-    """Draw the samples of every prompt.
+    """Draw the samples of every prompt; with equal uniforms, those of `paradox.models.sample`.
 
-    Parameters
-    ----------
-    noise
-        Uniforms, shape (prompts, samples, most tokens of a sample).
+    `noise` are uniforms, shape (prompts, samples, most tokens of a sample).
     """
     samples, limit = noise.shape[1:]
     size = max(1, sampler.rows // samples)
@@ -147,11 +137,8 @@ class _Drawing:
 def surprisal(sampler: Sampler, texts: Sequence[tuple[str, Tokens]]) -> Array:
     """Return each response's negative log-likelihood, in nats per token, at temperature 1.
 
-    Parameters
-    ----------
-    texts
-        Prompts, each with the tokens of a response to it. Name equal ones once: in another batch
-        a value may differ by rounding.
+    `texts` are prompts, each with the tokens of a response to it. Name equal ones once: in another
+    batch a value may differ by rounding.
     """
     order = sorted(range(len(texts)), key=lambda n: texts[n][0])
     values = np.empty(len(texts))

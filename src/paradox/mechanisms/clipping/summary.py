@@ -49,17 +49,10 @@ def main(
 ) -> None:
     """Write the table of drifts and tests and a reading of it.
 
-    ``spec``: ``base``, ``reward``, ``seeds``, ``methods`` (a list of ``name``, ``epsilon`` and
-    ``updates_per_rollout``; each is compared with those before it), ``gamma`` and ``group`` (of the
-    coin reward), ``exposed_from``. ``inputs``: ``evaluations`` (items.csv of the arms and of the
-    untrained base), ``curves`` (the arms' train.csv, beside their items.csv), ``samples`` (the
-    untrained base's single samples) and ``items``. ``outputs``: ``table`` (csv), ``reading``
-    (json).
-
-    Raises
-    ------
-    DataError
-        When an arm or a seed is missing, or the files are malformed or do not fit together.
+    Each of the methods is compared with those before it; ``gamma`` and ``group`` are of the coin
+    reward. ``curves`` (the arms' train.csv) stand beside their items.csv, ``samples`` are the
+    untrained base's single ones. A `DataError` is raised when an arm or a seed is missing, or the
+    files are malformed or do not fit together.
     """
     methods = [Method(**settings) for settings in spec["methods"]]
     items = read_items(inputs["items"])

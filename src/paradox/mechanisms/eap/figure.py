@@ -120,9 +120,8 @@ def _row(axis: Axes, place: int, rows: pd.DataFrame) -> None:
     for shift, (state, look) in zip((-0.24, 0.0, 0.24), _looks().items(), strict=True):
         if state not in rows.index:
             continue
-        marks = {"markerfacecolor": look["color"], "zorder": 3}
-        if not rows.loc[state, "p"] <= ALPHA:
-            marks["markerfacecolor"] = "white"
+        face = look["color"] if rows.loc[state, "p"] <= ALPHA else "white"
+        marks = {"markerfacecolor": face, "zorder": 3}
         y = np.array([place + shift])
         style.interval_across(axis, y, rows.loc[[state]], "value", **look, **marks)
 

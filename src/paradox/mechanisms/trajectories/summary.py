@@ -1,24 +1,6 @@
 """Step ``separation``: whether the separation force has a peak, and whether in middle layers.
 
-``table`` has the force per block: the root of the squared force (negative where that is), per
-coordinate of states of size 1. ``flows`` has how well fitted flows describe held-out items and
-where their forces peak, and the same of the published construction. ``signatures``:
-
-================== ==============================================================================
-separation_peak    the force at a middle block is larger than at any other. One half of the pairs
-                   says which two blocks; in the other half the first has to be larger (squared
-                   force, bootstrap over pairs and seeds), and clear of the null of all blocks
-separation_any     the squared force is above 0 at some block; ``blocks`` is the largest
-flow_follows       in how many fits the flow's force peaks at the block where the data's does,
-                   against guessing a block; with layers as they are, and shuffled
-published_peak     in how many more fits than in a null (permuted labels or shuffled layers,
-                   whichever has more) the force of the published construction peaks at a middle
-                   time. It has to beat both, and its classifier has to beat guessing
-================== ==============================================================================
-
-Verdicts are as in step ``signatures``; margins are `margin_share` of the largest squared force of
-the untrained planted base (for flows that of the answer position), of 1 for shares of fits.
-p treats the seeds as given.
+Forces are roots of the squared force (negative where that is), per coordinate of states of size 1.
 """
 
 from __future__ import annotations
@@ -66,17 +48,14 @@ from paradox.stats.separation import root
 Array = NDArray[np.float64]
 MEASURES = ["multi_step", "one_block", "time_only", "kept"]
 FORCES = ["force", "force_path", "force_data"]
+AREA = ["auc", "auc_low", "auc_high"]
 
 
 class Curve(NamedTuple):
     """A component of an arm at one state.
 
-    Attributes
-    ----------
-    sets
-        Set of pairs -> pseudo-values of shape (pairs, blocks, seeds).
-    test
-        Of the pairs that count, mean over seeds.
+    `sets`: set of pairs -> pseudo-values of shape (pairs, blocks, seeds); `test` is of the pairs
+    that count, mean over seeds.
     """
 
     sets: dict[str, Array]
@@ -86,22 +65,11 @@ class Curve(NamedTuple):
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write the tables of all arms.
+    """Write the tables of all arms and their reading; a `DataError` without the planted base.
 
-    Parameters
-    ----------
-    spec
-        ``bootstrap`` (seed and resamples), ``claims`` (signature -> words), ``planted`` (name of
-        the base whose largest force gives the margins) and ``margin_share``.
-    inputs
-        Lists of files, a file per arm: ``pairs``, ``null`` and ``fits`` of step ``trajectories``.
-    outputs
-        ``table``, ``flows``, ``signatures`` and ``reading`` (JSON: ``paragraphs``).
-
-    Raises
-    ------
-    DataError
-        When the planted base is missing.
+    Margins of ``signatures`` are `margin_share` of the largest squared force of the untrained
+    planted base (for flows that of the answer position), of 1 for shares of fits. p treats the
+    seeds as given.
     """
     tables = {
         name: pd.concat([read_table(Path(path), [*ARM, "seed"]) for path in inputs[name]])
@@ -118,7 +86,9 @@ def main(
     fits, published = (
         tables["fits"][tables["fits"]["model"] == name] for name in (FLOW, PUBLISHED_FLOW)
     )
-    flows = pd.DataFrame([*flow_rows(fits), *published_rows(published)])
+    rows = [*flow_rows(fits, FLOW, FORCES, MEASURES)]
+    rows += flow_rows(published, PUBLISHED_FLOW, FORCES[:1], AREA)
+    flows = pd.DataFrame(rows)
     verdicts = [*peaks(by_key, spec, resampling), *follows(fits, spec["margin_share"])]
     verdicts += published_peak(published, spec["margin_share"], resampling)
     signatures = pd.DataFrame(verdicts)
@@ -131,13 +101,7 @@ def main(
 
 
 def curves(pairs: pd.DataFrame, null: pd.DataFrame) -> dict[tuple[str, ...], Curve]:
-    """Return arm, component and state -> curve.
-
-    Raises
-    ------
-    DataError
-        When the seeds of an arm differ in pairs or layers.
-    """
+    """Return curves by arm, component, state; `DataError` where seeds differ in pairs or layers."""
     keys, by_key = [*ARM, "component", "state"], {}
     nulls = dict(iter(null.groupby(keys)))
     for key, rows in pairs.groupby(keys, sort=True):
@@ -199,7 +163,13 @@ def draws(values: Array, resampling: Resampling, group: str = "pairs") -> Array:
 def peaks(
     by_key: dict[tuple[str, ...], Curve], spec: dict[str, Any], resampling: Resampling
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows ``separation_peak`` and ``separation_any`` of every component."""
+    """Yield the rows ``separation_peak`` and ``separation_any`` of every component.
+
+    ``separation_any``: the squared force is above 0 at some block. ``separation_peak``: it is
+    larger at a middle block than at any other. One half of the pairs says which two blocks; in the
+    other half the first has to be larger (bootstrap over pairs and seeds), and clear of the null of
+    all blocks.
+    """
     for key, curve in by_key.items():
         # A flow's force is held against that of the data at its position.
         component = ANSWER if key[3] in (FLOW, FLOW_PATH) else key[3]
@@ -234,7 +204,7 @@ def row(
 
 
 def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
-    """Yield the rows ``flow_follows``: fits whose peak is that of the data they were given."""
+    """Yield the rows ``flow_follows``: fits that peak where the data does, against guessing."""
     for key, rows in fits.groupby([*ARM, "variant"], sort=True):
         tops = tops_of(rows, ["force", "force_data"])
         hits, blocks = int((tops["force"] == tops["force_data"]).sum()), rows["layer"].nunique()
@@ -262,7 +232,11 @@ def middle_share(rows: pd.DataFrame) -> Array:
 def published_peak(
     published: pd.DataFrame, margin: float, resampling: Resampling
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows ``published_peak``."""
+    """Yield the rows ``published_peak``: fits that peak at a middle time, more than in a null.
+
+    The null (permuted labels or shuffled layers) is the one with more; both have to be beaten, and
+    the classifier has to beat guessing.
+    """
     for key, rows in published.groupby(ARM, sort=True):
         share = {name: middle_share(of) for name, of in rows.groupby("variant")}
         p, nulls = [], (PERMUTED, SHUFFLED)
@@ -281,25 +255,17 @@ def published_peak(
 # --- flows --------------------------------------------------------------------------------
 
 
-def flow_rows(fits: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield how well flows describe held-out items, and shares of fits that peak at a block."""
+def flow_rows(
+    fits: pd.DataFrame, model: str, forces: list[str], others: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield means of a model's columns per block, and the shares of fits whose force peaks there.
+
+    Layer -1 of the published construction is time 0.
+    """
     for key, rows in fits.groupby([*ARM, "variant"], sort=True):
-        tops = tops_of(rows, FORCES)
+        tops = tops_of(rows, forces)
         for layer, block in rows.groupby("layer", sort=True):
-            line = dict(zip([*ARM, "variant"], key, strict=True)) | {"model": FLOW, "layer": layer}
-            line |= {name: float(block[name].mean()) for name in [*MEASURES, *FORCES]}
-            line |= {f"peaks_{name}": float((tops[name] == layer).mean()) for name in FORCES}
-            yield line | {"fits": len(tops)}
-
-
-def published_rows(published: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield the same of the published construction; layer -1 is time 0."""
-    for key, rows in published.groupby([*ARM, "variant"], sort=True):
-        tops = tops_of(rows, ["force"])
-        for layer, instant in rows.groupby("layer", sort=True):
-            line = dict(zip([*ARM, "variant"], key, strict=True))
-            line |= {"model": PUBLISHED_FLOW, "layer": layer}
-            line["force"] = float(instant["force"].mean())
-            line["peaks_force"] = float((tops["force"] == layer).mean())
-            line |= {name: float(instant[name].mean()) for name in ("auc", "auc_low", "auc_high")}
+            line = dict(zip([*ARM, "variant"], key, strict=True)) | {"model": model, "layer": layer}
+            line |= {name: float(block[name].mean()) for name in [*others, *forces]}
+            line |= {f"peaks_{name}": float((tops[name] == layer).mean()) for name in forces}
             yield line | {"fits": len(tops)}
