@@ -28,10 +28,7 @@ Choice = Callable[
 
 @dataclass(frozen=True)
 class Sampler:
-    """A model with what sampling from it needs.
-
-    `rows` are samples at a time, rounded down to whole prompts; it bounds the memory.
-    """
+    """A model with what sampling needs; `rows` at a time, in whole prompts, bound the memory."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -47,17 +44,11 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Draws:
-    """Samples of several prompts.
+    """Samples of several prompts, with shapes (prompts, samples).
 
-    Attributes
-    ----------
-    tokens
-        Of each prompt's samples, an end-of-sequence token included.
-    entropy
-        Of the distributions that the tokens were drawn from, in nats, summed over each sample's
-        tokens; shape (prompts, samples).
-    surprisal
-        Negative log-likelihood under the same model at temperature 1, in nats per token.
+    `tokens` hold an end-of-sequence token. `entropy` is that of the distributions that they were
+    drawn from, in nats, summed over each sample's tokens; `surprisal` the negative log-likelihood
+    under the same model at temperature 1, in nats per token.
     """
 
     tokens: list[list[Tokens]]
@@ -144,32 +135,29 @@ def surprisal(sampler: Sampler, texts: Sequence[tuple[str, Tokens]]) -> Array:
     values = np.empty(len(texts))
     for start in range(0, len(order), sampler.rows):
         chosen = order[start : start + sampler.rows]
-        prompts = sorted({texts[n][0] for n in chosen})
-        place = {prompt: number for number, prompt in enumerate(prompts)}
-        length = torch.tensor([len(texts[n][1]) for n in chosen])
-        forced = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(texts[n][1]) for n in chosen], batch_first=True
-        ).to(sampler.model.device)
-        total = torch.zeros(len(chosen), dtype=torch.float64, device=forced.device)
-        length = length.to(forced.device)
-
-        def choose(
-            step: int,
-            live: torch.Tensor,
-            row: torch.Tensor,
-            logits: torch.Tensor,
-            forced: torch.Tensor = forced,
-            total: torch.Tensor = total,
-            length: torch.Tensor = length,
-        ) -> tuple[torch.Tensor, torch.Tensor]:
-            token = forced[live, step]
-            total[live] -= torch.log_softmax(logits.double(), dim=-1)[row, token]
-            return token, length[live] > step + 1
-
-        prompt_of = torch.tensor([place[texts[n][0]] for n in chosen])
-        _walk(sampler, prompts, prompt_of, choose, forced.shape[1])
-        values[chosen] = (total / length).cpu().numpy()
+        values[chosen] = _surprisal(sampler, [texts[n] for n in chosen])
     return values
+
+
+def _surprisal(sampler: Sampler, texts: Sequence[tuple[str, Tokens]]) -> Array:
+    prompts = sorted({prompt for prompt, _ in texts})
+    place = {prompt: number for number, prompt in enumerate(prompts)}
+    forced = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(tokens) for _, tokens in texts], batch_first=True
+    ).to(sampler.model.device)
+    length = torch.tensor([len(tokens) for _, tokens in texts], device=forced.device)
+    total = torch.zeros(len(texts), dtype=torch.float64, device=forced.device)
+
+    def choose(
+        step: int, live: torch.Tensor, row: torch.Tensor, logits: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        token = forced[live, step]
+        total[live] -= torch.log_softmax(logits.double(), dim=-1)[row, token]
+        return token, length[live] > step + 1
+
+    prompt_of = torch.tensor([place[prompt] for prompt, _ in texts])
+    _walk(sampler, prompts, prompt_of, choose, forced.shape[1])
+    return (total / length).cpu().numpy()
 
 
 @torch.inference_mode()

@@ -1,7 +1,4 @@
-"""Step ``boundary_figure``: what base and arm solve in k tries, and how likely their texts are.
-
-A column per trained arm: pass@k above, mean quantiles of perplexity under the base below.
-"""
+"""Step ``boundary_figure``: what base and arm solve in k tries, and how likely their texts are."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Step ``boundary_reading``: what the tables of ``boundary_summary`` say, in plain words.
-
-Signatures that are shown come with effect, interval and p, others are counted.
-"""
+"""Step ``boundary_reading``: what the tables of ``boundary_summary`` say, in plain words."""
 
 from __future__ import annotations
 

@@ -57,10 +57,7 @@ class Part(NamedTuple):
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write all tables.
-
-    ``margin`` is a difference of pass@k up to which counts as none, ``chance`` that of a guess.
-    """
+    """Write all tables of all arms."""
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     settings = Settings(resampling, spec["permutations"], spec["margin"], spec["chance"])
     table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
@@ -216,10 +213,7 @@ def _entropy(arm: Arm, source: str, group: str) -> float:
 
 
 def perplexity(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield mean quantiles in the base's samples, and differences to the controls.
-
-    Each item counts once.
-    """
+    """Yield mean quantiles (each item counts once), and differences to the controls."""
     for group in (*GROUPS, "difference"):
         for split in SPLITS:
             names = ("base", "after", "sharpened", "cold")
@@ -245,10 +239,7 @@ def perplexity(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def _number(values: Array, settings: Settings, two_sided: bool = False) -> Part | None:
-    """Test that a mean over items is above 0; None where no item has a value.
-
-    `values` have the shape (pairs, seeds); NaN where a pair has none.
-    """
+    """Test that a mean over (pairs, seeds), some NaN, is above 0; None where nothing is there."""
     there = np.isfinite(values)
     if not there.any():
         return None

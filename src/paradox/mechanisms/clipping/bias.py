@@ -1,12 +1,10 @@
 """What clipping does, on average, to a reward that is independent of the response.
 
-With E[advantage | response] = 0 the unclipped surrogate has no expected gradient; the clipped one,
-min(ratio A, clip(ratio) A), drops the term of A > 0 above the band and that of A < 0 below it. For
-one token with ratio r, and A drawn as in a group of coins,
+For one token with ratio r, and A drawn as in a group of coins (derived in docs/clipping.md),
 
-    E[gradient] = mu * (dr/dtheta) * (+1 below 1 - epsilon, 0 inside, -1 above 1 + epsilon)
+    E[gradient] = mu * (dr/dtheta) * (+1 below 1 - epsilon, 0 inside, -1 above 1 + epsilon).
 
-with mu = P(A > 0) E[A | A > 0]. As r cannot exceed 1 / (old probability), a token of high old
+mu is P(A > 0) E[A | A > 0]. As r cannot exceed 1 / (old probability), a token of high old
 probability only meets the lower edge.
 """
 

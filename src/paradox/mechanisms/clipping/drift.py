@@ -32,16 +32,11 @@ LAST = 0.75  # the curves' last quarter counts as the end
 
 @dataclass(frozen=True)
 class Curves:
-    """What one training logged.
+    """What one training logged in all its updates.
 
-    Attributes
-    ----------
-    updates
-        Number of updates.
-    change
-        Entropy and probability: mean over the last quarter of updates minus that over the first.
-    shares
-        Each clip share, summed over updates: 1 is as many tokens as one update has.
+    `change` of entropy and probability is the mean over the last quarter of updates minus that over
+    the first ones; `shares` are clip shares summed over updates: 1 is as many tokens as one update
+    has.
     """
 
     updates: int
@@ -54,10 +49,7 @@ class Curves:
 
 
 def blocks(base: Array, seeds: int) -> list[Array]:
-    """Split the base's samples, shape (items, samples), into one disjoint part per seed.
-
-    Fewer samples than seeds raise a `DataError`.
-    """
+    """Split the samples (items, samples) in a disjoint part per seed; `DataError` for too few."""
     size = base.shape[1] // seeds
     if not size:
         raise DataError(

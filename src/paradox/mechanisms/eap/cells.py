@@ -42,16 +42,9 @@ class Scored(NamedTuple):
 class Cell:
     """An arm (base, method, reward) at one attribution and alpha.
 
-    Attributes
-    ----------
-    cuts
-        The scored length of each seed.
-    items
-        Columns `KEEP`.
-    sides
-        Text and weights -> scores. An untrained base has its own only.
-    filters
-        Name -> which items pass with every seed.
+    `cuts` are the scored lengths of the seeds, `items` has the columns `KEEP`. `sides`: text and
+    weights -> scores; an untrained base has its own only. `filters`: name -> which items pass with
+    every seed.
     """
 
     arm: tuple[str, ...]

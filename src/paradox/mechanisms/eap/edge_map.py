@@ -1,7 +1,4 @@
-"""Step ``eap_map``: which edges and sources changed, and whether cutting them does as predicted.
-
-Edges by the mean size of their scores, sources by the entropy (nats) of their edges.
-"""
+"""Step ``eap_map``: which edges and sources changed, and whether cutting them does as predicted."""
 
 from __future__ import annotations
 
@@ -54,7 +51,7 @@ def main(
 def _mapped(
     cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]
 ) -> Iterator[pd.DataFrame]:
-    """Yield edges and sources of some items, each model on its own text."""
+    """Yield sizes of edges' scores and entropies (nats) of sources, each model on its own text."""
     graph = cell.graph
     sources, destinations = graph.sources, graph.destinations
     edges = [(*sources[one], *destinations[other]) for one, other in graph.edges]
@@ -105,10 +102,7 @@ def compared(before: Array, after: Array, group: str, spec: dict[str, Any]) -> p
 
 
 def ablations(table: pd.DataFrame, resampling: Resampling) -> Iterator[dict[str, Any]]:
-    """Yield predicted and actual changes of the loss per arm, weights, kind and size.
-
-    ``excess``: top edges minus random ones; ``single``: rank correlation over edges cut one by one.
-    """
+    """Yield predicted and actual changes of the loss per arm, weights, kind and size."""
     for (*arm, weights), rows in table.groupby([*ARM, "weights"], sort=True):
         key = {**dict(zip(ARM, arm, strict=True)), "weights": weights}
         together = rows[rows["kind"].isin([TOP, RANDOM])]

@@ -72,14 +72,14 @@ class Edges:
         by how they differ from those at the start: what the loss would rise by if the edge carried
         no words.
         """
-        passed = self._pass(batch, 1.0, None)
+        scores, outputs = self._pass(batch, 1.0, None)
         if not steps:
-            return Scores(*passed[:3])
-        outputs = passed.outputs - self._outputs(batch, 0.0)
-        total = torch.zeros_like(passed.edges)
+            return scores
+        outputs = outputs - self._outputs(batch, 0.0)
+        total = torch.zeros_like(scores.edges)
         for step in range(steps):
-            total += self._pass(batch, (step + 0.5) / steps, outputs).edges
-        return Scores(total / steps, *passed[1:3])
+            total += self._pass(batch, (step + 0.5) / steps, outputs)[0].edges
+        return scores._replace(edges=total / steps)
 
     @torch.no_grad()
     def losses(self, batch: Batch, lost: Tensor | None = None) -> Tensor:
@@ -93,7 +93,7 @@ class Edges:
             reading.captured = captured
             return self._loss(batch)
 
-    def _pass(self, batch: Batch, share: float, outputs: Tensor | None) -> _Pass:
+    def _pass(self, batch: Batch, share: float, outputs: Tensor | None) -> tuple[Scores, Tensor]:
         """Return scores of `outputs`, or of the pass's own, and the outputs."""
         reading = _Gradients(self)
         with (
@@ -108,7 +108,7 @@ class Edges:
                 outputs = torch.stack([captured.pop(node).detach() for node in self._nodes], 1)
             reading.start(outputs)
             loss.sum().backward()
-        return _Pass(reading.scores, loss.detach(), reading.squares.sqrt(), outputs)
+        return Scores(reading.scores, loss.detach(), reading.squares.sqrt()), outputs
 
     @torch.no_grad()
     def _outputs(self, batch: Batch, share: float) -> Tensor:
@@ -194,13 +194,6 @@ class Edges:
                 f"{title(self.access.model)}: its queries, keys, values and MLPs do not read the "
                 "residual one after the other as edges assume; this architecture is not known."
             )
-
-
-class _Pass(NamedTuple):
-    edges: Tensor
-    loss: Tensor
-    gradient: Tensor
-    outputs: Tensor
 
 
 class _Gradients:

@@ -1,7 +1,4 @@
-"""Step ``eap_figure``: what training changes in the scores of edges, method beside method.
-
-The end of the axis cuts longer intervals.
-"""
+"""Step ``eap_figure``: what training changes in the scores of edges, method beside method."""
 
 from __future__ import annotations
 
@@ -49,10 +46,7 @@ def main(
 
 
 def data(path: Path) -> pd.DataFrame:
-    """Return the drawn rows, numbers in per cent of the untrained base's.
-
-    Raises a `DataError` when no trained arm is in the table.
-    """
+    """Return the drawn rows in per cent of the base's; a `DataError` without trained arms."""
     table = read_table(path, COLUMNS)
     last = table["alpha"] == table["alpha"].max()
     chosen = table[last & (table["attribution"] == GRADIENT) & table["measure"].isin(MEASURES)]

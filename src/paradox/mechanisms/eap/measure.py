@@ -24,17 +24,8 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms.eap.edges import Edges
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.recalls import Recall, batches
+from paradox.mechanisms.tables import words
 from paradox.mechanisms.tables.pairs import Groups
-from paradox.mechanisms.tables.words import (
-    AFTER,
-    BASE,
-    GRADIENT,
-    INTEGRATED,
-    RANDOM,
-    RANDOM_ONE,
-    TOP,
-    TOP_ONE,
-)
 from paradox.models import device_name, load_model, load_tokenizer, pick_device, sample
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
@@ -79,9 +70,9 @@ def main(
     task, tokenizer = load_task(spec["task"]), load_tokenizer(base.last)
     prompts = [task.prompt(question) for question in items["question"]]
     progress.say(f"scoring {len(items)} items on {device_name(pick_device())}")
-    folders = {BASE: base.last, AFTER: checkpoints.last}
+    folders = {words.BASE: base.last, words.AFTER: checkpoints.last}
     if spec["arm"]["method"] == "base":
-        del folders[AFTER]
+        del folders[words.AFTER]
     sides = {
         name: _side(Access(load_model(folder, settings["dtype"])), tokenizer, task, items, settings)
         for name, folder in folders.items()
@@ -136,11 +127,7 @@ def _side(
 
 
 def length(sides: dict[str, Side], alpha: float) -> int:
-    """Return how many tokens are scored.
-
-    `alpha` is a share of the lesser mean length of the responses, over items that all models get
-    right.
-    """
+    """Return `alpha` of the lesser mean length of responses, over items that all get right."""
     right = np.logical_and.reduce([side.right for side in sides.values()])
     chosen = right if right.any() else np.ones_like(right)
     shortest = min(side.lengths[chosen].mean() for side in sides.values())
@@ -162,8 +149,8 @@ def similar(base: NDArray[Any], after: NDArray[Any], right: NDArray[np.bool_]) -
 
 def _described(items: pd.DataFrame, sides: dict[str, Side]) -> pd.DataFrame:
     table = items[["item", "group", "exposure", "pair"]].copy()
-    both = [sides[BASE], sides.get(AFTER, sides[BASE])]
-    for name, side in zip((BASE, AFTER), both, strict=True):
+    both = [sides[words.BASE], sides.get(words.AFTER, sides[words.BASE])]
+    for name, side in zip((words.BASE, words.AFTER), both, strict=True):
         table[f"right_{name}"], table[f"tokens_{name}"] = side.right, side.lengths
     table["similar"] = similar(both[0].lengths, both[1].lengths, both[0].right & both[1].right)
     return table
@@ -192,7 +179,7 @@ def _cells(
             if key not in known:
                 texts = _texts(start, sides[text], cut)
                 known[key] = table.assign(**_scored(sides[weights].edges, texts, settings, 0))
-            columns = {"attribution": GRADIENT, "alpha": alpha, "cut": cut}
+            columns = {"attribution": words.GRADIENT, "alpha": alpha, "cut": cut}
             yield known[key].assign(**columns, text=text, weights=weights)
         progress("alphas", done, len(settings["alphas"]))
     few, steps = settings["integrated"]["pairs"], settings["integrated"]["steps"]
@@ -200,7 +187,7 @@ def _cells(
     for name, side in sides.items():
         texts = list(compress(_texts(start, side, cut), chosen))
         rows = table[chosen].assign(**_scored(side.edges, texts, settings, steps))
-        columns = {"attribution": INTEGRATED, "alpha": alpha, "cut": cut}
+        columns = {"attribution": words.INTEGRATED, "alpha": alpha, "cut": cut}
         yield rows.assign(**columns, text=name, weights=name)
 
 
@@ -233,11 +220,7 @@ def _scored(
 def _ablation(
     side: Side, texts: list[Recall], items: pd.DataFrame, spec: dict[str, Any]
 ) -> pd.DataFrame:
-    """Return what cutting edges does to the loss, beside what their scores predict.
-
-    Edges are chosen by the mean size of their scores on one half of the pairs, cut on the other
-    half.
-    """
+    """Return predicted and actual loss without the edges that score highest on other pairs."""
     settings, edges = spec["eap"], side.edges
     half = len(items) // 2
     names = np.arange(len(items)) % max(half, 1)
@@ -273,15 +256,15 @@ def sets(
     size and ``singles``, how many edges are cut alone, from the top and at random.
     """
     for size in (size for size in settings["sizes"] if size < len(ranked)):
-        yield TOP, size, 0, ranked[:size]
+        yield words.TOP, size, 0, ranked[:size]
         for draw in range(settings["draws"]):
             order = keyed_rng("eap random", seed, size, draw).permutation(len(ranked))
-            yield RANDOM, size, draw, order[:size]
+            yield words.RANDOM, size, draw, order[:size]
     few = min(settings["singles"], len(ranked) // 2)
     others = few + keyed_rng("eap singles", seed).permutation(len(ranked) - few)[:few]
     for draw in range(few):
-        yield TOP_ONE, 1, draw, ranked[[draw]]
-        yield RANDOM_ONE, 1, draw, ranked[[others[draw]]]
+        yield words.TOP_ONE, 1, draw, ranked[[draw]]
+        yield words.RANDOM_ONE, 1, draw, ranked[[others[draw]]]
 
 
 def _losses(

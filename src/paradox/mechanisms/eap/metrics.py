@@ -52,10 +52,7 @@ def single(scores: Array, loss: Array, gradient: Array) -> dict[str, Array]:
 
 
 def pooled(scores: Array, top: float) -> dict[str, Array]:
-    """Return `POOLED`: values per item whose mean is the measure of all these items.
-
-    `top`, the end of the histogram, is the largest |W| of both models.
-    """
+    """Return `POOLED`, values per item whose mean is the measure of all; bins end at `top`."""
     size = np.abs(scores)
     return {
         "complexity": complexity(size, BINS, top),

@@ -67,17 +67,9 @@ def null_of(
 ) -> Null:
     """Return the changes of every measure beside those with base and after swapped within items.
 
-    Parameters
-    ----------
-    changes
-        Measure -> values of shape (items, seeds).
-    scores
-        Pairs of sides, before and after, each of shape (seeds, items, edges): what the pooled
-        measures are computed from anew.
-    tops
-        The end of each seed's histogram.
-    key
-        Names the draw.
+    `changes`: measure -> values of shape (items, seeds). `scores`: pairs of sides, before and
+    after, each of shape (seeds, items, edges), from which the pooled measures are computed anew;
+    `tops` end the seeds' histograms. `key` names the draw.
     """
     names = list(changes)
     columns = np.stack([changes[name].mean(1) for name in names], 1)

@@ -35,18 +35,10 @@ class How:
 
 @dataclass(frozen=True)
 class Sets:
-    """Progress of sets of blocks; contrasts by name.
+    """Progress of sets of blocks.
 
-    Attributes
-    ----------
-    names
-        The pairs.
-    layers, blocks, norms
-        Of each set.
-    change
-        Contrast -> (pairs, sets, seeds), not turned.
-    gap
-        Contrast -> (pairs, seeds).
+    `names` are those of the pairs; `layers`, `blocks` and `norms` are of each set. `change`
+    (contrast -> (pairs, sets, seeds)) is not turned; `gap` is contrast -> (pairs, seeds).
     """
 
     names: list[str]

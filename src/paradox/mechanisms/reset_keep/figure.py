@@ -1,8 +1,4 @@
-"""Step ``reset_keep_figure``: windows of blocks, reset and kept, beside random sets of blocks.
-
-Bands are the middle 95 % of all sets of as many blocks. Dotted: the change's entries in random
-order.
-"""
+"""Step ``reset_keep_figure``: windows of blocks, reset and kept, beside random sets of blocks."""
 
 from __future__ import annotations
 

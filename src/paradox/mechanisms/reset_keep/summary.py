@@ -156,7 +156,7 @@ def window_rows(
 
     - ``detectable``: the mean that a two-sided 5 % test finds in 80 % of studies, the seeds given;
     - ``p_sets``: the share of all ``sets`` of as many blocks, this one among them, that make at
-      least its progress, and ``set_low``, ``set_high``, the middle 95 % of them; ``p_norm``: the same
+      least its progress, and ``set_low``, ``set_high``, the middle 95 % of them; ``p_norm``: that
       without a line in the sets' summed change norms; ``p_matched``: the same among the ``matched``
       sets whose norms are within `norm_tolerance`; ``norm_r``: correlation over the sets;
     - ``excess``: progress beyond that of shuffled changes of the same size; ``p_noise``, one-sided;

@@ -1,8 +1,4 @@
-"""Step ``trajectories_figure``: the separation force by block, without a model and with two.
-
-Rows: the force at each position; the fitted flow; the published construction. The coloured stripe
-is where the published peak is.
-"""
+"""Step ``trajectories_figure``: the separation force by block, without a model and with two."""
 
 from __future__ import annotations
 

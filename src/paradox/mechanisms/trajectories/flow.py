@@ -171,16 +171,9 @@ def fit(
 ) -> Fits:
     """Fit flows to states of shape (layers, pairs, 2, width).
 
-    Parameters
-    ----------
-    names
-        Of the pairs; with `key` they name the splits.
-    shuffled
-        Whether each fit meets the states after the embedding in an order of its own.
-    first
-        Give motions in so many first coordinates of the states.
-    strata
-        Of the pairs: half of each is held out.
+    `names` of the pairs and `key` name the splits, which hold out half of each of the `strata`. If
+    `shuffled`, each fit meets the states after the embedding in an order of its own. Motions are
+    given in the `first` coordinates of the states.
     """
     layers = len(states)
     held = splits(names, settings.fits, *key, strata=strata)
@@ -190,12 +183,13 @@ def fit(
     width = min(settings.latent, states.shape[-1])
     train, test, shares, bases = [], [], [], []
     for out, times in zip(held, order, strict=True):
-        sides = [_items(states[:, rows]) for rows in (~out, out)]
+        sides = [states[:, rows].reshape(layers, -1, states.shape[-1]) for rows in (~out, out)]
         middle = sides[0].mean(axis=1, keepdims=True)
         basis = components(sides[0] - middle, width)
         bases.append(basis[:first])
         projected = [(side - middle) @ basis for side in sides]
-        shares.append(((projected[1] ** 2).sum((1, 2)) / _spread(sides[1] - middle))[times[1:]])
+        spread = np.maximum(((sides[1] - middle) ** 2).sum((1, 2)), 1e-12)
+        shares.append(((projected[1] ** 2).sum((1, 2)) / spread)[times[1:]])
         train.append(projected[0][times])
         test.append(projected[1][times])
     # One number per fit makes coordinates of size 1 and keeps their geometry.
@@ -256,14 +250,6 @@ def _train(field: Field, states: Tensor, settings: How) -> None:
         (errors.mean(dim=0).sum() + DECAY * size / field.blocks).backward()
         optimiser.step()
         schedule.step()
-
-
-def _items(states: Array) -> Array:
-    return states.reshape(len(states), -1, states.shape[-1])
-
-
-def _spread(states: Array) -> Array:
-    return np.maximum((states**2).sum((1, 2)), 1e-12)
 
 
 def _batched(states: list[Array], scales: Array) -> Tensor:

@@ -18,20 +18,8 @@ from numpy.typing import NDArray
 from paradox.arms import with_arm
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
+from paradox.mechanisms.tables import words
 from paradox.mechanisms.tables.pairs import Pairs
-from paradox.mechanisms.tables.words import (
-    AFTER,
-    ANSWER,
-    BASE,
-    COUNTED,
-    FLOW,
-    ORDERED,
-    PUBLISHED_FLOW,
-    REORDERED,
-    SELECTION,
-    TEST,
-    TEXT,
-)
 from paradox.mechanisms.trajectories import flow, published_flow
 from paradox.mechanisms.trajectories.motions import (
     Motion,
@@ -96,15 +84,15 @@ def main(
             pairs.names,
             flow.How(**settings["flow"]),
             spec["seed"],
-            shuffled=order == REORDERED,
-            first=states[ANSWER].shape[-1],
+            shuffled=order == words.REORDERED,
+            first=states[words.ANSWER].shape[-1],
             strata=2 * pairs.counts + selected(pairs, spec["seed"]),
         )
-        for order in (ORDERED, REORDERED)
+        for order in (words.ORDERED, words.REORDERED)
     }
-    motions += of_flow(fitted[ORDERED], AFTER if trained else BASE)
+    motions += of_flow(fitted[words.ORDERED], words.AFTER if trained else words.BASE)
     progress("parts", 2, 4, "flow")
-    published = _published(states[TEXT][:, pairs.counts], spec)
+    published = _published(states[words.TEXT][:, pairs.counts], spec)
     progress("parts", 3, 4, "published construction")
     tables = {
         "pairs": pd.concat([pair_rows(motion, pairs, spec["seed"]) for motion in motions]),
@@ -129,7 +117,7 @@ def main(
 def sets(motion: Motion, pairs: Pairs, seed: int) -> dict[str, NDArray[np.bool_]]:
     """Return the sets of pairs that have a force of their own: halves and exposures, too."""
     counts, first = pairs.counts, selected(pairs, seed)
-    by_name = {COUNTED: counts, SELECTION: first, TEST: counts & ~first}
+    by_name = {words.COUNTED: counts, words.SELECTION: first, words.TEST: counts & ~first}
     exposures = sorted(set(pairs.exposures[pd.notna(pairs.exposures)]))
     by_name |= {str(int(times)): pairs.exposures == times for times in exposures}
     return {name: rows for name, rows in by_name.items() if motion.enough(rows)}
@@ -188,7 +176,7 @@ def fit_rows(fits: flow.Fits, pairs: Pairs, order: str) -> pd.DataFrame:
     }
     number, blocks = fits.multi_step.shape
     columns = {
-        "model": FLOW,
+        "model": words.FLOW,
         "variant": order,
         "fit": np.repeat(np.arange(number), blocks),
         "layer": np.tile(np.arange(blocks), number),
@@ -218,7 +206,7 @@ def published_rows(by_variant: dict[str, published_flow.Found]) -> pd.DataFrame:
         for fit, force in enumerate(fits.force):
             area = (fits.auc, fits.low, fits.high)
             rows += [(variant, fit, time - 1, value, *area) for time, value in enumerate(force)]
-    return pd.DataFrame(rows, columns=PUBLISHED).assign(model=PUBLISHED_FLOW)
+    return pd.DataFrame(rows, columns=PUBLISHED).assign(model=words.PUBLISHED_FLOW)
 
 
 def rates(motions: list[Motion], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
@@ -236,7 +224,7 @@ def rates(motions: list[Motion], pairs: Pairs, spec: dict[str, Any]) -> pd.DataF
         null_of = row | {"kind": "false_positive", "exposure": None, "pairs": len(pairs.counted)}
         hits = false_positives(products, RATE_PERMUTATIONS, runs, *key)
         rows.append(null_of | {"runs": runs, "rejected": hits})
-        if motion.state != BASE or len(motion.parts) > 1:
+        if motion.state != words.BASE or len(motion.parts) > 1:
             continue
         for exposure in settings["exposures"]:
             inside = pairs.exposures == exposure

@@ -136,10 +136,7 @@ def pooled_area(
 
 
 class Model:
-    """Encoders, fields and classifiers of many fits, none of which shares a weight.
-
-    `width` is that of what they see, `blocks` the time at which the classifier reads.
-    """
+    """Encoders, fields and classifiers (at time `blocks`) of many fits that share no weight."""
 
     def __init__(self, fits: int, width: int, settings: How, blocks: int) -> None:
         latent, hidden = settings.latent, settings.hidden

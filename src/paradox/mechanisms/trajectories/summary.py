@@ -16,22 +16,9 @@ from scipy import stats
 
 from paradox.errors import DataError, hint
 from paradox.files import read_table, write_json, write_table
+from paradox.mechanisms.tables import words
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import MIDDLE, inside, verdict
-from paradox.mechanisms.tables.words import (
-    AFTER,
-    ANSWER,
-    AS_IS,
-    BASE,
-    COUNTED,
-    FLOW,
-    FLOW_PATH,
-    PERMUTED,
-    PUBLISHED_FLOW,
-    SELECTION,
-    SHUFFLED,
-    TEST,
-)
 from paradox.mechanisms.trajectories.reading import paragraph
 from paradox.progress import Progress
 from paradox.stats.bootstrap import (
@@ -83,11 +70,11 @@ def main(
     table = pd.DataFrame(
         [row for key, curve in by_key.items() for row in layers(key, curve, resampling)]
     )
-    fits, published = (
-        tables["fits"][tables["fits"]["model"] == name] for name in (FLOW, PUBLISHED_FLOW)
-    )
-    rows = [*flow_rows(fits, FLOW, FORCES, MEASURES)]
-    rows += flow_rows(published, PUBLISHED_FLOW, FORCES[:1], AREA)
+    models = dict(iter(tables["fits"].groupby("model")))
+    fits = models[words.FLOW]
+    published = models.get(words.PUBLISHED_FLOW, fits[:0])
+    rows = [*flow_rows(fits, words.FLOW, FORCES, MEASURES)]
+    rows += flow_rows(published, words.PUBLISHED_FLOW, FORCES[:1], AREA)
     flows = pd.DataFrame(rows)
     verdicts = [*peaks(by_key, spec, resampling), *follows(fits, spec["margin_share"])]
     verdicts += published_peak(published, spec["margin_share"], resampling)
@@ -108,7 +95,7 @@ def curves(pairs: pd.DataFrame, null: pd.DataFrame) -> dict[tuple[str, ...], Cur
         sets = {str(name): _cube(of, "pair", key) for name, of in rows.groupby("set", sort=True)}
         drawn = _cube(nulls[key], "draw", key).mean(axis=2)
         exact = bool(nulls[key]["exact"].iloc[0])
-        observed = sets[COUNTED].mean(axis=(0, 2))
+        observed = sets[words.COUNTED].mean(axis=(0, 2))
         by_key[key] = Curve(sets, max_test(observed, drawn, exact, two_sided=False))
     return by_key
 
@@ -130,9 +117,9 @@ def _cube(table: pd.DataFrame, unit: str, key: tuple[str, ...]) -> Array:
 def layers(key: tuple[str, ...], curve: Curve, resampling: Resampling) -> Iterator[dict[str, Any]]:
     """Yield a row per set of pairs and block; tests and peaks are of the pairs that count."""
     for name, values in curve.sets.items():
-        if name in (SELECTION, TEST):
+        if name in (words.SELECTION, words.TEST):
             continue
-        counted = name == COUNTED
+        counted = name == words.COUNTED
         tops = draws(values, resampling).argmax(axis=1)
         for layer in range(values.shape[1]):
             estimate = mean(values[:, layer], resampling, "pairs")
@@ -172,20 +159,20 @@ def peaks(
     """
     for key, curve in by_key.items():
         # A flow's force is held against that of the data at its position.
-        component = ANSWER if key[3] in (FLOW, FLOW_PATH) else key[3]
-        like = by_key.get((spec["planted"], "base", "none", component, BASE))
+        component = words.ANSWER if key[3] in (words.FLOW, words.FLOW_PATH) else key[3]
+        like = by_key.get((spec["planted"], "base", "none", component, words.BASE))
         if like is None:
             raise DataError(f"{'/'.join(key)}: the untrained planted base has no such component.")
         margin = spec["margin_share"] * float(like.test.curve.max())
         top = int(curve.test.curve.argmax())
-        largest = mean(curve.sets[COUNTED][:, top], resampling, "pairs")
+        largest = mean(curve.sets[words.COUNTED][:, top], resampling, "pairs")
         yield row("separation_any", key, str(top), largest, curve.test.overall, margin)
         middle = inside(len(curve.test.curve), MIDDLE)
         if middle.all() or not middle.any():
             continue
-        chosen = curve.sets[SELECTION].mean(axis=(0, 2))
+        chosen = curve.sets[words.SELECTION].mean(axis=(0, 2))
         best, other = (int(np.where(of, chosen, -np.inf).argmax()) for of in (middle, ~middle))
-        above = curve.sets[TEST][:, best] - curve.sets[TEST][:, other]
+        above = curve.sets[words.TEST][:, best] - curve.sets[words.TEST][:, other]
         drawn = pigeonhole({"pairs": above}, resampling)["pairs"]
         not_above = (1 + (drawn <= 0).sum()) / (1 + len(drawn))
         p = max(float(not_above), float(curve.test.corrected[best]))
@@ -212,7 +199,7 @@ def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
         p = float(stats.binomtest(hits, len(tops), 1 / blocks, alternative="greater").pvalue)
         ends = (end - 1 / blocks for end in (share.value, share.low, share.high))
         above = Estimate(*ends, len(tops), 1)
-        state = BASE if key[1] == "base" else AFTER
+        state = words.BASE if key[1] == "base" else words.AFTER
         yield row("flow_follows", (*key, state), "", above, p, margin)
 
 
@@ -239,15 +226,15 @@ def published_peak(
     """
     for key, rows in published.groupby(ARM, sort=True):
         share = {name: middle_share(of) for name, of in rows.groupby("variant")}
-        p, nulls = [], (PERMUTED, SHUFFLED)
+        p, nulls = [], (words.PERMUTED, words.SHUFFLED)
         for name in nulls:
-            counts = [[of.sum(), len(of) - of.sum()] for of in (share[AS_IS], share[name])]
+            counts = [[of.sum(), len(of) - of.sum()] for of in (share[words.AS_IS], share[name])]
             p.append(float(stats.fisher_exact(counts, alternative="greater").pvalue))
         most = max(nulls, key=lambda name: share[name].mean())
-        effect = difference_in_differences(share[AS_IS], share[most], resampling).did
-        areas = rows.loc[rows["variant"] == AS_IS, "auc_low"]
+        effect = difference_in_differences(share[words.AS_IS], share[most], resampling).did
+        areas = rows.loc[rows["variant"] == words.AS_IS, "auc_low"]
         guesses = bool((areas <= 0.5).any())
-        state = BASE if key[1] == "base" else AFTER
+        state = words.BASE if key[1] == "base" else words.AFTER
         whole = 1.0 if guesses else max(p)
         yield row("published_peak", (*key, most, state), "", effect, whole, margin)
 
