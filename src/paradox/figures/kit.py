@@ -84,9 +84,8 @@ def band(axis: Axes, table: pd.DataFrame) -> None:
 
 def curve(axis: Axes, x: pd.Series, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     """Draw one curve; markers are filled where it leaves its null."""
-    bars = rows.rename(columns={"low": "value_low", "high": "value_high"})
     line = {name: value for name, value in look.items() if name != "marker"}
-    style.interval(axis, x, bars, "value", linewidth=1.2, zorder=2, **line)
+    style.interval(axis, x, rows, "value", linewidth=1.2, zorder=2, **line)
     out = rows["corrected"].isna() | (rows["corrected"] <= ALPHA)
     for chosen, face in ((out, look["color"]), (~out, "white")):
         axis.plot(

@@ -120,7 +120,7 @@ def interval(
     value: str,
     **how: Any,
 ) -> Any:
-    """Draw values with their intervals (columns value, {value}_low, {value}_high)."""
+    """Draw values with their intervals (columns value, {value}_low, {value}_high; or low, high)."""
     middle, bars = _bars(table, value)
     return axis.errorbar(x, middle, yerr=bars, capsize=2, elinewidth=1.1, **how)
 
@@ -135,9 +135,10 @@ def interval_across(
 
 def _bars(table: pd.DataFrame, value: str) -> tuple[np.ndarray, list[np.ndarray]]:
     middle = table[value].to_numpy(float)
+    stem = f"{value}_" if f"{value}_low" in table else ""
     # A percentile interval can leave out its estimate; bars cannot have a negative length.
-    down = np.clip(middle - table[f"{value}_low"].to_numpy(float), 0, None)
-    up = np.clip(table[f"{value}_high"].to_numpy(float) - middle, 0, None)
+    down = np.clip(middle - table[f"{stem}low"].to_numpy(float), 0, None)
+    up = np.clip(table[f"{stem}high"].to_numpy(float) - middle, 0, None)
     return middle, [down, up]
 
 

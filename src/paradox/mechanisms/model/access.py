@@ -204,11 +204,11 @@ class Access:
         block = self.blocks[node.block]
         attention, mlp = block.attention, block.mlp
         if node.kind == RESID_PRE:
-            return _on_input(block.module, visit)
+            return on_input(block.module, visit)
         if node.kind == KEY:
-            return _on_input(mlp.down_proj, visit)
+            return on_input(mlp.down_proj, visit)
         if node.kind == HEAD_IN:
-            return _on_input(attention.o_proj, self._by_head(visit))
+            return on_input(attention.o_proj, self._by_head(visit))
         if node.kind == HEAD_OUT:
             return _on_heads(attention.o_proj, self.heads, visit)
         module = {
@@ -310,7 +310,9 @@ def _near(one: Tensor, two: Tensor, tolerance: float) -> bool:
 # --- modules ------------------------------------------------------------------------------
 
 
-def _on_input(module: nn.Module, visit: Callable[[Tensor], Tensor | None]) -> Any:
+def on_input(module: nn.Module, visit: Callable[[Tensor], Tensor | None]) -> Any:
+    """Let `visit` see what a module reads, and replace it where it returns something."""
+
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
             new = visit(args[0])

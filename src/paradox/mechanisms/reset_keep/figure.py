@@ -1,10 +1,4 @@
-"""Step ``reset_keep_figure``: windows of blocks, reset and kept, beside random sets of blocks.
-
-A column per trained arm; for each measure a row per direction. Drawn is the progress in exposed
-items (see `paradox.mechanisms.reset_keep.summary`), at the middle of each of the widest windows.
-Bands (orange: attention, blue: MLP) are the middle 95 % of all sets of as many blocks; markers are
-filled where at most 5 % of the sets do as much. Dotted: the change's entries in random order.
-"""
+"""Step ``reset_keep_figure``: windows of blocks, reset and kept, beside random sets of blocks."""
 
 from __future__ import annotations
 
@@ -21,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.kit import curve, depth_axis, legend
+from paradox.figures.kit import arm_handles, arm_looks, curve, depth_axis, legend
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -60,7 +54,7 @@ def draw(table: pd.DataFrame) -> Figure:
     arms = style.panels(table)
     measures = [name for name in MEASURES if (table["measure"] == name).any()]
     rows = [(measure, direction) for measure in measures for direction in DIRECTIONS]
-    looks = part_looks()
+    looks = arm_looks(list(PARTS))
     figure, axes = style.grid(len(rows), len(arms), 1.5 + 1.9 * len(rows), sharey=False)
     for row, (measure, direction) in zip(axes, rows, strict=True):
         row[0].set_ylabel(f"{MEASURES[measure]}\n{direction} (nats)")
@@ -73,9 +67,7 @@ def draw(table: pd.DataFrame) -> Figure:
         depth_axis(axis)
     figure.align_ylabels(axes[:, 0])
     figure.supxlabel("Relative depth of a window's middle", fontsize=11)
-    lines: list[Artist] = [
-        Line2D([], [], label=PARTS[part], markersize=4.5, **look) for part, look in looks.items()
-    ]
+    lines = arm_handles({PARTS[part]: look for part, look in looks.items()})
     bands: list[Artist] = [
         Patch(color=look["color"], alpha=0.2, label=f"95 % of sets, {PARTS[part]}")
         for part, look in looks.items()
@@ -87,14 +79,6 @@ def draw(table: pd.DataFrame) -> Figure:
     ]
     legend(figure, lines, bands, marks)
     return figure
-
-
-def part_looks() -> dict[str, dict[str, Any]]:
-    """Return how each part's curve is drawn."""
-    return {
-        part: {"color": colour, "marker": style.MARKERS[n], "linestyle": style.LINES[n]}
-        for n, (part, colour) in enumerate(zip(PARTS, style.colours(2), strict=True))
-    }
 
 
 def _panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
