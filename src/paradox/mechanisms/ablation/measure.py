@@ -90,10 +90,7 @@ def measure(
 
     One array per part and place, and ``clean`` with one layer.
 
-    Parameters
-    ----------
-    batch_size
-        Items at a time; a rerun has twice as many rows.
+    `batch_size`: items at a time; a rerun has twice as many rows.
     """
     all_batches = list(batches(prompts, batch_size, access.model.device))
     means = OtherMeans(access, (ATTN_OUT, MLP_OUT), all_batches)

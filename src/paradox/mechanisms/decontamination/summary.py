@@ -46,24 +46,12 @@ COLUMNS = [*ARM, "seed", "way", "dose", "alpha", "what", "item", "logp", "correc
 
 @dataclass(frozen=True)
 class Method:
-    """One method of one arm, at rising doses.
+    """One method of one arm, at rising doses."""
 
-    Attributes
-    ----------
-    doses
-        Its doses, without 0.
-    shown
-        `SHOWN` by name, over the doses (as far as there are such texts).
-    gaps
-        Exposed minus twins of recall, shape (pairs, doses, seeds).
-    texts
-        Items behind those of `SHOWN` that are shares.
-    """
-
-    doses: list[float]
-    shown: dict[str, Drawn]
-    gaps: Array
-    texts: dict[str, int]
+    doses: list[float]  # its doses, without 0
+    shown: dict[str, Drawn]  # `SHOWN` by name, over the doses (as far as there are such texts)
+    gaps: Array  # exposed minus twins of recall, shape (pairs, doses, seeds)
+    texts: dict[str, int]  # items behind those of `SHOWN` that are shares
 
 
 def main(
@@ -230,15 +218,8 @@ class Compared:
 def at_half(removed: Array, cost: Array) -> Array:
     """Return the cost where a path first reaches one half, by straight lines between doses.
 
-    Parameters
-    ----------
-    removed, cost
-        Shape (draws, doses); before the first dose both are 0.
-
-    Returns
-    -------
-    array
-        Shape (draws,); not a number where one half is not reached.
+    `removed`, `cost`: shape (draws, doses); before the first dose both are 0.
+    Shape (draws,); not a number where one half is not reached.
 
     >>> at_half(np.array([[0.25, 0.75], [0.1, 0.2]]), np.array([[0.0, 1.0], [0.0, 1.0]])).tolist()
     [0.5, nan]

@@ -94,10 +94,7 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Return `MEASURES` of each part and place, shape (measures, layers, items).
 
-    Parameters
-    ----------
-    batch_size
-        Items at a time; a rerun has (1 + draws) times as many rows.
+    `batch_size`: items at a time; a rerun has (1 + draws) times as many rows.
     """
     all_batches = list(batches(prompts, batch_size, access.model.device, answers=False))
     means = OtherMeans(access, (GATE, UP, KEY, MLP_OUT), all_batches)
@@ -195,12 +192,8 @@ def js_divergence(one: Tensor, other: Tensor, chunk: int = CHUNK) -> Tensor:
 
     Computed in float64, a few rows at a time; its square root is a distance.
 
-    Parameters
-    ----------
-    one, other
-        Logits, shape (..., vocabulary); log-probabilities are logits, too.
-    chunk
-        How many numbers of a table are worked on at once (at least a row).
+    `one`, `other`: logits, shape (..., vocabulary); log-probabilities are logits, too.
+    `chunk`: how many numbers of a table are worked on at once (at least a row).
 
     >>> certain, other = torch.tensor([0.0, -math.inf]), torch.tensor([-math.inf, 0.0])
     >>> float(js_divergence(certain, other)), float(js_divergence(certain, certain))

@@ -56,45 +56,25 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Draws:
-    """Right and wrong of one checkpoint.
+    """Right and wrong of one checkpoint."""
 
-    Attributes
-    ----------
-    sampled
-        Shape (items, samples), in an order keyed by item.
-    greedy
-        Shape (items,).
-    """
-
-    sampled: Flags
-    greedy: Flags
+    sampled: Flags  # shape (items, samples), in an order keyed by item
+    greedy: Flags  # shape (items,)
 
 
 @dataclass(frozen=True)
 class Called:
-    """One rule's labels.
+    """One rule's labels."""
 
-    Attributes
-    ----------
-    name
-        ``posterior``, ``greedy`` or ``any_of_<k>``.
-    labels
-        Of the whole evidence.
-    halves
-        Of either half of the samples; None for ``greedy``, which has one response.
-    change, other
-        Change of accuracy in the samples that made `halves[0]` and in the other half (for
-        ``greedy``: in its response and in all samples).
-    k
-        Samples used per side and half.
-    """
-
-    name: str
-    labels: NDArray[np.str_]
+    name: str  # ``posterior``, ``greedy`` or ``any_of_<k>``
+    labels: NDArray[np.str_]  # of the whole evidence
+    # Of either half of the samples; None for ``greedy``, which has one response.
     halves: tuple[NDArray[np.str_], NDArray[np.str_]] | None
+    # `change`, `other`: change of accuracy in the samples that made `halves[0]` and in the other
+    # half (for ``greedy``: in its response and in all samples).
     change: Array
     other: Array
-    k: int
+    k: int  # samples used per side and half
 
 
 def main(
@@ -107,10 +87,7 @@ def main(
     ``items``, ``before`` and ``after`` (single samples of the base and of the arm). ``outputs``:
     ``labels``, ``confusion`` and ``rules``.
 
-    Raises
-    ------
-    DataError
-        When the files are malformed or do not belong together.
+    Raises `DataError` when the files are malformed or do not belong together.
     """
     settings = spec["labels"]
     items = read_items(inputs["items"])
@@ -137,10 +114,8 @@ def main(
 def read_draws(path: Path, items: pd.DataFrame, base: str, trained: bool) -> Draws:
     """Read the single samples of a checkpoint, in the order of `items`.
 
-    Raises
-    ------
-    DataError
-        When an item has not the samples of the others, or the samples are of another base.
+    Raises `DataError` when an item has not the samples of the others, or the samples are of another
+    base.
     """
     table = read_table(path, SAMPLES)
     bad = [
@@ -228,10 +203,7 @@ def calls(
 ) -> Iterator[Called]:
     """Yield the labels of every rule.
 
-    Raises
-    ------
-    DataError
-        When a rule wants more samples than half of those there are.
+    Raises `DataError` when a rule wants more samples than half of those there are.
     """
     one, two = before.sampled, after.sampled
     size = min(one.shape[1], two.shape[1]) // 2

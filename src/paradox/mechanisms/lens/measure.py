@@ -41,44 +41,24 @@ DETERMINISM = "tolerance"
 
 
 class Lens(NamedTuple):
-    """Readings of the residual, shape (L + 1, items, positions, tokens); row 0 is layer -1.
+    """Readings of the residual, shape (L + 1, items, positions, tokens); row 0 is layer -1."""
 
-    Attributes
-    ----------
-    logp
-        Natural log-probability.
-    rank
-        One plus the number of tokens with a higher logit.
-    """
-
-    logp: Tensor
-    rank: Tensor
+    logp: Tensor  # natural log-probability
+    rank: Tensor  # one plus the number of tokens with a higher logit
 
 
 class Attribution(NamedTuple):
-    """Parts of a logit minus the mean logit; axes (..., items, positions, tokens).
+    """Parts of a logit minus the mean logit; axes (..., items, positions, tokens)."""
 
-    Attributes
-    ----------
-    embedding
-        Of the embedding.
-    attention, mlp
-        Of each block, with the blocks as first axis.
-    heads
-        Of each attention head, with blocks and heads as first axes (None if not asked for);
-        they add up to `attention` less the part of the output projection's bias.
-    bias
-        Of the output embedding's bias; 0 for models without one.
-    total
-        The logit minus the mean logit, computed from the whole residual.
-    """
-
-    embedding: Tensor
+    embedding: Tensor  # of the embedding
+    # `attention`, `mlp`: of each block, with the blocks as first axis.
     attention: Tensor
     mlp: Tensor
+    # Of each attention head, with blocks and heads as first axes (None if not asked for); they add
+    # up to `attention` less the part of the output projection's bias.
     heads: Tensor | None
-    bias: Tensor
-    total: Tensor
+    bias: Tensor  # of the output embedding's bias; 0 for models without one
+    total: Tensor  # the logit minus the mean logit, computed from the whole residual
 
     def sum(self) -> Tensor:
         """Return the sum of all parts, which equals `total` up to rounding."""
@@ -130,11 +110,8 @@ def _read(
 def tables(values: Mapping[str, Tensor], items: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the tables ``lens``, ``attribution`` and ``emergence`` of the readings.
 
-    Parameters
-    ----------
-    values
-        ``logp`` and ``rank``, shape (L + 1, items, 2), and ``embedding``, ``attention`` and
-        ``mlp``, shape (layers, items, 2); the last axis is gold, control.
+    `values`: ``logp`` and ``rank``, shape (L + 1, items, 2), and ``embedding``, ``attention`` and
+    ``mlp``, shape (layers, items, 2); the last axis is gold, control.
     """
     rank = values["rank"].long()
     first = emergence(rank)
@@ -164,11 +141,8 @@ def _columns(measured: Mapping[str, Tensor]) -> dict[str, Any]:
 def emergence(rank: Tensor) -> Tensor:
     """Return the first layer from which the token stays first, L (number of blocks) if never.
 
-    Parameters
-    ----------
-    rank
-        Ranks from layer -1 to L - 1 along the first axis. A token that is first in the middle
-        but not at the end has not emerged.
+    `rank`: ranks from layer -1 to L - 1 along the first axis. A token that is first in the middle
+    but not at the end has not emerged.
 
     >>> emergence(torch.tensor([[9, 1, 1], [1, 1, 1], [3, 1, 2], [1, 1, 2]])).tolist()
     [2, -1, 3]
@@ -186,14 +160,9 @@ def lens(
     Only these positions go through the final norm and the output embedding, one layer at a
     time; logits of other positions or layers are never held.
 
-    Parameters
-    ----------
-    inputs
-        Keyword arguments of a forward pass.
-    positions
-        Positions to read, the same for all items (K,) or one row per item (B, K).
-    tokens
-        Tokens to follow at each, shape (B, K, C).
+    `inputs`: keyword arguments of a forward pass.
+    `positions`: positions to read, the same for all items (K,) or one row per item (B, K).
+    `tokens`: tokens to follow at each, shape (B, K, C).
     """
     nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
     with access.capture(nodes, positions) as captured:
@@ -220,12 +189,8 @@ def attribution(
 ) -> Attribution:
     """Return the direct logit attribution at the positions asked for.
 
-    Parameters
-    ----------
-    inputs, positions, tokens
-        See `lens`.
-    heads
-        Whether to split attention into heads, too.
+    `inputs`, `positions`, `tokens`: see `lens`.
+    `heads`: whether to split attention into heads, too.
     """
     start, end = Node(RESID_PRE, 0), Node(RESID_POST, len(access.blocks) - 1)
     nodes = [start, end, *access.nodes(ATTN_OUT, MLP_OUT, *([HEAD_IN] if heads else []))]

@@ -56,24 +56,12 @@ Value = Tensor | Callable[[Tensor], Tensor]
 class Access:
     """Reads and writes the nodes of one model.
 
-    Parameters
-    ----------
-    model
-        A causal language model with gated MLPs (Qwen 2 and 3, Llama, OLMo 2, Gemma 3 and their
-        likes). Its parts are found by structure, and two tokens are run through it to check that
-        the residual is the sum of what was found.
-
-    Raises
-    ------
-    AccessError
-        When a part is missing or the sums do not hold.
-
-    Attributes
-    ----------
-    blocks, norm, head
-        The parts of each block, the final norm and the output embedding.
-    heads
-        Number of attention heads (queries).
+    `model`: a causal language model with gated MLPs (Qwen 2 and 3, Llama, OLMo 2, Gemma 3 and their
+    likes). Its parts are found by structure, and two tokens are run through it to check that the
+    residual is the sum of what was found.
+    Raises `AccessError` when a part is missing or the sums do not hold.
+    `blocks`, `norm`, `head`: the parts of each block, the final norm and the output embedding.
+    `heads`: number of attention heads (queries).
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -102,12 +90,8 @@ class Access:
     ) -> Iterator[dict[Node, Tensor]]:
         """Yield a dictionary that each forward pass fills with the nodes' values.
 
-        Parameters
-        ----------
-        nodes
-            What to keep; a second forward pass replaces the values of the first.
-        positions
-            Positions to keep: the same for all items (K,) or one row per item (B, K).
+        `nodes`: what to keep; a second forward pass replaces the values of the first.
+        `positions`: positions to keep: the same for all items (K,) or one row per item (B, K).
         """
         values: dict[Node, Tensor] = {}
 
@@ -124,14 +108,10 @@ class Access:
     def patch(self, values: Mapping[Node, Value], where: Tensor | None = None) -> Iterator[None]:
         """Replace nodes in every forward pass inside the context.
 
-        Parameters
-        ----------
-        values
-            For each node a tensor that broadcasts to it, or a function from the current value
-            to the new one.
-        where
-            Boolean mask of what to replace, see `at`: the first axes of the node, (B, T) or
-            more; None replaces everything. What is not replaced keeps its exact bits.
+        `values`: for each node a tensor that broadcasts to it, or a function from the current value
+        to the new one.
+        `where`: boolean mask of what to replace, see `at`: the first axes of the node, (B, T) or
+        more; None replaces everything. What is not replaced keeps its exact bits.
         """
 
         def change(node: Node, new: Value) -> Callable[[Tensor], Tensor]:
@@ -163,10 +143,7 @@ class Access:
     ) -> dict[Node, Tensor]:
         """Return each node's mean over all tokens of `batches` that are not padding.
 
-        Parameters
-        ----------
-        batches
-            Keyword arguments of forward passes; ``attention_mask`` tells what is padding.
+        `batches`: keyword arguments of forward passes; ``attention_mask`` tells what is padding.
         """
         chosen, sums, count = list(nodes), {}, 0.0
         for batch in batches:
@@ -257,12 +234,8 @@ def at(
 ) -> Tensor:
     """Return the mask that is true at these items, positions and units (heads or neurons).
 
-    Parameters
-    ----------
-    shape
-        (items, positions) or (items, positions, units).
-    items, positions, units
-        Indices, from the end when negative; None means all.
+    `shape`: (items, positions) or (items, positions, units).
+    `items`, `positions`, `units`: indices, from the end when negative; None means all.
 
     >>> at((2, 3), items=[1], positions=[-1]).int().tolist()
     [[0, 0, 0], [0, 0, 1]]

@@ -36,21 +36,11 @@ MEASURES = ("logp", "odds", "correct")
 
 @dataclass(frozen=True)
 class Profile:
-    """What the neurons do on some prompts.
+    """What the neurons do on some prompts."""
 
-    Attributes
-    ----------
-    attribution
-        Shape (items, layers, neurons), summed over the scaled positions, nats.
-    activity
-        Mean |activation| at these positions, shape (layers, neurons).
-    norms
-        Length of what one unit of activation writes, shape (layers, neurons).
-    """
-
-    attribution: Array
-    activity: Array
-    norms: Array
+    attribution: Array  # shape (items, layers, neurons), summed over the scaled positions, nats
+    activity: Array  # mean |activation| at these positions, shape (layers, neurons)
+    norms: Array  # length of what one unit of activation writes, shape (layers, neurons)
 
 
 def scores(logits: Tensor, batch: Batch) -> Tensor:
@@ -59,10 +49,7 @@ def scores(logits: Tensor, batch: Batch) -> Tensor:
     ``odds`` are log odds, which do not saturate where an answer is known well; ``correct`` says
     whether every token is the first choice, which is whether greedy decoding would give it.
 
-    Parameters
-    ----------
-    logits
-        Where the answer is predicted: (..., rows, answer tokens, vocabulary).
+    `logits`: where the answer is predicted: (..., rows, answer tokens, vocabulary).
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     gold = batch.gold.expand(wide.shape[:-1])[..., None]
@@ -88,12 +75,8 @@ def scaled(batch: Batch, where: str) -> Tensor:
 def profile(access: Access, prompts: Sequence[Recall], size: int, where: str) -> Profile:
     """Return attribution and activity of every neuron for the prompts' answers.
 
-    Parameters
-    ----------
-    size
-        Prompts at a time.
-    where
-        One of `paradox.mechanisms.model.rerun.WHERE`.
+    `size`: prompts at a time.
+    `where`: one of `paradox.mechanisms.model.rerun.WHERE`.
     """
     nodes = access.nodes(KEY)
     width = access.blocks[0].mlp.down_proj.weight.shape[1]
@@ -123,15 +106,8 @@ def profile(access: Access, prompts: Sequence[Recall], size: int, where: str) ->
 def strongest(gap: Array, count: int) -> NDArray[np.int64]:
     """Return the `count` neurons of each layer with the largest signed attribution.
 
-    Parameters
-    ----------
-    gap
-        Attribution, exposed minus twins, shape (layers, neurons).
-
-    Returns
-    -------
-    array
-        Shape (layers, count), strongest first.
+    `gap`: attribution, exposed minus twins, shape (layers, neurons).
+    Shape (layers, count), strongest first.
     """
     if not 0 < count <= gap.shape[1] // 2:
         raise DataError(
@@ -150,15 +126,8 @@ def matched(
     replacement of the set took, by the logarithms of mean |activation| and of the length of
     what it writes, both in standard deviations of the layer.
 
-    Parameters
-    ----------
-    chosen
-        Neurons of each layer, at most half of them.
-
-    Returns
-    -------
-    list
-        Of each layer, shape (draws, count).
+    `chosen`: neurons of each layer, at most half of them.
+    Of each layer, shape (draws, count).
     """
     layers = []
     for layer, neurons in enumerate(chosen):
@@ -190,13 +159,9 @@ def scaling(
 ) -> Iterator[None]:
     """Scale neurons in every forward pass inside the context.
 
-    Parameters
-    ----------
-    factors
-        Block -> alpha of each of its neurons: (neurons,), or (rows, 1, neurons) when the rows
-        of the batch differ.
-    where
-        Mask (rows, tokens) of what is scaled; None means all.
+    `factors`: block -> alpha of each of its neurons: (neurons,), or (rows, 1, neurons) when the
+    rows of the batch differ.
+    `where`: mask (rows, tokens) of what is scaled; None means all.
     """
     with access.patch(
         {Node(KEY, block): (lambda key, by=by: key * by) for block, by in factors.items()}, where
@@ -216,19 +181,10 @@ def sweep(
 ) -> Array:
     """Scale every set at its layer by every alpha, one at a time.
 
-    Parameters
-    ----------
-    sets
-        Neurons, shape (layers, sets, count).
-    doses
-        Alphas.
-    size
-        Prompts at a time.
-
-    Returns
-    -------
-    array
-        `MEASURES` on the first axis: (measures, layers, sets, doses, items).
+    `sets`: neurons, shape (layers, sets, count).
+    `doses`: alphas.
+    `size`: prompts at a time.
+    `MEASURES` on the first axis: (measures, layers, sets, doses, items).
     """
     shape = (len(MEASURES), *sets.shape[:2], len(doses), len(prompts))
     values = np.zeros(shape)

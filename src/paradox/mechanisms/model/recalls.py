@@ -24,52 +24,29 @@ from paradox.tasks import Task
 
 @dataclass(frozen=True)
 class Recall:
-    """The recall prompt of one item.
+    """The recall prompt of one item."""
 
-    Attributes
-    ----------
-    item
-        Its name.
-    prompt
-        Tokens before the answer.
-    gold
-        Tokens of the right answer.
-    control
-        First token of a wrong answer of the same form.
-    """
-
-    item: str
-    prompt: list[int]
-    gold: list[int]
-    control: int
+    item: str  # its name
+    prompt: list[int]  # tokens before the answer
+    gold: list[int]  # tokens of the right answer
+    control: int  # first token of a wrong answer of the same form
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Recall prompts side by side.
+    """Recall prompts side by side."""
 
-    Attributes
-    ----------
-    rows
-        Their places in the list they come from.
-    ids, mask, positions
-        Inputs of the model, shape (rows, tokens); the last answer token is not among them.
-    at
-        The column that predicts the first answer token.
-    gold, real
-        Answer tokens and which of them exist, shape (rows, longest answer).
-    control
-        First token of each row's wrong answer.
-    """
-
-    rows: list[int]
+    rows: list[int]  # their places in the list they come from
+    # `ids`, `mask`, `positions`: inputs of the model, shape (rows, tokens); the last answer token
+    # is not among them.
     ids: torch.Tensor
     mask: torch.Tensor
     positions: torch.Tensor
-    at: int
+    at: int  # the column that predicts the first answer token
+    # `gold`, `real`: answer tokens and which of them exist, shape (rows, longest answer).
     gold: torch.Tensor
     real: torch.Tensor
-    control: torch.Tensor
+    control: torch.Tensor  # first token of each row's wrong answer
 
     @property
     def inputs(self) -> dict[str, torch.Tensor]:
@@ -92,10 +69,7 @@ def recalls(
     that have the same form (digit for digit, letter for letter) and another first token; where no
     item has one, from all answers with another first token.
 
-    Raises
-    ------
-    DataError
-        When an item has no such wrong answer.
+    Raises `DataError` when an item has no such wrong answer.
     """
     answers = {form: sorted(set(of)) for form, of in items["answer"].groupby(_forms(items))}
     everything = sorted(set(items["answer"]))

@@ -28,27 +28,15 @@ OWN = ("hidden_states", "past_key_values", "use_cache")
 
 @dataclass(frozen=True)
 class Clean:
-    """What a clean pass leaves.
+    """What a clean pass leaves."""
 
-    Attributes
-    ----------
-    batch
-        Its inputs.
-    before, attention
-        Of each block: the residual before it, and what its attention adds.
-    after
-        The residual after the last block.
-    arguments
-        Of each block: the keyword arguments that it was called with.
-    memory
-        Of each block: the keys and the values, shape (items, heads, tokens, width of a head).
-    """
-
-    batch: Batch
+    batch: Batch  # its inputs
+    # `before`, `attention`: of each block: the residual before it, and what its attention adds.
     before: list[Tensor]
     attention: list[Tensor]
-    after: Tensor
-    arguments: list[dict[str, Any]]
+    after: Tensor  # the residual after the last block
+    arguments: list[dict[str, Any]]  # of each block: the keyword arguments that it was called with
+    # Of each block: the keys and the values, shape (items, heads, tokens, width of a head).
     memory: list[tuple[Tensor, Tensor]]
 
     def middle(self, block: int) -> Tensor:
@@ -89,18 +77,10 @@ def clean_pass(access: Access, batch: Batch) -> Clean:
 def rerun(access: Access, clean: Clean, block: int, changed: Tensor) -> Tensor:
     """Return the logits of changed runs where they predict the answer.
 
-    Parameters
-    ----------
-    block
-        The block whose output was changed.
-    changed
-        Residuals after it, shape (changes, items, tokens, width): of all tokens, or of the last
-        ones, from `Batch.at` or before; those before them are unchanged.
-
-    Returns
-    -------
-    Tensor
-        Shape (changes, items, answer tokens, vocabulary).
+    `block`: the block whose output was changed.
+    `changed`: residuals after it, shape (changes, items, tokens, width): of all tokens, or of the
+    last ones, from `Batch.at` or before; those before them are unchanged.
+    Shape (changes, items, answer tokens, vocabulary).
     """
     changes, rows, tokens = changed.shape[:3]
     start = clean.after.shape[1] - tokens
@@ -151,14 +131,9 @@ def counted(batch: Batch) -> Tensor:
 class OtherMeans:
     """Means over the other items, aligned by the distance from `Batch.at`.
 
-    Parameters
-    ----------
-    access
-        The model.
-    kinds
-        Kinds of nodes, see `paradox.mechanisms.model.access`.
-    batches
-        All items, each exactly once.
+    `access`: the model.
+    `kinds`: kinds of nodes, see `paradox.mechanisms.model.access`.
+    `batches`: all items, each exactly once.
     """
 
     def __init__(self, access: Access, kinds: Iterable[str], batches: Iterable[Batch]) -> None:
@@ -188,10 +163,7 @@ class OtherMeans:
     def of_others(self, node: Node, batch: Batch, clean: Tensor) -> Tensor:
         """Return the mean over the other items at every place of `clean`.
 
-        Parameters
-        ----------
-        clean
-            The node's clean value on this batch, shape (rows, tokens, width).
+        `clean`: the node's clean value on this batch, shape (rows, tokens, width).
         """
         place, real = self._place(batch), counted(batch)[..., None]
         held = torch.where(real, wide(clean), 0)
@@ -215,10 +187,7 @@ def first_changed(batch: Batch, where: str) -> int:
 def put(batch: Batch, where: str, new: Tensor, old: Tensor) -> Tensor:
     """Return `new` at the chosen positions and `old` elsewhere.
 
-    Parameters
-    ----------
-    where
-        One of `WHERE`.
+    `where`: one of `WHERE`.
     """
     mask = counted(batch)
     if where == "answer":

@@ -24,31 +24,21 @@ PATCHED = (ATTN_OUT, MLP_OUT, RESID_POST)
 
 @dataclass(frozen=True)
 class Trace:
-    """One clean run; lists have one entry per block.
-
-    Attributes
-    ----------
-    residual
-        (B, T, d) before each block and, last, after all.
-    attention, mlp
-        (B, T, d): what each branch added.
-    keys, values
-        (B, h_kv, T, d_head) as attention used them, rotated.
-    masks, rotary
-        What each attention module was given; batch axis 1 where all items share it.
-    real
-        (B, T), false at padding.
-    """
+    """One clean run; lists have one entry per block."""
 
     access: Access
-    residual: list[Tensor]
+    residual: list[Tensor]  # (B, T, d) before each block and, last, after all
+    # `attention`, `mlp`: (B, T, d): what each branch added.
     attention: list[Tensor]
     mlp: list[Tensor]
+    # `keys`, `values`: (B, h_kv, T, d_head) as attention used them, rotated.
     keys: list[Tensor]
     values: list[Tensor]
+    # `masks`, `rotary`: what each attention module was given; batch axis 1 where all items share
+    # it.
     masks: list[Tensor]
     rotary: list[tuple[Tensor, Tensor]]
-    real: Tensor
+    real: Tensor  # (B, T), false at padding
 
     def middle(self, block: int) -> Tensor:
         """Return the residual between attention and MLP of a block."""
@@ -60,20 +50,11 @@ class Trace:
     ) -> Tensor:
         """Run one block on positions from `start` on, with the clean run before them.
 
-        Parameters
-        ----------
-        residual
-            (rows, s, d): the residual before the block at positions start .. start + s - 1.
-        items
-            (rows,): the item of the batch that each row belongs to.
-        wanted
-            Positions, counted from `start`, to return; the others only give keys and values.
-            None means all.
-
-        Returns
-        -------
-        Tensor
-            The residual after the block.
+        `residual`: (rows, s, d): the residual before the block at positions start .. start + s - 1.
+        `items`: (rows,): the item of the batch that each row belongs to.
+        `wanted`: positions, counted from `start`, to return; the others only give keys and values.
+        None means all.
+        The residual after the block.
         """
         parts = self.access.blocks[block]
         stop = start + residual.shape[1]
@@ -108,12 +89,8 @@ class Values:
 def trace(access: Access, ids: Tensor, mask: Tensor | None = None) -> Trace:
     """Run a batch once and keep what partial runs reuse.
 
-    Parameters
-    ----------
-    ids
-        (B, T) tokens.
-    mask
-        (B, T), zero at padding, which may stand on either side; None means no padding.
+    `ids`: (B, T) tokens.
+    `mask`: (B, T), zero at padding, which may stand on either side; None means no padding.
     """
     real = torch.ones_like(ids) if mask is None else mask
     inputs: dict[str, Any] = {"input_ids": ids}

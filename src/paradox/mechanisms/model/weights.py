@@ -57,24 +57,11 @@ class Mix(NamedTuple):
 class Change:
     """The weights of a base and of a trained checkpoint, to be mixed in one model.
 
-    Parameters
-    ----------
-    model
-        The base. It is the model that is changed and run.
-    after
-        The trained model; its weights are kept, the model itself is not needed any more.
-
-    Raises
-    ------
-    CheckpointError
-        When the two have not the same parameters.
-
-    Attributes
-    ----------
-    model, blocks
-        The model and the number of its blocks.
-    every
-        All units: attention and MLP of each block, and `REST`.
+    `model`: the base. It is the model that is changed and run.
+    `after`: the trained model; its weights are kept, the model itself is not needed any more.
+    Raises `CheckpointError` when the two have not the same parameters.
+    `model`, `blocks`: the model and the number of its blocks.
+    `every`: all units: attention and MLP of each block, and `REST`.
     """
 
     def __init__(self, model: PreTrainedModel, after: PreTrainedModel) -> None:

@@ -44,23 +44,13 @@ def main(
 ) -> None:
     """Write both tables.
 
-    Parameters
-    ----------
-    spec
-        ``tested`` (a list of ``name``, ``how`` it is tested, ``measures`` and, of how ``own``, the
-        ``module`` with ``sides`` and ``test``), ``exposed_from``, ``bootstrap`` (seed and
-        resamples), ``bases`` (names of the ``planted`` base and, or null, of the
-        ``clean`` one) and ``error_rates``: ``relabellings``, ``permutations``, ``exposures`` and
-        ``sizes`` (numbers of pairs) of the power, and ``margin_share``.
-    inputs
-        ``items``, and by the name of each test a list of the files that it reads.
-    outputs
-        ``rates`` and ``equivalence``.
-
-    Raises
-    ------
-    DataError
-        When items have no pairs, or tables do not fit.
+    ``spec``: ``tested`` (a list of ``name``, ``how`` it is tested, ``measures`` and, of how
+    ``own``, the ``module`` with ``sides`` and ``test``), ``exposed_from``, ``bootstrap`` (seed and
+    resamples), ``bases`` (names of the ``planted`` base and, or null, of the ``clean`` one) and
+    ``error_rates``: ``relabellings``, ``permutations``, ``exposures`` and ``sizes`` (numbers of
+    pairs) of the power, and ``margin_share``. ``inputs``: ``items``, and by the name of each test a
+    list of the files that it reads. ``outputs``: ``rates`` and ``equivalence``.
+    Raises `DataError` when items have no pairs, or tables do not fit.
     """
     pairs = Pairs(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
     missing = set(spec["error_rates"]["exposures"]) - set(pairs.exposures)

@@ -43,17 +43,11 @@ def main(
 ) -> None:
     """Draw the figure.
 
-    Parameters
-    ----------
-    spec
-        ``gaps``: a list of curves, each with ``analysis``, ``role`` (of its table),
-        ``component``, ``measure``, ``label``, ``truth`` (whether it is causal) and, where its table
-        has another form than that of step ``by_layer``, ``module`` and ``as_contrast``, the
-        function that gives it that.
-    inputs
-        The tables by role.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec``: ``gaps``: a list of curves, each with ``analysis``, ``role`` (of its table),
+    ``component``, ``measure``, ``label``, ``truth`` (whether it is causal) and, where its table has
+    another form than that of step ``by_layer``, ``module`` and ``as_contrast``, the function that
+    gives it that. ``inputs``: the tables by role. ``outputs``: ``svg``, ``png`` and ``csv`` (the
+    plotted numbers). Equal tables give equal bytes.
     """
     table = data(spec["gaps"], inputs)
     truth = [gap["label"] for gap in spec["gaps"] if gap["truth"]]

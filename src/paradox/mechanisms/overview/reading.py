@@ -41,17 +41,11 @@ def main(
 ) -> None:
     """Write the reading.
 
-    Parameters
-    ----------
-    spec
-        ``planted`` (name of the contaminated base; all other bases are controls), ``gaps`` (the
-        fields of each `Gap`, among others, and the ``role`` of its table) and ``claims``: analysis
-        -> signature -> words.
-    inputs
-        Contrast tables of step ``by_layer`` by role; ``signatures``: the table of that step.
-    outputs
-        ``reading``: JSON of ``paragraphs`` (analysis -> text) and ``verdicts`` (signature ->
-        list of arms with effect, interval, p and verdict).
+    ``spec``: ``planted`` (name of the contaminated base; all other bases are controls), ``gaps``
+    (the fields of each `Gap`, among others, and the ``role`` of its table) and ``claims``: analysis
+    -> signature -> words. ``inputs``: contrast tables of step ``by_layer`` by role; ``signatures``:
+    the table of that step. ``outputs``: ``reading``: JSON of ``paragraphs`` (analysis -> text) and
+    ``verdicts`` (signature -> list of arms with effect, interval, p and verdict).
     """
     worded = [gap for gap in spec["gaps"] if gap["words"]]
     gaps = [Gap(**{key: gap[key] for key in Gap._fields}) for gap in worded]
@@ -71,10 +65,7 @@ def reading(
 ) -> dict[str, Any]:
     """Return paragraphs and verdicts.
 
-    Raises
-    ------
-    DataError
-        When a table has not the planted base.
+    Raises `DataError` when a table has not the planted base.
     """
     truths = [gap for gap in gaps if gap.truth]
     bases = set(tables[truths[0].analysis]["base"])

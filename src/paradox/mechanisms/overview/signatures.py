@@ -26,16 +26,10 @@ def main(
 ) -> None:
     """Test every signature.
 
-    Parameters
-    ----------
-    spec
-        ``signatures`` (a list of ``name`` and ``module``), ``exposed_from``, ``bootstrap`` (seed
-        and resamples), ``permutations``, ``margin_share`` and ``planted`` (name of the base whose
-        largest gap gives the margin).
-    inputs
-        ``items``, and by the name of each signature a list of the files that it reads.
-    outputs
-        ``table``: a row per signature, arm and state.
+    ``spec``: ``signatures`` (a list of ``name`` and ``module``), ``exposed_from``, ``bootstrap``
+    (seed and resamples), ``permutations``, ``margin_share`` and ``planted`` (name of the base whose
+    largest gap gives the margin). ``inputs``: ``items``, and by the name of each signature a list
+    of the files that it reads. ``outputs``: ``table``: a row per signature, arm and state.
     """
     groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
     test = Tester(groups, spec)

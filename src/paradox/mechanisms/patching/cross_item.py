@@ -37,16 +37,10 @@ def main(
 ) -> None:
     """Patch between the items of every pair at the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` (of donors and random directions), ``exposed_from`` (pairs
-        with fewer exposures are left out) and ``cross_item`` (kinds, positions, sources, batch
-        size and dtype; one model has no other weights, and its shift is ``states``).
-    inputs
-        ``manifest`` and ``items``.
-    outputs
-        ``table``: a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` (of donors and random directions), ``exposed_from`` (pairs
+    with fewer exposures are left out) and ``cross_item`` (kinds, positions, sources, batch size and
+    dtype; one model has no other weights, and its shift is ``states``). ``inputs``: ``manifest``
+    and ``items``. ``outputs``: ``table``: a row per item, component and layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

@@ -32,16 +32,11 @@ def main(
 ) -> None:
     """Patch between an arm's last checkpoint and its untrained base.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` (of wrong answers, donors and random directions),
-        ``exposed_from`` (items with fewer exposures, and their twins, are left out) and
-        ``cross_model`` (kinds, positions, sources, batch size and dtype).
-    inputs
-        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
-    outputs
-        ``table``: a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` (of wrong answers, donors and random directions),
+    ``exposed_from`` (items with fewer exposures, and their twins, are left out) and ``cross_model``
+    (kinds, positions, sources, batch size and dtype). ``inputs``: ``manifest``, ``base`` (manifest
+    of the untrained base) and ``items``. ``outputs``: ``table``: a row per item, component and
+    layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

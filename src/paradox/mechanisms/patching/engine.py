@@ -36,39 +36,24 @@ CHUNK = 2**22
 
 @dataclass(frozen=True)
 class Answers:
-    """What is scored.
+    """What is scored."""
 
-    Attributes
-    ----------
-    positions
-        (A,) positions whose logits predict the answer's tokens, rising, the same for all items
-        (pad on the left so that answers end together).
-    gold, foil
-        (B, A) tokens: the right answer, and the one to compare its logit with.
-    reference
-        (B, A, V) logits that ``kl`` starts at, or None for those of the clean target run.
-    """
-
+    # (A,) positions whose logits predict the answer's tokens, rising, the same for all items (pad
+    # on the left so that answers end together).
     positions: Tensor
+    # `gold`, `foil`: (B, A) tokens: the right answer, and the one to compare its logit with.
     gold: Tensor
     foil: Tensor
+    # (B, A, V) logits that ``kl`` starts at, or None for those of the clean target run.
     reference: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Metrics by name; an effect is ``patched - clean``.
+    """Metrics by name; an effect is ``patched - clean``."""
 
-    Attributes
-    ----------
-    clean
-        (B, A) of the clean target run.
-    patched
-        (kind, block, group, B, A), kinds in the order of `PATCHED`.
-    """
-
-    clean: dict[str, Tensor]
-    patched: dict[str, Tensor]
+    clean: dict[str, Tensor]  # (B, A) of the clean target run
+    patched: dict[str, Tensor]  # (kind, block, group, B, A), kinds in the order of `PATCHED`
 
 
 def each_position(length: int) -> Tensor:
@@ -92,16 +77,10 @@ def total_effects(
 ) -> Effects:
     """Return the metrics of every cell (kind, block, group), later nodes computed anew.
 
-    Parameters
-    ----------
-    target
-        The run that is patched.
-    values
-        What is written, for the same items and positions.
-    groups
-        Boolean (G, T), or (G, B, T) when items differ, see `each_position`, `all_positions`.
-    chunk
-        Bound on the floats of one intermediate tensor.
+    `target`: the run that is patched.
+    `values`: what is written, for the same items and positions.
+    `groups`: boolean (G, T), or (G, B, T) when items differ, see `each_position`, `all_positions`.
+    `chunk`: bound on the floats of one intermediate tensor.
     """
     groups = _checked(target, values, answers, groups)
     effects = _unpatched(target, answers, groups)

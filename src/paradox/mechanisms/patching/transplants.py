@@ -75,21 +75,14 @@ Cell = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Swap:
-    """The two runs of one item.
+    """The two runs of one item."""
 
-    Attributes
-    ----------
-    target, source
-        Prompts of the target and the source run, both with the answer that is scored.
-    group
-        The item's group, in which its donor is looked for.
-    scaffold
-        How many tokens, the last of the prompt, belong to the scaffold (in both prompts).
-    """
-
+    # `target`, `source`: prompts of the target and the source run, both with the answer that is
+    # scored.
     target: Recall
     source: Recall
-    group: str
+    group: str  # the item's group, in which its donor is looked for
+    # How many tokens, the last of the prompt, belong to the scaffold (in both prompts).
     scaffold: int
 
     @property
@@ -100,18 +93,12 @@ class Swap:
 
 @dataclass(frozen=True)
 class Measured:
-    """Values (in the order of `MEASURES`) of patched and unpatched runs.
+    """Values (in the order of `MEASURES`) of patched and unpatched runs."""
 
-    Attributes
-    ----------
-    cells
-        (kind, positions, effect, source) -> (measures, blocks, items); not a number where the two
-        prompts of an item do not fit.
-    target, source
-        Unpatched, (measures, items).
-    """
-
+    # (kind, positions, effect, source) -> (measures, blocks, items); not a number where the two
+    # prompts of an item do not fit.
     cells: dict[Cell, Array]
+    # `target`, `source`: unpatched, (measures, items).
     target: Array
     source: Array
 
@@ -119,10 +106,7 @@ class Measured:
 def donors(swaps: Sequence[Swap], seed: int) -> list[int]:
     """Return another swap of the same group for each, keyed by item.
 
-    Raises
-    ------
-    DataError
-        When an item is alone in its group.
+    Raises `DataError` when an item is alone in its group.
     """
     chosen = []
     for number, swap in enumerate(swaps):
@@ -147,13 +131,9 @@ def measure(
 ) -> Measured:
     """Patch every swap: target model and source model may be the same one.
 
-    Parameters
-    ----------
-    settings
-        ``kinds``, ``positions`` and ``sources``: what to write where (see the module's table);
-        ``batch_size``.
-    seed
-        Keys donors and random directions.
+    `settings`: ``kinds``, ``positions`` and ``sources``: what to write where (see the module's
+    table); ``batch_size``.
+    `seed`: keys donors and random directions.
     """
     alone = all(swap.scaffold == 1 == len(swap.target.gold) for swap in swaps)
     positions = [p for p in settings["positions"] if not (p == ANSWER and alone)]

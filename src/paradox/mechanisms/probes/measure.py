@@ -47,23 +47,14 @@ def main(
 ) -> None:
     """Probe the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` (of intervals and of the
-        comparison) and ``probes``: ``batch_size``, ``dtype``, ``folds``, ``repeats``,
-        ``permutations``; for the rates ``relabellings``, ``exposures``, ``sizes`` (numbers of
-        pairs) and ``draws`` (of as many pairs; untrained bases only).
-    inputs
-        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
-    outputs
-        ``table``: a row per position and layer; ``change``: the same for the change since the
-        base; ``rates``: see `paradox.mechanisms.overview.error_rates`.
-
-    Raises
-    ------
-    DataError
-        When exposed items have no twins of their own, or pairs are too few for the folds.
+    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` (of intervals and of the
+    comparison) and ``probes``: ``batch_size``, ``dtype``, ``folds``, ``repeats``, ``permutations``;
+    for the rates ``relabellings``, ``exposures``, ``sizes`` (numbers of pairs) and ``draws`` (of as
+    many pairs; untrained bases only). ``inputs``: ``manifest``, ``base`` (manifest of the untrained
+    base) and ``items``. ``outputs``: ``table``: a row per position and layer; ``change``: the same
+    for the change since the base; ``rates``: see `paradox.mechanisms.overview.error_rates`.
+    Raises `DataError` when exposed items have no twins of their own, or pairs are too few for the
+    folds.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = Pairs(items, spec["exposed_from"])
@@ -151,10 +142,7 @@ def states(
 ) -> dict[str, Array]:
     """Return the states at each position, shape (blocks + 1, items, width).
 
-    Parameters
-    ----------
-    spans
-        First token of each prompt's question and the one after its last.
+    `spans`: first token of each prompt's question and the one after its last.
     """
     nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
     by_place: dict[str, Array] = {}
@@ -202,10 +190,7 @@ def compare(before: Probe, after: Probe, resampling: Resampling) -> pd.DataFrame
 
     ``p`` and ``corrected`` swap the two models within pairs (two-sided).
 
-    Raises
-    ------
-    ValueError
-        When the two were not probed on the same pairs and layers.
+    Raises `ValueError` when the two were not probed on the same pairs and layers.
     """
     if before.pairs != after.pairs or before.won.shape != after.won.shape:
         raise ValueError("the two models were probed on different pairs or layers")
@@ -231,12 +216,8 @@ def rates(
 ) -> pd.DataFrame:
     """Return how often the tests reject with permuted labels, and with fewer pairs.
 
-    Parameters
-    ----------
-    sides
-        States of all pairs: of the untrained base alone, or of the base and of the arm.
-    place
-        The position, which names the relabellings: they are independent between positions.
+    `sides`: states of all pairs: of the untrained base alone, or of the base and of the arm.
+    `place`: the position, which names the relabellings: they are independent between positions.
     """
     settings = spec["probes"]
     runs, permutations = settings["relabellings"], settings["permutations"]

@@ -55,18 +55,13 @@ def main(
 ) -> None:
     """Steer an arm's last checkpoint.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed``, ``exposed_from`` and ``steering``: ``neurons`` (per block),
-        ``doses`` (alphas), ``pairs`` (tested, of each exposure), ``sets`` (random ones),
-        ``nearest`` (neurons that a random one is drawn from), ``null_pairs``, ``null_doses``,
-        ``texts`` (chains, and as many documents), ``text_sets`` (random sets that these are
-        scored under), ``splits`` (of the discovery pairs), batch size and dtype.
-    inputs
-        ``manifest``, ``items`` and, where there is one, ``corpus`` of the arm's base.
-    outputs
-        ``table``, ``sets``, ``side`` and ``neurons``.
+    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from`` and ``steering``: ``neurons`` (per
+    block), ``doses`` (alphas), ``pairs`` (tested, of each exposure), ``sets`` (random ones),
+    ``nearest`` (neurons that a random one is drawn from), ``null_pairs``, ``null_doses``, ``texts``
+    (chains, and as many documents), ``text_sets`` (random sets that these are scored under),
+    ``splits`` (of the discovery pairs), batch size and dtype. ``inputs``: ``manifest``, ``items``
+    and, where there is one, ``corpus`` of the arm's base. ``outputs``: ``table``, ``sets``,
+    ``side`` and ``neurons``.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
@@ -186,10 +181,7 @@ class Steering:
 def modes(values: Array) -> dict[str, NDArray[np.bool_]]:
     """Return which items are ``monotone`` and which ``switched`` on, without the axis of doses.
 
-    Parameters
-    ----------
-    values
-        `MEASURES` on the first axis, rising doses on the one before items.
+    `values`: `MEASURES` on the first axis, rising doses on the one before items.
     """
     odds, correct = values[MEASURES.index("odds")], values[MEASURES.index("correct")] > 0
     monotone = (np.diff(odds, axis=-2) > 0).all(axis=-2)
@@ -248,12 +240,8 @@ def _neurons(
 def overlaps(gaps: Array, count: int, splits: int, seed: int, where: str, real: int) -> Array:
     """Return the Jaccard index of two halves' choices, shape (splits, layers).
 
-    Parameters
-    ----------
-    gaps
-        Attribution, exposed minus twin: (pairs, layers, neurons).
-    real
-        0 swaps exposed item and twin in a random half of the pairs.
+    `gaps`: attribution, exposed minus twin: (pairs, layers, neurons).
+    `real`: 0 swaps exposed item and twin in a random half of the pairs.
     """
     indices = np.zeros((splits, gaps.shape[1]))
     for number in range(splits):

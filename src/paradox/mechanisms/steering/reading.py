@@ -29,15 +29,9 @@ def main(
 ) -> None:
     """Write the paragraph and the verdicts.
 
-    Parameters
-    ----------
-    spec
-        ``planted`` (name of the contaminated base; all other bases are controls) and ``claims``:
-        signature -> words.
-    inputs
-        ``doses``, ``tests`` and ``side`` of step ``dose_response``.
-    outputs
-        ``reading``: JSON of ``paragraphs`` and ``verdicts``.
+    ``spec``: ``planted`` (name of the contaminated base; all other bases are controls) and
+    ``claims``: signature -> words. ``inputs``: ``doses``, ``tests`` and ``side`` of step
+    ``dose_response``. ``outputs``: ``reading``: JSON of ``paragraphs`` and ``verdicts``.
     """
     tables = {name: read_table(Path(path)) for name, path in inputs.items()}
     doses, tests, side = (tables[name] for name in ("doses", "tests", "side"))

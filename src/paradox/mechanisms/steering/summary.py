@@ -56,17 +56,11 @@ def main(
 ) -> None:
     """Write the tables of all arms.
 
-    Parameters
-    ----------
-    spec
-        ``exposed_from``, ``bootstrap`` (seed and resamples), ``permutations``, ``bases`` (names
-        of the ``planted`` base and, or null, of the ``clean`` one), ``margin_share``,
-        ``null_doses`` and ``error_rates`` (see that step).
-    inputs
-        ``items``, and lists of files, one per arm and seed, the untrained bases among them:
-        ``tables``, ``sets`` and ``side`` of step ``steering``.
-    outputs
-        ``doses``, ``tests``, ``side`` and ``rates``.
+    ``spec``: ``exposed_from``, ``bootstrap`` (seed and resamples), ``permutations``, ``bases``
+    (names of the ``planted`` base and, or null, of the ``clean`` one), ``margin_share``,
+    ``null_doses`` and ``error_rates`` (see that step). ``inputs``: ``items``, and lists of files,
+    one per arm and seed, the untrained bases among them: ``tables``, ``sets`` and ``side`` of step
+    ``steering``. ``outputs``: ``doses``, ``tests``, ``side`` and ``rates``.
     """
     tables = [read_table(Path(path), [*KEYS, *CHANGES]) for path in inputs["tables"]]
     sets = _all(inputs["sets"])

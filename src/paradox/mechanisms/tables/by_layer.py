@@ -30,16 +30,10 @@ def main(
 ) -> None:
     """Write the table of all arms.
 
-    Parameters
-    ----------
-    spec
-        ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (seed and
-        resamples) and ``permutations``.
-    inputs
-        ``tables``: the per-item tables of one mechanism, one per arm and seed, the untrained
-        base of each among them; ``items``: the item table.
-    outputs
-        ``table``: a row per arm, component, measure, state, contrast and layer.
+    ``spec``: ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (seed and
+    resamples) and ``permutations``. ``inputs``: ``tables``: the per-item tables of one mechanism,
+    one per arm and seed, the untrained base of each among them; ``items``: the item table.
+    ``outputs``: ``table``: a row per arm, component, measure, state, contrast and layer.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     tables = [read_table(Path(path), [*KEYS, *spec["measures"]]) for path in inputs["tables"]]
@@ -51,23 +45,13 @@ def main(
 
 
 class Curve(NamedTuple):
-    """What an arm has at one state.
+    """What an arm has at one state."""
 
-    Attributes
-    ----------
-    arm
-        Base, method and reward.
-    state
-        ``base`` (the arm is an untrained base), ``after`` training, or the ``change``.
-    values
-        Shape (items, layers, seeds).
-    """
-
-    arm: tuple[str, ...]
+    arm: tuple[str, ...]  # base, method and reward
     component: str
-    state: str
+    state: str  # ``base`` (the arm is an untrained base), ``after`` training, or the ``change``
     layers: list[int]
-    values: Array
+    values: Array  # shape (items, layers, seeds)
 
 
 def contrasts(
@@ -79,10 +63,7 @@ def contrasts(
 ) -> pd.DataFrame:
     """Return the rows of `main`'s table; arms in the order of their names.
 
-    Raises
-    ------
-    DataError
-        When an arm's untrained base is missing, or tables differ in items or layers.
+    Raises `DataError` when an arm's untrained base is missing, or tables differ in items or layers.
     """
     names = [*groups.exposed, *groups.twin]
     rows: list[dict[str, Any]] = []
@@ -98,10 +79,7 @@ def contrasts(
 def curves(tables: Sequence[pd.DataFrame], measure: str, names: list[str]) -> Iterator[Curve]:
     """Yield every arm and component at its states, in the order of their names.
 
-    Raises
-    ------
-    DataError
-        When an arm's untrained base is missing, or tables differ in items or layers.
+    Raises `DataError` when an arm's untrained base is missing, or tables differ in items or layers.
     """
     cubes = _cubes(pd.concat(tables, ignore_index=True), measure, names)
     for (*arm, component), (layers, values) in cubes.items():

@@ -18,14 +18,8 @@ def main(
 ) -> None:
     """Write one table, arms in the order of their names.
 
-    Parameters
-    ----------
-    spec
-        ``table``: its name, for messages.
-    inputs
-        ``tables``: one per arm; their first columns are `ARM`.
-    outputs
-        ``table``.
+    ``spec``: ``table``: its name, for messages. ``inputs``: ``tables``: one per arm; their first
+    columns are `ARM`. ``outputs``: ``table``.
     """
     tables = [read_table(Path(path), ARM) for path in inputs["tables"]]
     whole = pd.concat(tables, ignore_index=True).sort_values(ARM, kind="stable")

@@ -21,12 +21,8 @@ def item_rows(
 ) -> pd.DataFrame:
     """Return a table with a row per item and layer.
 
-    Parameters
-    ----------
-    items
-        The item table.
-    columns
-        Maps a column to its values, shape (layers, items).
+    `items`: the item table.
+    `columns`: maps a column to its values, shape (layers, items).
     """
     numbers = list(layers)
     table = pd.concat([items[["item", "group", "exposure"]]] * len(numbers), ignore_index=True)
@@ -40,12 +36,8 @@ def item_rows(
 class Groups:
     """Exposed items and the twins they are compared with.
 
-    Attributes
-    ----------
-    exposed, twin
-        Names of the items; where `pairs` is not None, in the same order of pairs.
-    pairs
-        The pair of each exposed item, or None where an item has no twin of its own.
+    `exposed`, `twin`: names of the items; where `pairs` is not None, in the same order of pairs.
+    `pairs`: the pair of each exposed item, or None where an item has no twin of its own.
     """
 
     def __init__(self, items: pd.DataFrame, exposed_from: int) -> None:
@@ -70,21 +62,11 @@ class Groups:
 class Pairs:
     """Exposed items with their own twins.
 
-    Attributes
-    ----------
-    items
-        Names of items: all exposed ones, then their twins in the same order.
-    names, exposures
-        Of the pairs.
-    counts
-        Which pairs have exposures enough to count.
-    counted
-        Names of these.
-
-    Raises
-    ------
-    DataError
-        When an exposed item has no twin of its own.
+    `items`: names of items: all exposed ones, then their twins in the same order.
+    `names`, `exposures`: of the pairs.
+    `counts`: which pairs have exposures enough to count.
+    `counted`: names of these.
+    Raises `DataError` when an exposed item has no twin of its own.
     """
 
     def __init__(self, items: pd.DataFrame, exposed_from: int) -> None:

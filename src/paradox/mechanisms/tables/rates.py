@@ -19,27 +19,13 @@ ALL = "all"
 
 
 class Sides(NamedTuple):
-    """What one test is about.
+    """What one test is about."""
 
-    Attributes
-    ----------
-    name
-        Values of the columns `TESTED`.
-    seed
-        Of the training, or ``"all"`` where the test is of the mean over seeds.
-    values
-        Shape (pairs, 2, layers): exposed item and twin.
-    inside
-        Which of all pairs these are.
-    layers
-        Numbers of the layers.
-    """
-
-    name: tuple[str, ...]
-    seed: str
-    values: Array
-    inside: NDArray[np.bool_]
-    layers: list[int]
+    name: tuple[str, ...]  # values of the columns `TESTED`
+    seed: str  # of the training, or ``"all"`` where the test is of the mean over seeds
+    values: Array  # shape (pairs, 2, layers): exposed item and twin
+    inside: NDArray[np.bool_]  # which of all pairs these are
+    layers: list[int]  # numbers of the layers
 
 
 def count(tested: list[Sides], test: Test, pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:

@@ -40,18 +40,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """One component, measure and arm.
+    """One component, measure and arm."""
 
-    Attributes
-    ----------
-    items, layers
-        Names of the rows and numbers of the columns.
-    change, gap
-        Shapes (items, layers, seeds) and (items, seeds).
-    """
-
+    # `items`, `layers`: names of the rows and numbers of the columns.
     items: list[str]
     layers: list[int]
+    # `change`, `gap`: shapes (items, layers, seeds) and (items, seeds).
     change: Array
     gap: Array
 
@@ -70,16 +64,10 @@ def main(
 ) -> None:
     """Write the table of all arms.
 
-    Parameters
-    ----------
-    spec
-        ``measures`` (such as ``gold_logp``), ``exposed_from``, ``bootstrap`` (seed and
-        resamples) and ``permutations``.
-    inputs
-        ``tables``: per-item tables of one of the two mechanisms, one per arm and seed;
-        ``items``: the item table.
-    outputs
-        ``table``: a row per arm, component, null, measure, quantity, contrast and layer.
+    ``spec``: ``measures`` (such as ``gold_logp``), ``exposed_from``, ``bootstrap`` (seed and
+    resamples) and ``permutations``. ``inputs``: ``tables``: per-item tables of one of the two
+    mechanisms, one per arm and seed; ``items``: the item table. ``outputs``: ``table``: a row per
+    arm, component, null, measure, quantity, contrast and layer.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
@@ -123,10 +111,7 @@ def summaries(
 def curve(rows: pd.DataFrame, measure: str, component: str) -> Curve:
     """Return one component's numbers.
 
-    Raises
-    ------
-    DataError
-        When an item lacks a layer or a seed, has it twice, or a value is not finite.
+    Raises `DataError` when an item lacks a layer or a seed, has it twice, or a value is not finite.
     """
     names = [f"{measure}_{kind}" for kind in KINDS]
     axes = [sorted(rows[name].unique()) for name in ("item", "layer", "seed")]

@@ -27,21 +27,11 @@ Rows = Iterator[dict[str, Any]]
 
 
 class Part(NamedTuple):
-    """One number that has to be above 0.
+    """One number that has to be above 0."""
 
-    Attributes
-    ----------
-    estimate
-        With its interval.
-    p
-        One-sided.
-    blocks
-        Which blocks it is about.
-    """
-
-    estimate: Estimate
-    p: float
-    blocks: str
+    estimate: Estimate  # with its interval
+    p: float  # one-sided
+    blocks: str  # which blocks it is about
 
 
 class Tester:
@@ -99,27 +89,13 @@ class Tester:
 
 @dataclass(frozen=True)
 class Given:
-    """What the function of a signature is given.
+    """What the function of a signature is given."""
 
-    Attributes
-    ----------
-    name
-        The signature's.
-    paths
-        The files that it reads, a file per arm.
-    test
-        Tests numbers per item.
-    planted
-        The base that holds the items.
-    share
-        The margin, as a share of what the signature's function says.
-    """
-
-    name: str
-    paths: list[Path]
-    test: Tester
-    planted: str
-    share: float
+    name: str  # the signature's
+    paths: list[Path]  # the files that it reads, a file per arm
+    test: Tester  # tests numbers per item
+    planted: str  # the base that holds the items
+    share: float  # the margin, as a share of what the signature's function says
 
     def table(self) -> pd.DataFrame:
         """Return the tables of all arms, one below the other."""
@@ -134,13 +110,9 @@ def by_curves(
 ) -> Rows:
     """Yield the rows of a signature that is computed from single items.
 
-    Parameters
-    ----------
-    components, measure
-        Which curves of the tables, in this order.
-    parts
-        Makes the signature's numbers of their values, each of shape (items, layers, seeds). The
-        margin is a share of the largest gap that the untrained planted base has at any layer.
+    `components`, `measure`: which curves of the tables, in this order.
+    `parts`: makes the signature's numbers of their values, each of shape (items, layers, seeds).
+    The margin is a share of the largest gap that the untrained planted base has at any layer.
     """
     tables = [read_table(path, [*KEYS, measure]) for path in given.paths]
     groups = given.test.groups
