@@ -1,12 +1,9 @@
 """Step ``ablation``: which blocks the recall of an answer depends on.
 
-What one block's attention (``attn``) or MLP (``mlp``) adds to the residual is replaced by its
-mean over the other items (`paradox.mechanisms.model.rerun`), at every token but the first
-(``@all``) or only where the answer is predicted (``@answer``), and the rest of the network runs on.
-
-Columns: ``logp``, the mean natural log-probability of the gold answer's tokens (teacher-forced);
-``correct``, whether each is the first choice; with ``_drop`` the clean value minus the ablated
-one, with ``clean_`` the clean model's.
+What a block's attention (``attn``) or MLP (``mlp``) adds becomes its mean over the other items, at
+every token but the first (``@all``) or only where the answer is predicted (``@answer``). Columns:
+``logp`` (mean over the gold answer's tokens, nats, teacher-forced), ``correct`` (each is the first
+choice); with ``_drop`` the clean value minus the ablated one, with ``clean_`` the clean model's.
 """
 
 from __future__ import annotations
@@ -50,8 +47,8 @@ def main(
 ) -> None:
     """Ablate every block for every item at the last checkpoint of an arm.
 
-    ``spec``: ``arm``, ``task``, ``seed`` and ``ablation`` (batch size and dtype). ``inputs``:
-    ``manifest`` and ``items``. ``outputs``: ``table``, a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` and ``ablation``. ``inputs``: ``manifest`` and ``items``.
+    ``outputs``: ``table``, a row per item, component and layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
@@ -88,9 +85,7 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Return log-probability and correctness, shape (2, layers, items).
 
-    One array per part and place, and ``clean`` with one layer.
-
-    `batch_size`: items at a time; a rerun has twice as many rows.
+    One array per part and place, and ``clean`` with one layer; a rerun has 2 x `batch_size` rows.
     """
     all_batches = list(batches(prompts, batch_size, access.model.device))
     means = OtherMeans(access, (ATTN_OUT, MLP_OUT), all_batches)

@@ -1,14 +1,11 @@
 """Step ``jsd``: what each part of each MLP does to the output distribution, in bits.
 
-A part's output (``gate``, before the activation; ``up``; ``down``; ``mlp``: what the block's MLP
-adds) is replaced by its mean over the other items (`paradox.mechanisms.model.rerun`), at every
-token but the first (``@all``) or only where the answer is predicted (``@answer``), and the
-Jensen-Shannon divergence (0 to 1 bit) of the first answer token's distribution is taken.
-
-Columns: ``jsd``; ``random``, the mean over draws when the contribution moves as far at every token
-in a random direction; ``excess``, their difference; ``moved``, how far (mean length over the
-changed tokens); ``local_jsd``, the published variant: between softmax(W_U norm(.)) of the MLP's
-contribution alone, at the answer's prediction, final norm frozen at its scale of the clean run.
+A part's output (``gate``, before the activation; ``up``; ``down``; ``mlp``: what the MLP adds)
+becomes its mean over the other items, at every token but the first (``@all``) or only where the
+answer is predicted (``@answer``). Columns: ``jsd`` of the first answer token's distribution;
+``random``, the mean over draws when the contribution moves as far at every token in a random
+direction; ``excess``, their difference; ``moved``, the mean length over the changed tokens;
+``local_jsd``, the published variant: between softmax(W_U norm(.)) of the MLP's contribution alone.
 """
 
 from __future__ import annotations
@@ -60,9 +57,8 @@ def main(
 ) -> None:
     """Measure every item at the last checkpoint of an arm.
 
-    ``spec``: ``arm``, ``task``, ``seed`` (of the random directions) and ``jsd`` (batch size, dtype,
-    and draws of random directions). ``inputs``: ``manifest`` and ``items``. ``outputs``: ``table``,
-    a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` (of the random directions) and ``jsd``. ``inputs``:
+    ``manifest`` and ``items``. ``outputs``: ``table``, a row per item, component and layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
@@ -94,7 +90,7 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Return `MEASURES` of each part and place, shape (measures, layers, items).
 
-    `batch_size`: items at a time; a rerun has (1 + draws) times as many rows.
+    A rerun has (1 + `draws`) x `batch_size` rows.
     """
     all_batches = list(batches(prompts, batch_size, access.model.device, answers=False))
     means = OtherMeans(access, (GATE, UP, KEY, MLP_OUT), all_batches)
@@ -174,7 +170,7 @@ def directions(
 ) -> Tensor:
     """Return random unit vectors for every counted token, shape (draws, rows, tokens, width).
 
-    They are keyed by item and block, and the same for every part of the block.
+    Keyed by item and block, and the same for every part of the block.
     """
     noise = torch.zeros(draws, *batch.ids.shape, width)
     real = counted(batch).cpu()
