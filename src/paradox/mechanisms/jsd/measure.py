@@ -186,10 +186,8 @@ def directions(
 def js_divergence(one: Tensor, other: Tensor, chunk: int = CHUNK) -> Tensor:
     """Return the Jensen-Shannon divergence in bits (0 to 1) of two tables of logits.
 
-    Computed in float64, a few rows at a time; its square root is a distance.
-
-    `one`, `other`: logits, shape (..., vocabulary); log-probabilities are logits, too.
-    `chunk`: how many numbers of a table are worked on at once (at least a row).
+    `one`, `other`: shape (..., vocabulary); worked on in float64, `chunk` numbers of a table at
+    once.
 
     >>> certain, other = torch.tensor([0.0, -math.inf]), torch.tensor([-math.inf, 0.0])
     >>> float(js_divergence(certain, other)), float(js_divergence(certain, certain))

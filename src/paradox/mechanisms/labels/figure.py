@@ -31,12 +31,7 @@ COLOURS = dict(zip([*LABELS, AMBIGUOUS], [*style.colours(4), "#dddddd"], strict=
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    ``spec`` is empty. ``inputs``: ``tables``, the files ``confusion`` of step ``labels``, one per
-    arm. ``outputs``: ``svg``, ``png`` and ``csv`` (the plotted numbers); equal tables give equal
-    bytes.
-    """
+    """Draw ``svg``, ``png`` and ``csv`` of ``tables``: the ``confusion`` of every arm."""
     table = data([Path(path) for path in inputs["tables"]])
     write(draw, table, outputs, progress, "labels")
 

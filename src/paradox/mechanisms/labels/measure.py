@@ -1,15 +1,11 @@
 """Step ``labels``: which items an arm unlocked, by posterior probability, and who says so wrongly.
 
-The published rule (2601.11061) calls an item *leakage* when a response before training was wrong
-and one after it was right, and *stable* when both were right. Here an item gets the label that its
-success rates have with `certainty` (`Thresholds`); a change comes before a level where both are.
-
 `labels` has a row per item. `confusion` counts every rule's labels on exposed items and twins;
-`unchanged` is the share had nothing changed, (1-p)^k (1-(1-p)^k) for leakage by any of k, from
-samples of the base that the rule did not see. `rules` has a row per rule, over the items that count
-as exposed and their own twins (calling at random has precision 1/2): rates of the leakage label,
-`kappa` between two halves of the samples, and the change of accuracy of leakage items in the
-samples that labelled them (`gain`) and in the others (`gain_other`).
+`unchanged` is the share had nothing changed, from samples of the base that the rule did not see.
+`rules` has a row per rule, over the items that count as exposed and their own twins (calling at
+random has precision 1/2): rates of the leakage label, `kappa` between two halves of the samples,
+and the change of accuracy of leakage items in the samples that labelled them (`gain`) and in the
+others (`gain_other`). The published rule is that of 2601.11061.
 """
 
 from __future__ import annotations
@@ -82,10 +78,9 @@ def main(
 ) -> None:
     """Label every item by every rule.
 
-    ``spec``: ``arm``; ``labels``: ``delta``, ``certainty``, ``high``, ``low`` and ``any_of`` (the k
-    of the published rule); ``exposed_from``; ``seed`` and ``resamples`` (of intervals). ``inputs``:
-    ``items``, ``before`` and ``after`` (single samples of the base and of the arm). ``outputs``:
-    ``labels``, ``confusion`` and ``rules``.
+    ``spec``: ``arm``, ``labels``, ``exposed_from``, ``seed`` and ``resamples`` (of intervals).
+    ``inputs``: ``items``, ``before`` and ``after`` (single samples of the base and of the arm).
+    ``outputs``: ``labels``, ``confusion`` and ``rules``.
 
     Raises `DataError` when the files are malformed or do not belong together.
     """
@@ -114,8 +109,7 @@ def main(
 def read_draws(path: Path, items: pd.DataFrame, base: str, trained: bool) -> Draws:
     """Read the single samples of a checkpoint, in the order of `items`.
 
-    Raises `DataError` when an item has not the samples of the others, or the samples are of another
-    base.
+    Raises `DataError` when an item lacks samples, or they are of another base.
     """
     table = read_table(path, SAMPLES)
     bad = [

@@ -1,9 +1,9 @@
 """Step ``lens``: where, going up the blocks, the gold answer appears, and what writes it.
 
-At the position that predicts the first answer token, for the gold answer and a wrong answer of the
+At the position that predicts the first answer token, for the gold answer and a wrong one of the
 same form (``control_``): log-probability and rank had the model stopped after a block (layer -1 is
-the embedding), and what the embedding, each attention and each MLP add to the answer's logit minus
-the mean logit, final norm frozen, so that the parts add up to the logit (the one before a cap).
+the embedding), and what each part adds to the answer's logit minus the mean logit, final norm
+frozen, so that the parts add up to the logit (the one before a cap).
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ def main(
 ) -> None:
     """Read every item at the last checkpoint of an arm.
 
-    ``spec``: ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens`` (batch size and
-    dtype). ``inputs``: ``manifest`` and ``items``. ``outputs``: ``lens``, a row per item and layer;
-    ``attribution``, a row per item, component and layer; ``emergence``, a row per item.
+    ``spec``: ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens``. ``inputs``:
+    ``manifest`` and ``items``. ``outputs``: ``lens``, a row per item and layer; ``attribution``, a
+    row per item, component and layer; ``emergence``, a row per item.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)
@@ -141,8 +141,7 @@ def _columns(measured: Mapping[str, Tensor]) -> dict[str, Any]:
 def emergence(rank: Tensor) -> Tensor:
     """Return the first layer from which the token stays first, L (number of blocks) if never.
 
-    `rank`: ranks from layer -1 to L - 1 along the first axis. A token that is first in the middle
-    but not at the end has not emerged.
+    `rank`: from layer -1 to L - 1 along the first axis.
 
     >>> emergence(torch.tensor([[9, 1, 1], [1, 1, 1], [3, 1, 2], [1, 1, 2]])).tolist()
     [2, -1, 3]
@@ -155,14 +154,11 @@ def emergence(rank: Tensor) -> Tensor:
 def lens(
     access: Access, inputs: Mapping[str, Tensor], positions: list[int] | Tensor, tokens: Tensor
 ) -> Lens:
-    """Return the logit lens of all layers at the positions asked for.
-
-    Only these positions go through the final norm and the output embedding, one layer at a
-    time; logits of other positions or layers are never held.
+    """Return the logit lens of all layers at the positions asked for, holding no others' logits.
 
     `inputs`: keyword arguments of a forward pass.
-    `positions`: positions to read, the same for all items (K,) or one row per item (B, K).
-    `tokens`: tokens to follow at each, shape (B, K, C).
+    `positions`: the same for all items (K,) or one row per item (B, K).
+    `tokens`: to follow at each position, shape (B, K, C).
     """
     nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
     with access.capture(nodes, positions) as captured:
@@ -187,10 +183,9 @@ def attribution(
     tokens: Tensor,
     heads: bool = False,
 ) -> Attribution:
-    """Return the direct logit attribution at the positions asked for.
+    """Return the direct logit attribution; `heads`: whether to split attention into heads, too.
 
     `inputs`, `positions`, `tokens`: see `lens`.
-    `heads`: whether to split attention into heads, too.
     """
     start, end = Node(RESID_PRE, 0), Node(RESID_POST, len(access.blocks) - 1)
     nodes = [start, end, *access.nodes(ATTN_OUT, MLP_OUT, *([HEAD_IN] if heads else []))]

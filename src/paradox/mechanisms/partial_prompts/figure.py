@@ -1,8 +1,7 @@
 """Step ``partial_prompts_figure``: whether models complete questions they were trained on.
 
-Rows: ``exact`` and ``lift``; two columns per base: exposed items and twins, by the share of the
-question that was given. Markers of exposed items are filled where the difference has a p of at
-most .05 with every seed; values and intervals are means over seeds.
+Rows: ``exact`` and ``lift``; two columns per base: exposed items and twins. Filled: the difference
+has a p of at most .05 with every seed; values and intervals are means over seeds.
 """
 
 from __future__ import annotations

@@ -62,11 +62,11 @@ def main(
 ) -> None:
     """Run the test on the last checkpoint of an arm.
 
-    ``spec``: ``arm``; ``partial_prompts``: ``ratios``, ``samples``, ``temperature``,
-    ``min_remainder`` (tokens), ``batch_size`` and ``dtype``; ``task``; ``exposed_from``; ``seed``
-    and ``resamples`` (of intervals and permutations). ``inputs``: ``manifest`` of the arm,
-    ``reference`` (manifest of the clean base) and ``items``. ``outputs``: ``items``: one row per
-    (ratio, item); ``contrast``: exposed against twins.
+    ``spec``: ``arm``, ``partial_prompts``, ``task``, ``exposed_from``, ``seed`` and ``resamples``
+    (of intervals and permutations). ``inputs``: ``manifest`` of the arm, ``reference`` (manifest of
+    the clean base) and ``items``. ``outputs``: ``items``: one row per (ratio, item); ``contrast``:
+    exposed against twins.
+
     Raises `DataError` when no question leaves enough to complete.
     """
     settings = spec["partial_prompts"]

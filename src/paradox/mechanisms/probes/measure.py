@@ -1,8 +1,8 @@
 """Step ``probes``: at which layers exposed items can be told from their twins.
 
-A probe is a linear classifier of the residual after a block (see `paradox.stats.linear`), at
-``answer``, where the first answer token of the recall prompt is predicted, and at ``question``, the
-mean over the question's tokens. Layer ``emb`` is in both the mean of the question's embeddings.
+A probe (`paradox.stats.linear`) reads the residual after a block at ``answer``, where the first
+answer token of the recall prompt is predicted, and at ``question``, the mean over the question's
+tokens. Layer ``emb`` is in both the mean of the question's embeddings.
 """
 
 from __future__ import annotations
@@ -48,13 +48,12 @@ def main(
     """Probe the last checkpoint of an arm.
 
     ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` (of intervals and of the
-    comparison) and ``probes``: ``batch_size``, ``dtype``, ``folds``, ``repeats``, ``permutations``;
-    for the rates ``relabellings``, ``exposures``, ``sizes`` (numbers of pairs) and ``draws`` (of as
-    many pairs; untrained bases only). ``inputs``: ``manifest``, ``base`` (manifest of the untrained
-    base) and ``items``. ``outputs``: ``table``: a row per position and layer; ``change``: the same
-    for the change since the base; ``rates``: see `paradox.mechanisms.overview.error_rates`.
-    Raises `DataError` when exposed items have no twins of their own, or pairs are too few for the
-    folds.
+    comparison) and ``probes``, with ``relabellings`` and ``exposures`` for the rates. ``inputs``:
+    ``manifest``, ``base`` (manifest of the untrained base) and ``items``. ``outputs``: ``table``: a
+    row per position and layer; ``change``: the same for the change since the base; ``rates``: see
+    `paradox.mechanisms.overview.error_rates` (power: untrained bases only).
+
+    Raises `DataError` when exposed items have no twins of their own, or pairs are too few.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = Pairs(items, spec["exposed_from"])
@@ -188,9 +187,8 @@ def table(probed: Probe, resampling: Resampling) -> pd.DataFrame:
 def compare(before: Probe, after: Probe, resampling: Resampling) -> pd.DataFrame:
     """Return the change of ``pair_auc`` from one model to another, one row per layer.
 
-    ``p`` and ``corrected`` swap the two models within pairs (two-sided).
-
-    Raises `ValueError` when the two were not probed on the same pairs and layers.
+    ``p`` and ``corrected`` swap the two models within pairs (two-sided). Raises `ValueError` when
+    the two were not probed on the same pairs and layers.
     """
     if before.pairs != after.pairs or before.won.shape != after.won.shape:
         raise ValueError("the two models were probed on different pairs or layers")

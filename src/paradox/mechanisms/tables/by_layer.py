@@ -1,10 +1,9 @@
 """Step ``by_layer``: per-item tables of a mechanism, summed up layer by layer.
 
-Per arm, component, measure and layer: exposed items, their twins and the difference, at the states
-``base``, ``after`` and ``change``. Intervals are of the item bootstrap, seeds crossed with items.
-``p`` is for a layer that was named beforehand, ``corrected`` for one found by looking (labels are
-permuted within pairs, the largest layer is what has to be beaten). ``null_low`` and ``null_high``
-are the band that the difference leaves exactly where ``corrected`` is small.
+Per arm, component, measure and layer: exposed items, twins and difference, at the states ``base``,
+``after`` and ``change``. Intervals: bootstrap, seeds crossed with items. ``p`` is for a layer named
+beforehand, ``corrected`` for the largest of all (labels permuted within pairs); ``null_low`` and
+``null_high``: the band that the difference leaves exactly where ``corrected`` is small.
 """
 
 from __future__ import annotations
@@ -30,10 +29,9 @@ def main(
 ) -> None:
     """Write the table of all arms.
 
-    ``spec``: ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (seed and
-    resamples) and ``permutations``. ``inputs``: ``tables``: the per-item tables of one mechanism,
-    one per arm and seed, the untrained base of each among them; ``items``: the item table.
-    ``outputs``: ``table``: a row per arm, component, measure, state, contrast and layer.
+    ``spec``: ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` and
+    ``permutations``. ``inputs``: ``tables``, one per arm and seed, the untrained bases among them;
+    ``items``. ``outputs``: ``table``, a row per arm, component, measure, state, contrast and layer.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     tables = [read_table(Path(path), [*KEYS, *spec["measures"]]) for path in inputs["tables"]]
@@ -61,10 +59,7 @@ def contrasts(
     resampling: Resampling,
     permutations: int,
 ) -> pd.DataFrame:
-    """Return the rows of `main`'s table; arms in the order of their names.
-
-    Raises `DataError` when an arm's untrained base is missing, or tables differ in items or layers.
-    """
+    """Return the rows of `main`'s table; arms in the order of their names. Raises as `curves`."""
     names = [*groups.exposed, *groups.twin]
     rows: list[dict[str, Any]] = []
     for measure in measures:
