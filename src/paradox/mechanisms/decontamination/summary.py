@@ -1,20 +1,19 @@
 """Step ``tradeoff``: what taking recall away costs, by method, over all arms.
 
-``points``, per arm, method, alpha and dose: ``removed``, 1 - gap / gap of the unchanged model (of
-the log-probability of recall, exposed minus twins; empty where the unchanged model's interval
-holds 0); ``chain`` and ``text``, what is lost of worked chains (share) and on documents (nats per
-token); ``recall`` and ``at_once``, shares of exposed items still recalled. Intervals are of pairs
-(texts) crossed with seeds, the denominator drawn with the numerator; exact binomial ones of shares
-where all texts agree. For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare the
-gap lost with random neurons of the same number and alpha, labels swapped within pairs.
+``points``: ``removed``, 1 - gap / gap of the unchanged model (of the log-probability of recall,
+exposed minus twins; empty where the unchanged model's interval holds 0); ``chain`` and ``text``,
+what is lost of worked chains (share) and on documents (nats per token); ``recall`` and ``at_once``,
+shares of exposed items still recalled. Intervals: pairs (texts) crossed with seeds, denominator
+drawn with numerator; exact binomial ones of shares where all texts agree. For ``neurons``, ``p``
+and ``corrected`` (of the largest dose) compare the gap lost with random neurons' of the same number
+and alpha, labels swapped within pairs.
 
 ``half``: the least cost of half of memory in worked chains: at a dose that removes at least half
-(``dose``) or on the straight line to the first such dose (``dose`` empty); ``reached`` is the share
-of resamples that get there, the interval is of these and left out when they are less than 95 %.
-Verdict on the claim that memory can be removed without reasoning: ``reproduced`` when half is
-removed and the interval of the chains' loss ends below `margin_share` (for ``neurons`` with a
-``corrected`` p of at most .05, too); ``not reproduced`` when it begins above, or no dose's interval
-of ``removed`` reaches one half; else ``not decidable``.
+(``dose``) or on the straight line to the first such dose (``dose`` empty); ``reached``: the share
+of resamples that get there; their interval is left out when they are less than 95 %. Verdict:
+``reproduced`` when half is removed and the interval of the chains' loss ends below `margin_share`
+(``neurons``: with a ``corrected`` p of at most .05, too); ``not reproduced`` when it begins above,
+or no dose's interval of ``removed`` reaches one half; else ``not decidable``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
 """Step ``memory_figure``: where is memory? Every analysis beside the ablation, on one axis.
 
-Upper panels of each half: the causal truth (ablation); lower panels: exposed minus twins in the
-other analyses. Upper half: the models as they are; lower half: how training changed them.
-
-Every curve is in units of its own null: 0 is the middle and 1 the upper edge of the 95 % band that
-is corrected for looking at all blocks (`paradox.mechanisms.tables.by_layer`; of probes, whose test
-is one-sided, the band of the single block). Markers are filled where the corrected p is at most
-.05.
+Upper half: the models as they are; lower: how training changed them; in each first the causal truth
+(ablation). Curves are in units of their own null: 0 is the middle, 1 the upper edge of the 95 %
+band corrected for all blocks (of probes, whose test is one-sided, of the single block). Filled:
+corrected p at most .05.
 """
 
 from __future__ import annotations
@@ -41,13 +38,12 @@ UNITS = {
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
+    """Draw ``svg``, ``png`` and ``csv`` of the tables, which ``inputs`` holds by role.
 
-    ``spec``: ``gaps``: a list of curves, each with ``analysis``, ``role`` (of its table),
+    ``spec``: ``gaps``, a list of curves, each with ``analysis``, ``role`` (of its table),
     ``component``, ``measure``, ``label``, ``truth`` (whether it is causal) and, where its table has
-    another form than that of step ``by_layer``, ``module`` and ``as_contrast``, the function that
-    gives it that. ``inputs``: the tables by role. ``outputs``: ``svg``, ``png`` and ``csv`` (the
-    plotted numbers). Equal tables give equal bytes.
+    another form than that of step ``by_layer``, ``module`` and ``as_contrast``, which gives it
+    that.
     """
     table = data(spec["gaps"], inputs)
     truth = [gap["label"] for gap in spec["gaps"] if gap["truth"]]

@@ -1,10 +1,9 @@
 """Step ``steering_figure``: recall when a few neurons are amplified or suppressed.
 
-A column per arm; chosen neurons scaled at every position. Top: the change of the gold answer's
-log odds by the largest and by the smallest of the doses that random sets had, exposed items minus
-twins, over the blocks. Middle: the whole curve over alpha at one block, named in the panel: the
-one that stands out most in the arm's test. Bottom: the top's two numbers at that block, by how
-often items were seen.
+A column per arm; neurons scaled at every position. Top: the change of the gold answer's log odds by
+the largest and the smallest dose that random sets had, exposed minus twins, over the blocks.
+Middle: the curve over alpha at the block that stands out most in the arm's test. Bottom: the top's
+two numbers there, by how often items were seen.
 """
 
 from __future__ import annotations

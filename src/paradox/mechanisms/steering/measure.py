@@ -8,16 +8,13 @@ sets of neurons matched in mean |activation| and length of what they write. Clai
 table     per tested item, ``component`` (``all`` or ``answer`` positions, ``:`` and alpha) and
           layer: ``logp``, ``odds`` (log odds) and ``correct`` of the gold answer after the recall
           scaffold, and each one's ``_change`` from alpha 1
-sets      on the `null_pairs`: means over exposed items and over twins of each set (-1: the
-          chosen one, from 0 on the random ones): the changes at each of `null_doses`; and, per
-          set, ``monotone``: the log odds rise with each dose, alpha 1 among them; ``switched``:
-          the answer is the first choice at the largest dose and at no smaller one
-side      what else changes, at ``all`` positions: ``chain``, the working of tested twins (after
-          its first token, which is forced), and ``text``, documents of the corpus: ``logp`` per
-          token, ``correct``: every token is the first choice
-neurons   per component and layer: which were chosen, how well the random sets match, and
-          whether halves of the discovery pairs choose the same (Jaccard index, beside random
-          sets and beside choices when labels are swapped within pairs)
+sets      on the `null_pairs`: means over exposed items and over twins of each set (-1: chosen,
+          from 0 on random): changes at each of `null_doses`, ``monotone`` (the log odds rise with
+          each dose) and ``switched`` (first choice at the largest dose only)
+side      at ``all`` positions: ``chain``, the working of tested twins after its first token, and
+          ``text``, documents of the corpus: ``logp`` per token, ``correct``: every token is first
+neurons   per component and layer: the chosen ones, how well random sets match, and the Jaccard
+          index of halves of the discovery pairs, beside sets and beside swapped labels
 ========= ====================================================================================
 """
 
@@ -55,13 +52,9 @@ def main(
 ) -> None:
     """Steer an arm's last checkpoint.
 
-    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from`` and ``steering``: ``neurons`` (per
-    block), ``doses`` (alphas), ``pairs`` (tested, of each exposure), ``sets`` (random ones),
-    ``nearest`` (neurons that a random one is drawn from), ``null_pairs``, ``null_doses``, ``texts``
-    (chains, and as many documents), ``text_sets`` (random sets that these are scored under),
-    ``splits`` (of the discovery pairs), batch size and dtype. ``inputs``: ``manifest``, ``items``
-    and, where there is one, ``corpus`` of the arm's base. ``outputs``: ``table``, ``sets``,
-    ``side`` and ``neurons``.
+    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from`` and ``steering``. ``inputs``:
+    ``manifest``, ``items`` and, where there is one, ``corpus`` of the arm's base. ``outputs``: the
+    four tables.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

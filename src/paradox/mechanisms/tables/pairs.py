@@ -19,11 +19,7 @@ Array = NDArray[np.float64]
 def item_rows(
     items: pd.DataFrame, component: str, layers: Iterable[int], columns: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return a table with a row per item and layer.
-
-    `items`: the item table.
-    `columns`: maps a column to its values, shape (layers, items).
-    """
+    """Return a row per item and layer; `columns`: name -> values, shape (layers, items)."""
     numbers = list(layers)
     table = pd.concat([items[["item", "group", "exposure"]]] * len(numbers), ignore_index=True)
     table["component"] = component
@@ -62,10 +58,10 @@ class Groups:
 class Pairs:
     """Exposed items with their own twins.
 
-    `items`: names of items: all exposed ones, then their twins in the same order.
+    `items`: names of all exposed ones, then of their twins in the same order.
     `names`, `exposures`: of the pairs.
-    `counts`: which pairs have exposures enough to count.
-    `counted`: names of these.
+    `counts`: which pairs have exposures enough to count; `counted`: names of these.
+
     Raises `DataError` when an exposed item has no twin of its own.
     """
 

@@ -1,15 +1,11 @@
 """Step ``recovery``: what share of the gap between two runs a patch closes, over all arms.
 
-For every component (see `paradox.mechanisms.patching.transplants`), measure and layer: ``change``,
-patched minus unpatched target run, mean over items, in the measure's unit, and ``recovery``, the
-sum of changes over the sum of gaps, a gap being unpatched source minus unpatched target run.
-
-``minus`` says what null was subtracted item by item: ``none``, or a null of the source. Where the
-interval of the mean gap holds zero for a group, ``defined`` is false and its recovery is empty.
-Intervals are of the item bootstrap, seeds crossed with items, pairs resampled whole; a pair's
-numerator and denominator are drawn together. ``p``, ``corrected``, ``null_low`` and ``null_high``
-compare the difference with labels permuted within pairs; they are empty where relabelled gaps
-change their sign.
+``change``: patched minus unpatched target run, mean over items. ``recovery``: the sum of changes
+over the sum of gaps, a gap being unpatched source minus unpatched target run; empty, and
+``defined`` false, where the interval of the mean gap holds zero. ``minus``: the null that was
+subtracted item by item. Intervals: bootstrap, seeds crossed with items, pairs whole, numerator and
+denominator together. ``p``, ``corrected``, ``null_low`` and ``null_high``: labels permuted within
+pairs; empty where relabelled gaps change their sign.
 """
 
 from __future__ import annotations
@@ -64,10 +60,9 @@ def main(
 ) -> None:
     """Write the table of all arms.
 
-    ``spec``: ``measures`` (such as ``gold_logp``), ``exposed_from``, ``bootstrap`` (seed and
-    resamples) and ``permutations``. ``inputs``: ``tables``: per-item tables of one of the two
-    mechanisms, one per arm and seed; ``items``: the item table. ``outputs``: ``table``: a row per
-    arm, component, null, measure, quantity, contrast and layer.
+    ``spec``: ``measures`` (such as ``gold_logp``), ``exposed_from``, ``bootstrap`` and
+    ``permutations``. ``inputs``: ``tables`` of one mechanism, one per arm and seed; ``items``.
+    ``outputs``: ``table``, a row per arm, component, null, measure, quantity, contrast and layer.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])

@@ -1,8 +1,4 @@
-"""How a signature is tested: numbers per item that should be larger for exposed items than twins.
-
-The functions that say what a signature's number is are in the folders of the analyses, each in a
-module ``signature`` under the signature's name; step ``signatures`` calls them.
-"""
+"""How a signature is tested: a number per item that is larger for exposed items than twins."""
 
 from __future__ import annotations
 
