@@ -1,7 +1,7 @@
 """Step ``decontamination_figure``: what taking recall away costs, by method.
 
-A column per arm. Across: the share of memory that a dose removes. Up: what is lost with it, of
-worked chains (share) and on documents (nats per token); bars are 95 % intervals.
+A column per arm. Across: the share of memory that a dose removes. Up: what is lost of worked chains
+(share) and on documents (nats per token); bars are 95 % intervals.
 """
 
 from __future__ import annotations
@@ -42,11 +42,7 @@ LEAST, MOST = {"chain": -0.06, "text": -0.25}, {"chain": 1.05, "text": 0.6}
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    ``spec`` is empty. ``inputs``: ``points`` of step ``tradeoff``. ``outputs``: ``svg``, ``png``
-    and ``csv`` (the plotted numbers); equal tables give equal bytes.
-    """
+    """Draw ``svg``, ``png`` and ``csv`` of ``points`` of step ``tradeoff``."""
     write(draw, data(inputs["points"]), outputs, progress, "decontamination")
 
 

@@ -56,10 +56,9 @@ class Method:
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write both tables.
+    """Write both tables from ``tables`` of step ``decontamination``, one per arm and seed.
 
-    ``spec``: ``bootstrap`` (seed and resamples), ``permutations`` and ``margin_share``. ``inputs``:
-    ``tables`` of step ``decontamination``, one per arm and seed. ``outputs``: ``points``, ``half``.
+    ``spec``: ``bootstrap``, ``permutations`` and ``margin_share``.
     """
     table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
     compared = Compared(spec)
@@ -217,8 +216,8 @@ class Compared:
 def at_half(removed: Array, cost: Array) -> Array:
     """Return the cost where a path first reaches one half, by straight lines between doses.
 
-    `removed`, `cost`: shape (draws, doses); before the first dose both are 0.
-    Shape (draws,); not a number where one half is not reached.
+    `removed`, `cost`: shape (draws, doses); before the first dose both are 0. Shape (draws,) is
+    returned, not a number where one half is not reached.
 
     >>> at_half(np.array([[0.25, 0.75], [0.1, 0.2]]), np.array([[0.0, 1.0], [0.0, 1.0]])).tolist()
     [0.5, nan]

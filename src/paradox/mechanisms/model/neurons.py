@@ -1,12 +1,8 @@
 """Single MLP neurons: how much each works for recall, sets of them, and scaling them.
 
 A neuron is an input coordinate of a block's ``down_proj``; scaling it by alpha multiplies its
-activation. Its signed *attribution* for an item is activation x gradient of the gold answer's log
-odds, log p - log(1 - p), summed over the scaled positions (`paradox.mechanisms.model.rerun.WHERE`):
-the derivative of these log odds by alpha at alpha = 1.
-
-Many sets and alphas are rows of one batch that starts at the scaled block and the first scaled
-token. Alpha = 1 is not run: its values are those of the clean run, to the bit.
+activation. Its signed *attribution* is activation x gradient of the gold answer's log odds, log p -
+log(1 - p), summed over the scaled positions: the derivative of these log odds by alpha at 1.
 """
 
 from __future__ import annotations
@@ -46,9 +42,8 @@ class Profile:
 def scores(logits: Tensor, batch: Batch) -> Tensor:
     """Return `MEASURES` of the gold answer on the first axis: means over its tokens, and all right.
 
-    ``odds`` are log odds, which do not saturate where an answer is known well; ``correct`` says
-    whether every token is the first choice, which is whether greedy decoding would give it.
-
+    ``odds`` are log odds, which do not saturate; ``correct``: whether greedy decoding would give
+    it.
     `logits`: where the answer is predicted: (..., rows, answer tokens, vocabulary).
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
@@ -73,11 +68,7 @@ def scaled(batch: Batch, where: str) -> Tensor:
 
 
 def profile(access: Access, prompts: Sequence[Recall], size: int, where: str) -> Profile:
-    """Return attribution and activity of every neuron for the prompts' answers.
-
-    `size`: prompts at a time.
-    `where`: one of `paradox.mechanisms.model.rerun.WHERE`.
-    """
+    """Return attribution and activity of every neuron for the answers, `size` prompts at a time."""
     nodes = access.nodes(KEY)
     width = access.blocks[0].mlp.down_proj.weight.shape[1]
     attribution = np.zeros((len(prompts), len(nodes), width))
@@ -104,10 +95,9 @@ def profile(access: Access, prompts: Sequence[Recall], size: int, where: str) ->
 
 
 def strongest(gap: Array, count: int) -> NDArray[np.int64]:
-    """Return the `count` neurons of each layer with the largest signed attribution.
+    """Return the `count` neurons of each layer with the largest attribution, shape (layers, count).
 
     `gap`: attribution, exposed minus twins, shape (layers, neurons).
-    Shape (layers, count), strongest first.
     """
     if not 0 < count <= gap.shape[1] // 2:
         raise DataError(
@@ -120,14 +110,11 @@ def strongest(gap: Array, count: int) -> NDArray[np.int64]:
 def matched(
     chosen: Sequence[NDArray[np.int64]], activity: Profile, draws: int, nearest: int, *key: Key
 ) -> list[NDArray[np.int64]]:
-    """Return random sets of other neurons that resemble the chosen ones.
+    """Return random sets of other neurons that resemble the chosen ones, per layer (draws, count).
 
     Each chosen neuron is replaced by one of the `nearest` others of its layer that no earlier
-    replacement of the set took, by the logarithms of mean |activation| and of the length of
-    what it writes, both in standard deviations of the layer.
-
-    `chosen`: neurons of each layer, at most half of them.
-    Of each layer, shape (draws, count).
+    replacement of the set took, by the logarithms of mean |activation| and of the length of what it
+    writes, both in standard deviations of the layer. `chosen`: of each layer, at most half.
     """
     layers = []
     for layer, neurons in enumerate(chosen):
@@ -159,8 +146,7 @@ def scaling(
 ) -> Iterator[None]:
     """Scale neurons in every forward pass inside the context.
 
-    `factors`: block -> alpha of each of its neurons: (neurons,), or (rows, 1, neurons) when the
-    rows of the batch differ.
+    `factors`: block -> alpha of its neurons: (neurons,), or (rows, 1, neurons) when rows differ.
     `where`: mask (rows, tokens) of what is scaled; None means all.
     """
     with access.patch(
@@ -179,12 +165,10 @@ def sweep(
     where: str,
     chunk: int = CHUNK,
 ) -> Array:
-    """Scale every set at its layer by every alpha, one at a time.
+    """Return `MEASURES` under every set and alpha: (measures, layers, sets, doses, items).
 
-    `sets`: neurons, shape (layers, sets, count).
-    `doses`: alphas.
-    `size`: prompts at a time.
-    `MEASURES` on the first axis: (measures, layers, sets, doses, items).
+    `sets`: neurons, shape (layers, sets, count). Sets and alphas are rows of one batch that starts
+    at the scaled block and token; alpha 1 is not run: its values are the clean run's, to the bit.
     """
     shape = (len(MEASURES), *sets.shape[:2], len(doses), len(prompts))
     values = np.zeros(shape)

@@ -1,10 +1,8 @@
 """Recall prompts as token batches, shared by the mechanisms that read the answer's prediction.
 
-A recall prompt is prompt + recall scaffold; the answer is the gold continuation, tokenised in
-its place. In a batch every row is padded on both sides so that column `Batch.at` predicts the
-first answer token in every row, and column ``at + k`` the one after k answer tokens (the gold
-ones, teacher-forced). A distance from `at` therefore means the same in every row, which is what
-means over other items are aligned by.
+A recall prompt is prompt + recall scaffold; the answer is the gold continuation, tokenised in its
+place. In a batch, column ``at + k`` predicts the answer token after k (gold ones, teacher-forced)
+in every row, so a distance from `Batch.at` means the same in every row.
 """
 
 from __future__ import annotations
@@ -63,11 +61,10 @@ def recalls(
 ) -> list[Recall]:
     """Return the recall prompt of every item.
 
-    A token belongs to the answer when its last character does; tokens that all answers begin
-    with (the space before a number, in many vocabularies) say nothing about memory and count as
-    prompt. The wrong answer is drawn, keyed by `seed` and the item, from the answers of all items
-    that have the same form (digit for digit, letter for letter) and another first token; where no
-    item has one, from all answers with another first token.
+    A token belongs to the answer when its last character does; tokens that all answers begin with
+    (the space before a number) count as prompt. The wrong answer is drawn, keyed by `seed` and the
+    item, from the answers that have the same form (digit for digit, letter for letter) and another
+    first token; where there is none, from all answers with another first token.
 
     Raises `DataError` when an item has no such wrong answer.
     """
@@ -119,9 +116,9 @@ def _tokens(
 def batches(
     prompts: Sequence[Recall], size: int, device: torch.device, answers: bool = True
 ) -> Iterator[Batch]:
-    """Yield batches of prompts of similar length; `answers` false leaves out the answers.
+    """Yield batches of prompts of similar length.
 
-    Without answers the prompts end at `Batch.at`, and only the first answer token is predicted.
+    Without `answers` the prompts end at `Batch.at`, and only the first answer token is predicted.
     """
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].prompt))
     for start in range(0, len(order), size):

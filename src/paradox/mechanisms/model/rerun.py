@@ -1,8 +1,5 @@
 """A clean pass over a batch, changes of one block, and reruns from there to the output.
 
-A change in block n needs blocks n + 1 .. L - 1 only, and only the tokens from the first changed
-one on. All changes of a block go through as one batch of (changes x items) rows.
-
 A *mean* here is over the **other** items at the same distance from the position that predicts the
 first answer token; at a distance that no other item reaches, over all distances. The first token
 is left alone and out of the means: models keep an attention sink there.
@@ -75,12 +72,11 @@ def clean_pass(access: Access, batch: Batch) -> Clean:
 
 @torch.no_grad()
 def rerun(access: Access, clean: Clean, block: int, changed: Tensor) -> Tensor:
-    """Return the logits of changed runs where they predict the answer.
+    """Return the logits where they predict the answer: (changes, items, answer tokens, vocabulary).
 
     `block`: the block whose output was changed.
     `changed`: residuals after it, shape (changes, items, tokens, width): of all tokens, or of the
     last ones, from `Batch.at` or before; those before them are unchanged.
-    Shape (changes, items, answer tokens, vocabulary).
     """
     changes, rows, tokens = changed.shape[:3]
     start = clean.after.shape[1] - tokens
@@ -131,8 +127,7 @@ def counted(batch: Batch) -> Tensor:
 class OtherMeans:
     """Means over the other items, aligned by the distance from `Batch.at`.
 
-    `access`: the model.
-    `kinds`: kinds of nodes, see `paradox.mechanisms.model.access`.
+    `kinds`: of nodes, see `paradox.mechanisms.model.access`.
     `batches`: all items, each exactly once.
     """
 
@@ -161,10 +156,7 @@ class OtherMeans:
         return slice(start, start + batch.ids.shape[1])
 
     def of_others(self, node: Node, batch: Batch, clean: Tensor) -> Tensor:
-        """Return the mean over the other items at every place of `clean`.
-
-        `clean`: the node's clean value on this batch, shape (rows, tokens, width).
-        """
+        """Return the mean over the other items at every place of `clean` (rows, tokens, width)."""
         place, real = self._place(batch), counted(batch)[..., None]
         held = torch.where(real, wide(clean), 0)
         sums = self._sums[node][place] - held
@@ -185,10 +177,7 @@ def first_changed(batch: Batch, where: str) -> int:
 
 
 def put(batch: Batch, where: str, new: Tensor, old: Tensor) -> Tensor:
-    """Return `new` at the chosen positions and `old` elsewhere.
-
-    `where`: one of `WHERE`.
-    """
+    """Return `new` at the chosen positions (one of `WHERE`) and `old` elsewhere."""
     mask = counted(batch)
     if where == "answer":
         mask = mask & (torch.arange(mask.shape[1], device=mask.device) >= batch.at)

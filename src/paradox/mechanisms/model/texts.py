@@ -31,9 +31,9 @@ class Split:
 def split(items: pd.DataFrame, exposed_from: int, settings: dict[str, Any], seed: int) -> Split:
     """Return which pairs choose and which are tested.
 
-    Discovery pairs are half of those that count as exposed. Of each exposure (also of smaller
-    ones, which no discovery pair has) up to ``pairs`` others are tested; random sets are compared
-    on ``null_pairs`` of these that count.
+    Discovery pairs are half of those that count as exposed. Of each exposure (also of smaller ones)
+    up to ``pairs`` others are tested; random sets are compared on ``null_pairs`` of these that
+    count.
 
     Raises `DataError` when items have no pairs.
     """

@@ -1,10 +1,4 @@
-"""A clean run with all that later partial runs can reuse, and what to write into one.
-
-A `Trace` holds residuals, nodes, keys and values of every block for one batch, and the mask and
-rotary embedding that each attention was given, so that a run can be resumed at any block and
-position. `Values` is what patching writes: states of another run, or what another model's
-weights make of this run's states.
-"""
+"""A clean run with all that later partial runs can reuse, and what to write into one."""
 
 from __future__ import annotations
 
@@ -48,13 +42,12 @@ class Trace:
     def resume(
         self, block: int, residual: Tensor, items: Tensor, start: int, wanted: Tensor | None = None
     ) -> Tensor:
-        """Run one block on positions from `start` on, with the clean run before them.
+        """Return the residual after one block, run on the positions from `start` on.
 
-        `residual`: (rows, s, d): the residual before the block at positions start .. start + s - 1.
-        `items`: (rows,): the item of the batch that each row belongs to.
+        `residual`: (rows, s, d), before the block at positions start .. start + s - 1.
+        `items`: (rows,), the item of the batch that each row belongs to.
         `wanted`: positions, counted from `start`, to return; the others only give keys and values.
         None means all.
-        The residual after the block.
         """
         parts = self.access.blocks[block]
         stop = start + residual.shape[1]
@@ -87,9 +80,8 @@ class Values:
 
 @torch.no_grad()
 def trace(access: Access, ids: Tensor, mask: Tensor | None = None) -> Trace:
-    """Run a batch once and keep what partial runs reuse.
+    """Run a batch of tokens (B, T) once and keep what partial runs reuse.
 
-    `ids`: (B, T) tokens.
     `mask`: (B, T), zero at padding, which may stand on either side; None means no padding.
     """
     real = torch.ones_like(ids) if mask is None else mask
@@ -129,9 +121,8 @@ def states(source: Trace) -> Values:
 def weights(source: Access, target: Trace) -> Values:
     """Return what another model's weights make of the clean states of `target`.
 
-    A branch is all between its reading from the residual and its writing to it: the matrices
-    and the norms before or after them. ``resid_post`` replaces both branches of the block. What
-    attention may see and how positions are rotated stay the target's.
+    A branch is its matrices and the norms before or after them; ``resid_post`` replaces both
+    branches of the block. Attention masks and rotations stay the target's.
     """
     sizes = [
         (len(access.blocks), access.model.config.get_text_config().hidden_size)

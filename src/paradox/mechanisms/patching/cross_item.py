@@ -1,13 +1,11 @@
 """Step ``cross_item``: an exposed item's states in the run of its twin, and the reverse.
 
-What is scored is the answer of the row's item, teacher-forced after both prompts. ``denoise``
-writes the item's own states into its partner's run, ``noise`` the partner's states into the item's
-run. Rows of twins are the control. Components and nulls are those of
-`paradox.mechanisms.patching.transplants`; ``other`` writes the states of the same member of another
-pair. The foil of ``logit_difference`` is the first answer token of the partner (where that is the
-item's own, a wrong answer of the same form).
-
-Prompts of a pair that differ in length have no ``prompt`` and ``all`` rows.
+Scored is the answer of the row's item, teacher-forced after both prompts: ``denoise`` writes the
+item's own states into its partner's run, ``noise`` the partner's into the item's; twins' rows are
+the control. ``other`` writes the states of the same member of another pair. The foil of
+``logit_difference`` is the partner's first answer token (where that is the item's own, a wrong
+answer of the same form). Prompts of a pair that differ in length have no ``prompt`` and ``all``
+rows.
 """
 
 from __future__ import annotations
@@ -38,9 +36,8 @@ def main(
     """Patch between the items of every pair at the last checkpoint of an arm.
 
     ``spec``: ``arm``, ``task``, ``seed`` (of donors and random directions), ``exposed_from`` (pairs
-    with fewer exposures are left out) and ``cross_item`` (kinds, positions, sources, batch size and
-    dtype; one model has no other weights, and its shift is ``states``). ``inputs``: ``manifest``
-    and ``items``. ``outputs``: ``table``: a row per item, component and layer.
+    with fewer exposures are left out) and ``cross_item``. ``inputs``: ``manifest`` and ``items``.
+    ``outputs``: ``table``, a row per item, component and layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

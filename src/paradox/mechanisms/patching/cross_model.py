@@ -1,10 +1,8 @@
 """Step ``cross_model``: what training changed, moved between base and trained model.
 
-Both models read the same recall prompt with the right answer after it (teacher-forced). States
-or weights of one are written into the other, in both directions: ``denoise`` writes the trained
-model into the base, ``noise`` the base into the trained model. Components, measures and nulls
-are those of `paradox.mechanisms.patching.transplants`; the foil of ``logit_difference`` is a wrong
-answer of the same form.
+Both read the same recall prompt with the right answer after it (teacher-forced): ``denoise`` writes
+the trained model into the base, ``noise`` the base into the trained model. The foil of
+``logit_difference`` is a wrong answer of the same form.
 """
 
 from __future__ import annotations
@@ -33,10 +31,9 @@ def main(
     """Patch between an arm's last checkpoint and its untrained base.
 
     ``spec``: ``arm``, ``task``, ``seed`` (of wrong answers, donors and random directions),
-    ``exposed_from`` (items with fewer exposures, and their twins, are left out) and ``cross_model``
-    (kinds, positions, sources, batch size and dtype). ``inputs``: ``manifest``, ``base`` (manifest
-    of the untrained base) and ``items``. ``outputs``: ``table``: a row per item, component and
-    layer.
+    ``exposed_from`` (items with fewer exposures, and their twins, are left out) and
+    ``cross_model``. ``inputs``: ``manifest``, ``base`` (manifest of the untrained base) and
+    ``items``. ``outputs``: ``table``, a row per item, component and layer.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

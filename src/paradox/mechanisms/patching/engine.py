@@ -1,20 +1,15 @@
 """Activation patching: all blocks, position groups and kinds of nodes in few partial runs.
 
-A *cell* is (kind, block, group of positions): in the *target* run, the node is replaced at these
-positions by `Values`, everything after it is computed anew, and metrics are read at the positions
-that predict the answer. The result equals one whole forward pass per cell, at a fraction of the
-work:
-
-- all three kinds only change the residual after their block, so a cell starts there;
-- positions before the group are as in the clean run, whose keys and values are reused;
-- the cells of all blocks share one batch, which each joins at its block;
-- the last block is run at answer positions only;
-- a cell that cannot have an effect is not run and has the clean run's metrics, to the bit.
+A *cell* is (kind, block, group of positions): in the *target* run, the node is replaced there by
+`Values`, everything after it is computed anew, and metrics are read at the positions that predict
+the answer. The result equals one whole forward pass per cell: cells start after their block and
+reuse the clean run's keys and values, those of all blocks share one batch, and a cell that cannot
+have an effect is not run and has the clean run's metrics, to the bit.
 
 Metrics at each answer position: ``gold_logp`` (nats), ``logit_difference`` (gold minus foil),
 ``kl`` (clean, or another reference, to patched, nats) and ``correct`` (1 when gold is the first
 choice). A *direct* effect changes the node for the final norm only, with all later nodes frozen at
-the clean run (path patching of the path node -> logits); it needs no run of any block.
+the clean run (path patching of the path node -> logits).
 """
 
 from __future__ import annotations
@@ -77,8 +72,6 @@ def total_effects(
 ) -> Effects:
     """Return the metrics of every cell (kind, block, group), later nodes computed anew.
 
-    `target`: the run that is patched.
-    `values`: what is written, for the same items and positions.
     `groups`: boolean (G, T), or (G, B, T) when items differ, see `each_position`, `all_positions`.
     `chunk`: bound on the floats of one intermediate tensor.
     """
@@ -117,8 +110,7 @@ def total_effects(
 def direct_effects(target: Trace, values: Values, answers: Answers, groups: Tensor) -> Effects:
     """Return the metrics of every cell when only the final norm sees the change.
 
-    A node then acts on the logits of its own position alone. The parameters are those of
-    `total_effects`.
+    A node then acts on the logits of its own position alone. Parameters as in `total_effects`.
     """
     groups = _checked(target, values, answers, groups)
     effects = _unpatched(target, answers, groups)

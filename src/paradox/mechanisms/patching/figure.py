@@ -1,8 +1,8 @@
 """Step ``patching_figure``: what a block's states carry from one model into the other.
 
-A column per trained arm; for each measure a row per direction (total effect, all positions). Drawn
-is how much more the measure moves for exposed items than for their twins, in nats. Grey lines are
-nulls of the MLP; the null ``other`` erases the item and is off the scale.
+A column per trained arm; for each measure a row per direction (total effect, all positions): how
+much more it moves for exposed items than for twins, in nats. Grey: nulls of the MLP (without
+``other``, which erases the item and is off the scale).
 """
 
 from __future__ import annotations

@@ -9,18 +9,16 @@ positions   ``prompt`` (before the scaffold), ``final`` (scaffold and the positi
             the first answer token), ``answer`` (all positions that predict the answer; left out
             where it is ``final`` for every item) and ``all``
 direction   ``denoise`` (knowing source into unknowing target), ``noise`` (the reverse)
-effect      ``total`` (all later nodes computed anew) or ``direct`` (only the final norm sees the
-            change; at all positions)
+effect      ``total`` (later nodes computed anew) or ``direct`` (only the final norm sees it)
 source      ``states`` of the source run; ``weights``: what the source model's attention or MLP
             makes of the target's own states; nulls: ``states_noise`` and ``weights_noise`` move
             every token as far in a random direction, ``other`` writes the states of another item
             of the same group, ``shift`` adds that item's difference between source and target
 =========== =====================================================================================
 
-Measures: ``gold_logp`` (mean over the answer's tokens, nats), ``logit_difference`` (first answer
-token: gold minus foil), ``kl`` (from the unpatched source run's distribution to the patched one,
-mean over the answer's tokens), ``correct`` (every answer token is the first choice), all given the
-scaffold; and ``mode_logp``, mean over the scaffold's tokens after the prompt.
+Measures, given the scaffold: those of `paradox.mechanisms.patching.engine`, means over the answer's
+tokens (``logit_difference``: the first; ``correct``: all; ``kl``: from the unpatched source run's
+distribution); and ``mode_logp``, mean over the scaffold's tokens after the prompt.
 
 Items are aligned by the distance from the answer; a donor for ``other`` and ``shift`` has a prompt
 of the same length if there is one, and positions that it does not have are left as they are.
@@ -131,8 +129,7 @@ def measure(
 ) -> Measured:
     """Patch every swap: target model and source model may be the same one.
 
-    `settings`: ``kinds``, ``positions`` and ``sources``: what to write where (see the module's
-    table); ``batch_size``.
+    `settings`: ``kinds``, ``positions``, ``sources`` (see the module's table) and ``batch_size``.
     `seed`: keys donors and random directions.
     """
     alone = all(swap.scaffold == 1 == len(swap.target.gold) for swap in swaps)
@@ -323,10 +320,10 @@ def _moved(target: Values, new: Values, directions: list[Tensor]) -> Values:
 
 
 def rows(items: pd.DataFrame, measured: Measured, direction: str) -> pd.DataFrame:
-    """Return a row per item, component and layer.
+    """Return a row per item, component (that the item has) and layer.
 
     Columns of each measure: ``_change`` (patched minus unpatched target run), and the unpatched
-    runs ``_target`` and ``_source``. Components that an item does not have are left out.
+    runs ``_target`` and ``_source``.
     """
     tables = []
     for (kind, positions, effect, source), values in measured.cells.items():
