@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from paradox.arms import with_arm
-from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import ATTN_OUT, MLP_OUT, Access, Node
-from paradox.mechanisms.model.recalls import Batch, Recall, batches, recalls
+from paradox.mechanisms.model.checkpoint import last_checkpoint
+from paradox.mechanisms.model.norms import wide
+from paradox.mechanisms.model.recalls import Batch, Recall, batches
 from paradox.mechanisms.model.rerun import (
     WHERE,
     Clean,
@@ -30,11 +30,8 @@ from paradox.mechanisms.model.rerun import (
     rerun,
 )
 from paradox.mechanisms.tables.pairs import item_rows
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
-from paradox.tasks import load_task
-from paradox.tasks.api import ITEM_COLUMNS
 
 # Nothing is sampled: rounding on another device moves the numbers and no more.
 DETERMINISM = "tolerance"
@@ -50,16 +47,12 @@ def main(
     ``spec``: ``arm``, ``task``, ``seed`` and ``ablation``. ``inputs``: ``manifest`` and ``items``.
     ``outputs``: ``table``, a row per item, component and layer.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
     settings = spec["ablation"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    tokenizer = load_tokenizer(checkpoints.last)
-    prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
+    prompts = checkpoint.recalls(spec["seed"])
     progress.say(f"ablating for {len(prompts)} items on {device_name(pick_device())}")
-    values = measure(access, prompts, settings["batch_size"], progress)
-    table = rows(items, values)
-    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
+    values = measure(checkpoint.access, prompts, settings["batch_size"], progress)
+    checkpoint.write(outputs["table"], rows(checkpoint.items, values))
 
 
 def rows(items: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -124,9 +117,9 @@ def ablated(access: Access, clean: Clean, means: OtherMeans, block: int, where: 
 
 def _scored(logits: Tensor, batch: Batch) -> np.ndarray:
     """Return log-probability and correctness of the gold answers, shape (2, runs, items)."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
+    logits = wide(logits)
     gold = batch.gold.expand(len(logits), *batch.gold.shape)[..., None]
-    chosen = (wide.gather(-1, gold) - wide.logsumexp(-1, keepdim=True))[..., 0].double()
+    chosen = (logits.gather(-1, gold) - logits.logsumexp(-1, keepdim=True))[..., 0].double()
     logp = torch.where(batch.real, chosen, 0).sum(-1) / batch.real.sum(-1)
-    first = (wide.argmax(-1) == gold[..., 0]) | ~batch.real
+    first = (logits.argmax(-1) == gold[..., 0]) | ~batch.real
     return torch.stack([logp, first.all(-1).double()]).cpu().numpy()

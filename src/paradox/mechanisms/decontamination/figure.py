@@ -61,8 +61,10 @@ def draw(table: pd.DataFrame) -> Figure:
     table = table.assign(name=style.arm_names(table))
     arms = style.panels(table)
     costs = [name for name in COSTS if name in table]
-    methods = [(method, alpha) for method in METHODS for alpha in _alphas(table, method)]
-    looks = _looks(methods)
+    alphas = {
+        method: sorted(table.loc[table["way"] == method, "alpha"].unique()) for method in METHODS
+    }
+    looks = _looks(alphas)
     figure, axes = style.grid(len(costs), len(arms), 1.9 + 2.1 * len(costs), sharey="row")
     for cost, row in zip(costs, axes, strict=True):
         row[0].set_ylabel(LABELS[cost])
@@ -77,32 +79,27 @@ def draw(table: pd.DataFrame) -> Figure:
         axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     figure.supxlabel("Share of memory removed", fontsize=11)
     handles = [
-        Line2D([], [], label=_name(key, methods), markersize=4.5, **looks[key]) for key in methods
+        Line2D([], [], label=_name(*key), markersize=4.5, **look) for key, look in looks.items()
     ]
     legend(figure, *(handles[n : n + 3] for n in range(0, len(handles), 3)))
     return figure
 
 
-def _alphas(table: pd.DataFrame, method: str) -> list[float]:
-    return sorted(table.loc[table["way"] == method, "alpha"].unique())
-
-
-def _name(key: tuple[str, float], methods: list[tuple[str, float]]) -> str:
-    method, alpha = key
+def _name(method: str, alpha: float) -> str:
     return NAMES[method] + (f", alpha {alpha:g}" if method in (NEURONS, RANDOM) else "")
 
 
-def _looks(methods: list[tuple[str, float]]) -> dict[tuple[str, float], dict[str, Any]]:
-    palette = style.colours(len(METHODS))
-    looks = {}
-    for number, (method, alpha) in enumerate(methods):
-        colour = "#888888" if method == RANDOM else palette[METHODS.index(method)]
-        first = alpha == min(other for one, other in methods if one == method)
-        looks[(method, alpha)] = {
-            "color": colour,
-            "marker": style.MARKERS[number % len(style.MARKERS)],
-            "linestyle": "-" if first else "--",
-        }
+def _looks(alphas: dict[str, list[float]]) -> dict[tuple[str, float], dict[str, Any]]:
+    looks: dict[tuple[str, float], dict[str, Any]] = {}
+    for (method, of_method), colour in zip(
+        alphas.items(), style.colours(len(METHODS)), strict=True
+    ):
+        for alpha in of_method:
+            looks[method, alpha] = {
+                "color": "#888888" if method == RANDOM else colour,
+                "marker": style.MARKERS[len(looks) % len(style.MARKERS)],
+                "linestyle": "-" if alpha == of_method[0] else "--",
+            }
     return looks
 
 

@@ -32,6 +32,7 @@ from paradox.mechanisms.model.neurons import MEASURES, matched, profile, scaled,
 from paradox.mechanisms.model.recalls import Batch, Recall, batches, recalls, scaffold_tokens
 from paradox.mechanisms.model.texts import Split, continued, documents, split
 from paradox.mechanisms.model.weights import BOTH, Change
+from paradox.mechanisms.tables.pairs import Array
 from paradox.mechanisms.tables.words import MEMORY_VECTOR, NEURONS, NONE, RANDOM, RESET, TASK_VECTOR
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
 from paradox.progress import Progress
@@ -40,7 +41,6 @@ from paradox.seeds import keyed_rng
 from paradox.tasks import Task, load_task
 from paradox.tasks.api import CORPUS_COLUMNS, ITEM_COLUMNS
 
-Array = NDArray[np.float64]
 Hook = Callable[[Batch], AbstractContextManager[None]]
 Values = dict[str, Array]
 

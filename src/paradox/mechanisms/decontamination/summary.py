@@ -25,11 +25,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from paradox.files import read_table, write_table
 from paradox.mechanisms.decontamination.words import COSTS
-from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.pairs import ARM, Array
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.mechanisms.tables.words import METHODS, NEURONS, NONE, RANDOM
 from paradox.progress import Progress
@@ -38,7 +37,6 @@ from paradox.stats.layers import label_test
 from paradox.stats.rates import ALPHA
 from paradox.stats.ratios import Drawn, drawn
 
-Array = NDArray[np.float64]
 SHOWN = ("removed", *COSTS, "recall", "at_once")
 COLUMNS = [*ARM, "seed", "way", "dose", "alpha", "what", "item", "logp", "correct", "pair", "group"]
 

@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from paradox.arms import with_arm
-from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import GATE, KEY, MLP_OUT, UP, Access, Node
+from paradox.mechanisms.model.checkpoint import last_checkpoint
 from paradox.mechanisms.model.norms import frozen_norm, wide
-from paradox.mechanisms.model.recalls import Batch, Recall, batches, recalls
+from paradox.mechanisms.model.recalls import Batch, Recall, batches
 from paradox.mechanisms.model.rerun import (
     WHERE,
     Clean,
@@ -36,12 +34,9 @@ from paradox.mechanisms.model.rerun import (
     rerun,
 )
 from paradox.mechanisms.tables.pairs import item_rows
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
 from paradox.seeds import keyed_rng
-from paradox.tasks import load_task
-from paradox.tasks.api import ITEM_COLUMNS
 
 # Nothing is sampled: rounding on another device moves the numbers and no more.
 DETERMINISM = "tolerance"
@@ -60,23 +55,19 @@ def main(
     ``spec``: ``arm``, ``task``, ``seed`` (of the random directions) and ``jsd``. ``inputs``:
     ``manifest`` and ``items``. ``outputs``: ``table``, a row per item, component and layer.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
     settings = spec["jsd"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    tokenizer = load_tokenizer(checkpoints.last)
-    prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
+    access, prompts = checkpoint.access, checkpoint.recalls(spec["seed"])
     progress.say(f"measuring {len(prompts)} items on {device_name(pick_device())}")
     values = measure(
         access, prompts, settings["batch_size"], settings["draws"], spec["seed"], progress
     )
     blocks = range(len(access.blocks))
     tables = [
-        item_rows(items, part, blocks, dict(zip(MEASURES, measured, strict=True)))
+        item_rows(checkpoint.items, part, blocks, dict(zip(MEASURES, measured, strict=True)))
         for part, measured in values.items()
     ]
-    table = pd.concat(tables, ignore_index=True)
-    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
+    checkpoint.write(outputs["table"], *tables)
 
 
 @torch.no_grad()

@@ -24,12 +24,12 @@ from paradox.arms import with_arm
 from paradox.errors import DataError, hint, problems
 from paradox.evaluate.arms import Level, levels, read_items
 from paradox.files import read_table, write_table
+from paradox.mechanisms.tables.pairs import Array
 from paradox.mechanisms.tables.verdict import AMBIGUOUS, LABELS
 from paradox.progress import Progress
 from paradox.seeds import keyed_rng
 from paradox.stats.bootstrap import Resampling, binomial_interval, mean, pigeonhole
 
-Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 SAMPLES = ["base", "method", "item", "sample", "correct"]
 JEFFREYS = 0.5

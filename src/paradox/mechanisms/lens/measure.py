@@ -16,8 +16,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from paradox.arms import with_arm
-from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import (
     ATTN_OUT,
     HEAD_IN,
@@ -27,14 +25,12 @@ from paradox.mechanisms.model.access import (
     Access,
     Node,
 )
+from paradox.mechanisms.model.checkpoint import last_checkpoint
 from paradox.mechanisms.model.norms import frozen_norm, wide
-from paradox.mechanisms.model.recalls import batches, recalls
+from paradox.mechanisms.model.recalls import batches
 from paradox.mechanisms.tables.pairs import item_rows
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
-from paradox.tasks import load_task
-from paradox.tasks.api import ITEM_COLUMNS
 
 # Nothing is sampled: rounding on another device moves the numbers and no more.
 DETERMINISM = "tolerance"
@@ -74,12 +70,9 @@ def main(
     ``manifest`` and ``items``. ``outputs``: ``lens``, a row per item and layer; ``attribution``, a
     row per item, component and layer; ``emergence``, a row per item.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
     settings = spec["lens"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    tokenizer = load_tokenizer(checkpoints.last)
-    prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
+    access, prompts = checkpoint.access, checkpoint.recalls(spec["seed"])
     progress.say(f"reading {len(prompts)} items on {device_name(pick_device())}")
     readings: dict[str, list[Tensor]] = {}
     order: list[int] = []
@@ -91,9 +84,8 @@ def main(
         progress("items", len(order), len(prompts))
     back = torch.tensor(order).argsort()
     values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in readings.items()}
-    arm = {**spec["arm"], "step": max(checkpoints.steps)}
-    for name, table in tables(values, items).items():
-        write_table(outputs[name], with_arm(table, arm))
+    for name, table in tables(values, checkpoint.items).items():
+        checkpoint.write(outputs[name], table)
 
 
 def _read(
@@ -166,8 +158,7 @@ def lens(
         access.model(**inputs, use_cache=False, logits_to_keep=1)
     logp, rank = [], []
     for node in nodes:
-        logits = access.logits(captured.pop(node))
-        logits = logits if logits.dtype == torch.float64 else logits.float()
+        logits = wide(access.logits(captured.pop(node)))
         chosen = logits.gather(-1, tokens)
         logp.append(chosen - logits.logsumexp(-1, keepdim=True))
         higher = [(logits > chosen[..., c, None]).sum(-1) for c in range(tokens.shape[-1])]

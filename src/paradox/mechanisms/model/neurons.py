@@ -19,12 +19,13 @@ from torch import Tensor
 
 from paradox.errors import DataError
 from paradox.mechanisms.model.access import KEY, Access, Node
+from paradox.mechanisms.model.norms import wide
 from paradox.mechanisms.model.recalls import Batch, Recall, batches
 from paradox.mechanisms.model.rerun import counted, first_changed
 from paradox.mechanisms.model.traces import Trace, trace
+from paradox.mechanisms.tables.pairs import Array
 from paradox.seeds import Key, keyed_rng
 
-Array = NDArray[np.float64]
 # Most floats of one intermediate tensor; a few are alive at a time.
 CHUNK = 2**20
 MEASURES = ("logp", "odds", "correct")
@@ -46,15 +47,15 @@ def scores(logits: Tensor, batch: Batch) -> Tensor:
     it.
     `logits`: where the answer is predicted: (..., rows, answer tokens, vocabulary).
     """
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    gold = batch.gold.expand(wide.shape[:-1])[..., None]
-    gold_logits = wide.gather(-1, gold)[..., 0]
+    logits = wide(logits)
+    gold = batch.gold.expand(logits.shape[:-1])[..., None]
+    gold_logits = logits.gather(-1, gold)[..., 0]
     # The others by themselves: 1 - p would cancel.
-    others = wide.scatter(-1, gold, -torch.inf).logsumexp(-1)
+    others = logits.scatter(-1, gold, -torch.inf).logsumexp(-1)
     count = batch.real.sum(-1)
     parts = (gold_logits - torch.logaddexp(gold_logits, others), gold_logits - others)
     means = [torch.where(batch.real, part, 0).double().sum(-1) / count for part in parts]
-    first = (wide.argmax(-1) == gold[..., 0]) | ~batch.real
+    first = (logits.argmax(-1) == gold[..., 0]) | ~batch.real
     return torch.stack([*means, first.all(-1).double()])
 
 
@@ -122,9 +123,8 @@ def matched(
         traits = traits / np.maximum(traits.std(axis=1, keepdims=True), 1e-12)
         apart = ((traits[:, neurons, None] - traits[:, None, :]) ** 2).sum(axis=0)
         apart[:, neurons] = np.inf
-        order = np.argsort(apart, axis=1, kind="stable")[
-            :, : apart.shape[1] - len(neurons)
-        ].tolist()
+        others = apart.shape[1] - len(neurons)
+        order = np.argsort(apart, axis=1, kind="stable")[:, :others].tolist()
         rng = keyed_rng("matched neurons", *key, layer)
         sets = np.zeros((draws, len(neurons)), dtype=np.int64)
         for draw in range(draws):
@@ -170,8 +170,7 @@ def sweep(
     `sets`: neurons, shape (layers, sets, count). Sets and alphas are rows of one batch that starts
     at the scaled block and token; alpha 1 is not run: its values are the clean run's, to the bit.
     """
-    shape = (len(MEASURES), *sets.shape[:2], len(doses), len(prompts))
-    values = np.zeros(shape)
+    values = np.zeros((len(MEASURES), *sets.shape[:2], len(doses), len(prompts)))
     for batch in batches(prompts, size, access.model.device):
         values[..., batch.rows] = _swept(access, batch, sets, doses, where, chunk).cpu().numpy()
     return values
@@ -199,10 +198,8 @@ def _swept(
     together = max(1, chunk // (rows * tokens * width))
     for block, parts in enumerate(blocks):
         down, key = parts.mlp.down_proj, keys[Node(KEY, block)][:, start:]
-        members, middle = (
-            torch.as_tensor(sets[block], device=device),
-            clean.middle(block)[:, start:],
-        )
+        members = torch.as_tensor(sets[block], device=device)
+        middle = clean.middle(block)[:, start:]
         plain, held = down(key), torch.where(mask, key, 0)
         cells = [(one, place) for one in range(len(members)) for place in moved]
         for first in range(0, len(cells), together):

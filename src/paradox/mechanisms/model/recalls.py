@@ -68,7 +68,7 @@ def recalls(
 
     Raises `DataError` when an item has no such wrong answer.
     """
-    answers = {form: sorted(set(of)) for form, of in items["answer"].groupby(_forms(items))}
+    answers = {form: sorted(set(group)) for form, group in items["answer"].groupby(_forms(items))}
     everything = sorted(set(items["answer"]))
     read = [_tokens(task, tokenizer, item.question, item.answer) for item in items.itertuples()]
     begin = _begin([gold for _, gold in read])

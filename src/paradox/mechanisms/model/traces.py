@@ -136,11 +136,11 @@ def weights(source: Access, target: Trace) -> Values:
     values = Values([], [], [])
     for number, block in enumerate(source.blocks):
         residual = target.residual[number]
-        added = block.attend(
-            residual,
-            attention_mask=target.masks[number],
-            position_embeddings=target.rotary[number],
-        )
+        seen = {
+            "attention_mask": target.masks[number],
+            "position_embeddings": target.rotary[number],
+        }
+        added = block.attend(residual, **seen)
         values.attn_out.append(added)
         values.mlp_out.append(block.feed_forward(target.middle(number)))
         values.resid_post.append(residual + added + block.feed_forward(residual + added))
@@ -200,7 +200,7 @@ class _Stop(Exception):
     """Leaves an attention module as soon as its keys and values are made."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self.found = keys, values
+        self.made = keys, values
 
 
 class _Stopping:
@@ -223,7 +223,7 @@ def _keys_and_values(
             past_key_values=_Stopping(cache),
         )
     except _Stop as stop:
-        return stop.found
+        return stop.made
     raise AccessError(f"{type(block.attention).__name__}: attention does not ask its cache.")
 
 

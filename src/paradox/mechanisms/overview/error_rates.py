@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
@@ -32,8 +31,6 @@ from paradox.stats.bootstrap import Resampling
 from paradox.stats.layers import equivalent_everywhere
 from paradox.stats.rates import largest_layer
 from paradox.tasks.api import ITEM_COLUMNS
-
-Array = NDArray[np.float64]
 
 
 def main(
@@ -95,7 +92,7 @@ def of_layers(
     every = np.ones(len(pairs.names), dtype=bool)
     for measure in measures:
         for curve in curves(tables, measure, pairs.items):
-            values = curve.values.mean(axis=2).reshape(2, len(pairs.names), -1).swapaxes(0, 1)
+            values = pairs.sides(curve.values.mean(axis=2))
             name = (analysis, curve.component, measure, *curve.arm, curve.state)
             yield Sides(name, ALL, values, every, curve.layers)
 

@@ -14,20 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from paradox.arms import with_arm
 from paradox.errors import DataError
-from paradox.files import read_table, write_table
-from paradox.mechanisms.model.access import Access
-from paradox.mechanisms.model.recalls import Recall, recalls, scaffold_tokens
+from paradox.mechanisms.model.checkpoint import last_checkpoint
+from paradox.mechanisms.model.recalls import Recall, scaffold_tokens
 from paradox.mechanisms.patching.transplants import DENOISE, NOISE, Swap, measure, rows
 from paradox.mechanisms.tables.pairs import Groups
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
-from paradox.tasks import load_task
-from paradox.tasks.api import ITEM_COLUMNS
 
 
 def main(
@@ -39,13 +32,10 @@ def main(
     with fewer exposures are left out) and ``cross_item``. ``inputs``: ``manifest`` and ``items``.
     ``outputs``: ``table``, a row per item, component and layer.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
     settings, seed = spec["cross_item"], spec["seed"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    task, tokenizer = load_task(spec["task"]), load_tokenizer(checkpoints.last)
-    prompts = recalls(task, tokenizer, items, seed)
-    scaffolds = scaffold_tokens(task, tokenizer, items, prompts)
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
+    access, items, prompts = checkpoint.access, checkpoint.items, checkpoint.recalls(seed)
+    scaffolds = scaffold_tokens(checkpoint.task, checkpoint.tokenizer, items, prompts)
     groups = Groups(items, spec["exposed_from"])
     if groups.pairs is None:
         raise DataError(f"{inputs['items']}: cross_item needs a twin for every exposed item.")
@@ -63,8 +53,7 @@ def main(
         ]
         measured = measure(access, access, swaps, settings, seed, progress)
         tables.append(rows(chosen, measured, direction))
-    table = pd.concat(tables, ignore_index=True)
-    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
+    checkpoint.write(outputs["table"], *tables)
 
 
 def swap(

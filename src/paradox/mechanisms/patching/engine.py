@@ -79,14 +79,15 @@ def total_effects(
     effects = _unpatched(target, answers, groups)
     stop = int(answers.positions[-1]) + 1
     inside = groups & target.real & (torch.arange(groups.shape[-1], device=groups.device) < stop)
-    changed = torch.stack([torch.stack(_changed(target, values, kind)) for kind in PATCHED], 1)
+    changed = torch.stack([_changed(target, values, kind) for kind in PATCHED], 1)
     # In the last block only answer positions are read.
     read = torch.zeros_like(changed[0, 0, 0])
     read[answers.positions] = True
     changed[-1] &= read
     after = {kind: _after(target, values, kind) for kind in PATCHED}
     reference = _reference(target, answers).float().log_softmax(-1)
-    wide = stop * max(_widest(target), target.residual[0].shape[-1])
+    width = target.access.blocks[0].mlp.down_proj.weight.shape[1]
+    wide = stop * max(width, target.residual[0].shape[-1])
     rows = max(1, chunk // max(wide, len(answers.positions) * reference.shape[-1]))
     for number, group in enumerate(inside):
         cells = (changed & group).any(-1).nonzero()  # (block, kind, item), by block
@@ -171,11 +172,8 @@ def _after(target: Trace, values: Values, kind: str) -> list[Tensor]:
     written = values.of(kind)
     if kind == ATTN_OUT:
         middles = [old + new for old, new in zip(target.residual, written, strict=False)]
-        blocks = target.access.blocks
-        return [
-            middle + block.feed_forward(middle)
-            for middle, block in zip(middles, blocks, strict=True)
-        ]
+        both = zip(middles, target.access.blocks, strict=True)
+        return [middle + block.feed_forward(middle) for middle, block in both]
     if kind == MLP_OUT:
         return [target.middle(block) + new for block, new in enumerate(written)]
     return written
@@ -188,9 +186,9 @@ def _clean(target: Trace, kind: str) -> list[Tensor]:
     return target.mlp if kind == MLP_OUT else target.residual[1:]
 
 
-def _changed(target: Trace, values: Values, kind: str) -> list[Tensor]:
+def _changed(target: Trace, values: Values, kind: str) -> Tensor:
     pairs = zip(values.of(kind), _clean(target, kind), strict=True)
-    return [(new != old).any(-1) for new, old in pairs]
+    return torch.stack([(new != old).any(-1) for new, old in pairs])
 
 
 def _answer_logits(target: Trace, answers: Answers) -> Tensor:
@@ -220,10 +218,6 @@ def _unpatched(target: Trace, answers: Answers, groups: Tensor) -> Effects:
     cells = len(PATCHED), len(target.access.blocks), len(groups)
     patched = {name: value.expand(*cells, *value.shape).clone() for name, value in clean.items()}
     return Effects(clean, patched)
-
-
-def _widest(target: Trace) -> int:
-    return target.access.blocks[0].mlp.down_proj.weight.shape[1]
 
 
 def _checked(target: Trace, values: Values, answers: Answers, groups: Tensor) -> Tensor:

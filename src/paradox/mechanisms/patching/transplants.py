@@ -306,17 +306,11 @@ def _kept(new: Values, target: Values, real: Tensor) -> Values:
 
 def _moved(target: Values, new: Values, directions: list[Tensor]) -> Values:
     """Return the target's own states moved as far as `new` is away, in random directions."""
-    return Values(
-        *(
-            [
-                old + (one - old).norm(dim=-1, keepdim=True) * direction
-                for old, one, direction in zip(
-                    target.of(kind), new.of(kind), directions, strict=True
-                )
-            ]
-            for kind in PATCHED
-        )
-    )
+
+    def moved(old: Tensor, one: Tensor, direction: Tensor) -> Tensor:
+        return old + (one - old).norm(dim=-1, keepdim=True) * direction
+
+    return _each(moved, target, new, Values(directions, directions, directions))
 
 
 def rows(items: pd.DataFrame, measured: Measured, direction: str) -> pd.DataFrame:

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from paradox.arms import with_arm
 from paradox.errors import DataError, problems
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import RESID_POST, RESID_PRE, Access, Node
 from paradox.mechanisms.model.recalls import Recall, batches, recalls
-from paradox.mechanisms.tables.pairs import Pairs
+from paradox.mechanisms.tables.pairs import Array, Pairs
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
@@ -38,7 +37,6 @@ from paradox.stats.linear import (
 from paradox.tasks import load_task
 from paradox.tasks.api import ITEM_COLUMNS
 
-Array = NDArray[np.float64]
 ANSWER, QUESTION = "answer", "question"
 
 

@@ -26,25 +26,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from paradox.arms import with_arm
-from paradox.files import read_table, write_table
-from paradox.mechanisms.model.access import Access
+from paradox.files import read_table
+from paradox.mechanisms.model.checkpoint import Checkpoint, last_checkpoint
 from paradox.mechanisms.model.neurons import MEASURES, Profile, matched, profile, strongest, sweep
 from paradox.mechanisms.model.recalls import Recall, recalls
 from paradox.mechanisms.model.rerun import WHERE
 from paradox.mechanisms.model.texts import Split, continued, documents, split
-from paradox.mechanisms.tables.pairs import item_rows
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.mechanisms.tables.pairs import Array, item_rows
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
 from paradox.seeds import keyed_rng, keyed_uniform
 from paradox.stats.sets import expected_jaccard, jaccard
-from paradox.tasks import Task, load_task
-from paradox.tasks.api import CORPUS_COLUMNS, ITEM_COLUMNS
-
-Array = NDArray[np.float64]
+from paradox.tasks.api import CORPUS_COLUMNS
 
 
 def main(
@@ -56,15 +50,12 @@ def main(
     ``manifest``, ``items`` and, where there is one, ``corpus`` of the arm's base. ``outputs``: the
     four tables.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
-    task, settings = load_task(spec["task"]), spec["steering"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    tokenizer = load_tokenizer(checkpoints.last)
+    settings = spec["steering"]
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
     corpus = read_table(inputs["corpus"], CORPUS_COLUMNS) if "corpus" in inputs else None
-    groups = split(items, spec["exposed_from"], settings, spec["seed"])
+    groups = split(checkpoint.items, spec["exposed_from"], settings, spec["seed"])
     progress.say(f"steering {len(groups.tested)} items on {device_name(pick_device())}")
-    steered = Steering(access, task, tokenizer, groups, spec)
+    steered = Steering(checkpoint, groups, spec)
     tables: dict[str, list[pd.DataFrame]] = {"table": [], "sets": [], "neurons": []}
     for done, where in enumerate(WHERE, start=1):
         for name, table in steered.tables(where).items():
@@ -72,48 +63,35 @@ def main(
         progress("components", done, len(WHERE) + 1, where)
     tables["side"] = [steered.side(corpus)]
     progress("components", len(WHERE) + 1, len(WHERE) + 1, "side effects")
-    arm = {**spec["arm"], "step": max(checkpoints.steps)}
     for name, parts in tables.items():
-        table = pd.concat(parts, ignore_index=True)
-        write_table(outputs[name], with_arm(table, arm))
+        checkpoint.write(outputs[name], *parts)
 
 
 class Steering:
     """One model, its discovery and its tested items."""
 
-    def __init__(
-        self,
-        access: Access,
-        task: Task,
-        tokenizer: PreTrainedTokenizerBase,
-        groups: Split,
-        spec: dict[str, Any],
-    ) -> None:
-        self.access, self.task, self.tokenizer = access, task, tokenizer
-        self.split, self.seed, self.how = groups, spec["seed"], spec["steering"]
-        self.discovery = recalls(task, tokenizer, groups.discovery, self.seed)
-        self.tested = recalls(task, tokenizer, groups.tested, self.seed)
+    def __init__(self, checkpoint: Checkpoint, groups: Split, spec: dict[str, Any]) -> None:
+        self.access, self.task, self.tokenizer = checkpoint[2:]
+        self.split, self.seed, self.settings = groups, spec["seed"], spec["steering"]
+        self.discovery = recalls(self.task, self.tokenizer, groups.discovery, self.seed)
+        self.tested = recalls(self.task, self.tokenizer, groups.tested, self.seed)
         self.sets: dict[str, NDArray[np.int64]] = {}
 
     def tables(self, where: str) -> dict[str, pd.DataFrame]:
         """Return the tables ``table``, ``sets`` and ``neurons`` of one component."""
-        settings, size = self.how, self.how["batch_size"]
+        settings, size = self.settings, self.settings["batch_size"]
         activity = profile(self.access, self.discovery, size, where)
         gaps = activity.attribution[::2] - activity.attribution[1::2]
         chosen = strongest(gaps.mean(axis=0), settings["neurons"])
-        drawn = matched(
-            list(chosen), activity, settings["sets"], settings["nearest"], self.seed, where
-        )
-        random = np.stack(drawn)
+        draws = settings["sets"], settings["nearest"]
+        random = np.stack(matched(list(chosen), activity, *draws, self.seed, where))
         self.sets[where] = np.concatenate([chosen[:, None], random], axis=1)
-        curves = sweep(self.access, self.tested, chosen[:, None], settings["doses"], size, where)[
-            :, :, 0
-        ]
+        curves = sweep(self.access, self.tested, chosen[:, None], settings["doses"], size, where)
         null = [one for one, used in zip(self.tested, self.split.null, strict=True) if used]
         doses = sorted({*settings["null_doses"], 1.0})
         many = sweep(self.access, null, self.sets[where], doses, size, where)
         return {
-            "table": self._items(where, curves),
+            "table": self._items(where, curves[:, :, 0]),
             "sets": _sets(where, many, doses),
             "neurons": _neurons(
                 where, gaps, chosen, random, activity, settings["splits"], self.seed
@@ -122,7 +100,7 @@ class Steering:
 
     def side(self, corpus: pd.DataFrame | None) -> pd.DataFrame:
         """Return the table ``side``."""
-        settings, sets = self.how, self.sets["all"]
+        settings, sets = self.settings, self.sets["all"]
         tables = []
         doses = sorted({*settings["null_doses"], 1.0})
         for what, texts in self.texts(corpus).items():
@@ -143,7 +121,7 @@ class Steering:
 
     def texts(self, corpus: pd.DataFrame | None) -> dict[str, list[Recall]]:
         """Return chains and documents as prompts whose answers are scored."""
-        most, by_kind = self.how["texts"], {}
+        most, by_kind = self.settings["texts"], {}
         twins = self.split.tested[1::2]
         twins = twins[twins["worked"].notna()]
         order = [keyed_uniform("chain", self.seed, item) for item in twins["item"]]
@@ -157,7 +135,7 @@ class Steering:
         return {what: texts for what, texts in by_kind.items() if texts}
 
     def _items(self, where: str, values: Array) -> pd.DataFrame:
-        doses, tables = list(self.how["doses"]), []
+        doses, tables = list(self.settings["doses"]), []
         usual = values[:, :, doses.index(1)]
         for place, dose in enumerate(doses):
             at = values[:, :, place]

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.by_layer import Curve, contrasts, curves
-from paradox.mechanisms.tables.pairs import ARM, KEYS, Groups, Pairs
+from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups, Pairs
 from paradox.mechanisms.tables.rates import ALL, Sides, count, rates
 from paradox.mechanisms.tables.verdict import verdict
 from paradox.mechanisms.tables.words import CHOSEN, COUNTED
@@ -41,7 +41,6 @@ from paradox.stats.rates import ALPHA, Test, largest_layer
 from paradox.stats.ratios import Drawn, drawn
 from paradox.tasks.api import ITEM_COLUMNS
 
-Array = NDArray[np.float64]
 CHANGES = ("odds_change", "logp_change", "correct_change")
 WHOLE = ("trend", "rise", "monotone", "switched")
 SIDES = ("up", "down")
@@ -256,7 +255,7 @@ class Steered:
         permutations = self.spec["error_rates"]["permutations"]
 
         def sides(curve: Curve, measure: str, values: Array) -> Sides:
-            both = values.mean(axis=2).reshape(2, len(pairs.names), -1).swapaxes(0, 1)
+            both = pairs.sides(values.mean(axis=2))
             name = ("steering", curve.component.partition(":")[0], measure, *curve.arm, curve.state)
             inside = np.ones(len(pairs.names), dtype=bool)
             return Sides(name, ALL, both, inside, list(range(both.shape[2])))

@@ -79,3 +79,7 @@ class Pairs:
         counted = set(Groups(items, exposed_from).exposed)
         self.counts = np.array([name in counted for name in groups.exposed])
         self.counted = [n for n, c in zip(self.names, self.counts, strict=True) if c]
+
+    def sides(self, values: Array) -> Array:
+        """Return values of `items`, shape (items, ...), as (pairs, 2, the rest)."""
+        return values.reshape(2, len(self.names), -1).swapaxes(0, 1)

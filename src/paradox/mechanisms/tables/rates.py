@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from paradox.mechanisms.tables.pairs import ARM, Pairs
+from paradox.mechanisms.tables.pairs import ARM, Array, Pairs
 from paradox.stats.bootstrap import binomial_interval
 from paradox.stats.rates import ALPHA, Test, false_positives, power
 
-Array = NDArray[np.float64]
 TESTED = ["analysis", "component", "measure", *ARM, "state"]
 CELL = [*TESTED, "kind", "exposure", "pairs"]
 ALL = "all"
@@ -72,7 +71,7 @@ def rates(counts: pd.DataFrame) -> pd.DataFrame:
         binomial_interval(k, n) for k, n in zip(table["rejected"], table["runs"], strict=True)
     ]
     table["rate"], table["low"], table["high"] = zip(
-        *((of.value, of.low, of.high) for of in intervals), strict=True
+        *((each.value, each.low, each.high) for each in intervals), strict=True
     )
     misses = [table["low"] > ALPHA, table["high"] < ALPHA]
     verdict = np.select(misses, ["liberal", "conservative"], "as_stated")

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
-from paradox.mechanisms.tables.pairs import ARM, KEYS, Groups
+from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.mechanisms.tables.words import NULLS
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling
@@ -31,7 +30,6 @@ from paradox.tasks.api import ITEM_COLUMNS
 
 PARTS = ("kind", "positions", "direction", "effect", "source")
 KINDS = ("change", "target", "source")
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Tester:
         """Test that the gap is above the first and the last block's at a block between them."""
         first = half(self.names.tolist(), self.resampling.seed, "signature")
         labels = np.arange(len(values)) < self.split
-        sides = [values[first & of].mean(axis=(0, 2)) for of in (labels, ~labels)]
+        sides = [values[first & side].mean(axis=(0, 2)) for side in (labels, ~labels)]
         peak = 1 + int((sides[0] - sides[1])[1:-1].argmax())
         return [self.test(values[:, peak] - values[:, end], str(peak), ~first) for end in (0, -1)]
 
