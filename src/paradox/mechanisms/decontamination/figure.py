@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.kit import legend
+from paradox.figures.kit import arm_columns, arm_handles, legend
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.decontamination.words import COSTS
@@ -58,29 +57,23 @@ def data(path: Path) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm, a row per cost."""
-    table = table.assign(name=style.arm_names(table))
-    arms = style.panels(table)
     costs = [name for name in COSTS if name in table]
     alphas = {
         method: sorted(table.loc[table["way"] == method, "alpha"].unique()) for method in METHODS
     }
     looks = _looks(alphas)
-    figure, axes = style.grid(len(costs), len(arms), 1.9 + 2.1 * len(costs), sharey="row")
+    height = 1.9 + 2.1 * len(costs)
+    figure, axes, arms = arm_columns(table, len(costs), height, sharey="row")
     for cost, row in zip(costs, axes, strict=True):
         row[0].set_ylabel(LABELS[cost])
         row[0].set_ylim(LEAST[cost], MOST[cost])
-        for (base, name), axis in zip(arms, row, strict=True):
-            panel = table[(table["base"] == base) & (table["name"] == name)]
-            _panel(axis, panel, cost, looks)
-    for (base, name), axis in zip(arms, axes[0], strict=True):
-        axis.set_title(style.title(base, name))
+        for arm, axis in zip(arms, row, strict=True):
+            _panel(axis, arm, cost, looks)
     for axis in axes[-1]:
         axis.set_xlim(-0.35, 1.1)
         axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     figure.supxlabel("Share of memory removed", fontsize=11)
-    handles = [
-        Line2D([], [], label=_name(*key), markersize=4.5, **look) for key, look in looks.items()
-    ]
+    handles = arm_handles({_name(*key): look for key, look in looks.items()})
     legend(figure, *(handles[n : n + 3] for n in range(0, len(handles), 3)))
     return figure
 
