@@ -177,7 +177,10 @@ def posteriors(
 
 
 def by_posterior(before: Flags, after: Flags, thresholds: Thresholds) -> NDArray[np.str_]:
-    """Return the label of each item from its samples, shape (items, samples) on each side."""
+    """Return the label of each item from its samples, shape (items, samples) on each side.
+
+    A change comes before a level where both are certain.
+    """
     trials = before.shape[1], after.shape[1]
     sure = (
         posteriors(before.sum(axis=1), after.sum(axis=1), trials, thresholds) > thresholds.certainty

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -92,13 +93,10 @@ class Access:
         """
         values: dict[Node, Tensor] = {}
 
-        def keep(node: Node) -> Callable[[Tensor], None]:
-            def hook(value: Tensor) -> None:
-                values[node] = value if positions is None else _take(value, positions)
+        def keep(node: Node, value: Tensor) -> None:
+            values[node] = value if positions is None else _take(value, positions)
 
-            return hook
-
-        with self._hooks({node: keep(node) for node in nodes}):
+        with self._hooks({node: partial(keep, node) for node in nodes}):
             yield values
 
     @contextmanager
@@ -110,14 +108,8 @@ class Access:
         `where`: boolean mask of what to replace, see `at`: the first axes of the node, (B, T) or
         more; None replaces everything. What is not replaced keeps its exact bits.
         """
-
-        def change(node: Node, new: Value) -> Callable[[Tensor], Tensor]:
-            def hook(current: Tensor) -> Tensor:
-                return _replace(node, current, new, where)
-
-            return hook
-
-        with self._hooks({node: change(node, new) for node, new in values.items()}):
+        change = {node: partial(_replace, node, new, where) for node, new in values.items()}
+        with self._hooks(change):
             yield
 
     @contextmanager
@@ -256,7 +248,7 @@ def _take(value: Tensor, positions: Tensor | list[int]) -> Tensor:
     return value[torch.arange(len(value), device=value.device)[:, None], chosen]
 
 
-def _replace(node: Node, current: Tensor, new: Value, where: Tensor | None) -> Tensor:
+def _replace(node: Node, new: Value, where: Tensor | None, current: Tensor) -> Tensor:
     try:
         value = new(current) if callable(new) else new
         value = value.to(current).expand_as(current)

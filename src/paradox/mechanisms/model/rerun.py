@@ -7,8 +7,9 @@ is left alone and out of the means: models keep an attention sink there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,14 +48,13 @@ def clean_pass(access: Access, batch: Batch) -> Clean:
     blocks = range(len(access.blocks))
     arguments: list[dict[str, Any]] = [{} for _ in blocks]
 
-    def keep(n: int) -> Callable[..., None]:
-        def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            arguments[n] = {k: v for k, v in kwargs.items() if k not in OWN}
+    def keep(n: int, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        arguments[n] = {k: v for k, v in kwargs.items() if k not in OWN}
 
-        return hook
-
-    modules = [block.module for block in access.blocks]
-    hooks = [m.register_forward_pre_hook(keep(n), with_kwargs=True) for n, m in enumerate(modules)]
+    hooks = [
+        block.module.register_forward_pre_hook(partial(keep, n), with_kwargs=True)
+        for n, block in enumerate(access.blocks)
+    ]
     end = Node(RESID_POST, blocks[-1])
     # Made without the configuration, which would make it forget what is beyond a sliding window.
     cache = DynamicCache()

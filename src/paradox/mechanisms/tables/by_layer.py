@@ -20,7 +20,7 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling, difference_in_differences, mean
-from paradox.stats.layers import label_test
+from paradox.stats.layers import LayerTest, label_test
 from paradox.tasks.api import ITEM_COLUMNS
 
 
@@ -145,17 +145,13 @@ def _layers(
             values = {"exposed": sides[0], "twin": sides[1], "difference": sides[0] - sides[1]}
             estimates = {name: mean(side, resampling, "pairs") for name, side in values.items()}
         for contrast, estimate in estimates.items():
-            tested = contrast == "difference"
-            yield {
-                "contrast": contrast,
-                "layer": layer,
-                "value": estimate.value,
-                "low": estimate.low,
-                "high": estimate.high,
-                "p": test.p[place] if tested else None,
-                "corrected": test.corrected[place] if tested else None,
-                "null_low": test.max_low[place] if tested else None,
-                "null_high": test.max_high[place] if tested else None,
-                "items": estimate.items,
-                "seeds": estimate.seeds,
-            }
+            row = {"contrast": contrast, "layer": layer, "value": estimate.value}
+            row |= {"low": estimate.low, "high": estimate.high}
+            row |= beside_null(test if contrast == "difference" else None, place)
+            yield row | {"items": estimate.items, "seeds": estimate.seeds}
+
+
+def beside_null(test: LayerTest | None, place: int) -> dict[str, Any]:
+    """Return a layer's p-values and null band; None in each where nothing was tested."""
+    columns = {"p": "p", "corrected": "corrected", "null_low": "max_low", "null_high": "max_high"}
+    return {name: getattr(test, field)[place] if test else None for name, field in columns.items()}

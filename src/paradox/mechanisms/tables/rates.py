@@ -31,27 +31,22 @@ def count(tested: list[Sides], test: Test, pairs: Pairs, spec: dict[str, Any]) -
     """Return runs and rejections of a test, one row per kind, exposure and number of pairs."""
     settings, seed = spec["error_rates"], spec["bootstrap"]["seed"]
     runs = settings["relabellings"]
-    rows = []
-
-    def add(name: tuple[str, ...], kind: str, exposure: int | None, size: int, hits: int) -> None:
-        rows.append((*name, kind, exposure, size, runs, hits))
-
+    rows: list[tuple[Any, ...]] = []
     for sides in tested:
         key = (seed, *sides.name, sides.seed)
         counted = sides.values[pairs.counts[sides.inside]]
         if not np.ptp(counted, axis=1).any():
             continue
         hits = false_positives(test, counted, *key, runs=runs)
-        add(sides.name, "false_positive", None, len(counted), hits)
+        rows.append((*sides.name, "false_positive", None, len(counted), runs, hits))
         if sides.name[TESTED.index("base")] != spec["bases"]["planted"]:
             continue
         for exposure in settings["exposures"]:
             values = sides.values[pairs.exposures[sides.inside] == exposure]
-            for size in sorted(
-                {*(n for n in settings["sizes"] if n < len(values)), len(values)} - {0}
-            ):
+            sizes = {*(n for n in settings["sizes"] if n < len(values)), len(values)} - {0}
+            for size in sorted(sizes):
                 hits = power(test, values, *key, exposure, runs=runs, pairs=size)
-                add(sides.name, "power", exposure, size, hits)
+                rows.append((*sides.name, "power", exposure, size, runs, hits))
     return pd.DataFrame(rows, columns=[*CELL, "runs", "rejected"])
 
 

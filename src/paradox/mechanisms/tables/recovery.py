@@ -11,7 +11,7 @@ pairs; empty where relabelled gaps change their sign.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pandas as pd
 
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
+from paradox.mechanisms.tables.by_layer import beside_null
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.mechanisms.tables.words import NULLS
 from paradox.progress import Progress
@@ -95,9 +96,7 @@ def summaries(
                 name = ":".join([*str(component).split(":")[:-1], null])
                 if name in components:
                     other = curve(components[name], measure, name)
-                    less = Curve(
-                        numbers.items, numbers.layers, numbers.change - other.change, numbers.gap
-                    )
+                    less = replace(numbers, change=numbers.change - other.change)
                     yield from ({**key, "minus": null, **row} for row in summary(less, settings))
 
 
@@ -187,13 +186,6 @@ def _layers(
     if known:
         low, high = estimate.interval(level)
     for place, value in enumerate(estimate.value):
-        yield {
-            "place": place,
-            "value": value if known else None,
-            "low": low[place] if known else None,
-            "high": high[place] if known else None,
-            "p": test.p[place] if test else None,
-            "corrected": test.corrected[place] if test else None,
-            "null_low": test.max_low[place] if test else None,
-            "null_high": test.max_high[place] if test else None,
-        }
+        ends = (value, low[place], high[place]) if known else (None,) * 3
+        row = {"place": place, **dict(zip(("value", "low", "high"), ends, strict=True))}
+        yield row | beside_null(test, place)
