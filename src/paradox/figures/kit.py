@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,45 @@ def pick(table: pd.DataFrame, contrast: str) -> pd.DataFrame:
     if contrast == CHANGE:
         return table[changed & (table["contrast"] == "difference")]
     return table[~changed & (table["contrast"] == contrast)]
+
+
+def arm_columns(
+    table: pd.DataFrame, rows: int, height: float, **shared: Any
+) -> tuple[Figure, np.ndarray, list[pd.DataFrame]]:
+    """Return a figure with a titled column per arm, its axes, and the rows of each arm."""
+    table = table.assign(name=style.arm_names(table))
+    arms = style.panels(table)
+    figure, axes = style.grid(rows, len(arms), height, **shared)
+    for (base, name), axis in zip(arms, axes[0], strict=True):
+        axis.set_title(style.title(base, name))
+    return (
+        figure,
+        axes,
+        [table[(table["base"] == base) & (table["name"] == name)] for base, name in arms],
+    )
+
+
+def by_direction(
+    table: pd.DataFrame,
+    measures: dict[str, str],
+    directions: tuple[str, ...],
+    panel: Callable[[Axes, pd.DataFrame], None],
+    sharey: str | bool,
+) -> Figure:
+    """Draw a column per arm over depth, a row per measure and direction; `panel` draws one."""
+    shown = [name for name in measures if (table["measure"] == name).any()]
+    rows = list(product(shown, directions))
+    figure, axes, arms = arm_columns(table, len(rows), 1.5 + 1.9 * len(rows), sharey=sharey)
+    for arm, column in zip(arms, axes.T, strict=True):
+        for axis, (measure, direction) in zip(column, rows, strict=True):
+            axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
+            axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
+            panel(axis, arm[(arm["measure"] == measure) & (arm["direction"] == direction)])
+        depth_axis(column[-1])
+    for axis, (measure, direction) in zip(axes[:, 0], rows, strict=True):
+        axis.set_ylabel(f"{measures[measure]}\n{direction} (nats)")
+    figure.align_ylabels(axes[:, 0])
+    return figure
 
 
 def arm_looks(names: list[str]) -> dict[str, dict[str, Any]]:
@@ -128,14 +168,19 @@ def arm_handles(looks: dict[str, dict[str, Any]]) -> list[Artist]:
     return [Line2D([], [], label=name, markersize=4.5, **look) for name, look in looks.items()]
 
 
+def marker_handles(filled: str, hollow: str) -> list[Artist]:
+    """Return the legend's entries of filled and open markers."""
+    grey: Any = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
+    return [
+        Line2D([], [], label=filled, **grey),
+        Line2D([], [], label=hollow, markerfacecolor="white", **grey),
+    ]
+
+
 def null_handles() -> list[Artist]:
     """Return the legend's entries of filled and open markers and the band."""
-    grey = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
-    return [
-        Line2D([], [], label="outside its null", **grey),
-        Line2D([], [], label="inside", markerfacecolor="white", **grey),
-        Patch(color=BAND, label="widest 95 % null"),
-    ]
+    band = Patch(color=BAND, label="widest 95 % null")
+    return [*marker_handles("outside its null", "inside"), band]
 
 
 def legend(figure: Figure, *rows: list[Artist]) -> None:

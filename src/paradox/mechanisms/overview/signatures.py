@@ -1,9 +1,8 @@
 """Step ``signatures``: which published signatures of memory (2601.11061) this study shows.
 
-Each signature is one number that the account says is above 0 (see the modules ``signature`` of the
-analyses). Block l of L has depth (l + 1) / L; *middle* is (1/4, 3/4], *late* is above. Verdicts:
-`paradox.mechanisms.tables.verdict`; of several parts, the largest p and the smallest effect.
-p is one-sided, by swapping within pairs, not corrected for the number of signatures and arms.
+Each is a number that the account says is above 0 (modules ``signature`` of the analyses). Block l
+of L has depth (l + 1) / L; *middle* is (1/4, 3/4], *late* is above. p is one-sided, by swapping
+within pairs, not corrected for the number of signatures and arms.
 """
 
 from __future__ import annotations
@@ -26,16 +25,10 @@ def main(
 ) -> None:
     """Test every signature.
 
-    Parameters
-    ----------
-    spec
-        ``signatures`` (a list of ``name`` and ``module``), ``exposed_from``, ``bootstrap`` (seed
-        and resamples), ``permutations``, ``margin_share`` and ``planted`` (name of the base whose
-        largest gap gives the margin).
-    inputs
-        ``items``, and by the name of each signature a list of the files that it reads.
-    outputs
-        ``table``: a row per signature, arm and state.
+    ``spec``: ``signatures`` (a list of ``name`` and ``module``), ``exposed_from``, ``bootstrap``,
+    ``permutations``, ``margin_share`` and ``planted`` (whose largest gap gives the margin).
+    ``inputs``: ``items``, and by the name of each signature a list of the files that it reads.
+    ``outputs``: ``table``, a row per signature, arm and state.
     """
     groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
     test = Tester(groups, spec)

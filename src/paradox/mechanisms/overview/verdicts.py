@@ -1,8 +1,8 @@
 """Step ``verdicts``: every published signature on every arm, in one table.
 
-``p`` is one-sided against the ``null`` that the signature's own analysis draws, ``margin`` is what
-counts as none, ``n`` the pairs of items behind it. ``detectable`` is the smallest effect that a
-one-sided test at 5 % finds with 80 %: (1.645 + .842) standard errors, from the interval's width.
+``margin`` is what counts as none, ``n`` the pairs of items; ``detectable``, the smallest effect
+that a one-sided test at 5 % finds with 80 %: (1.645 + .842) standard errors, from the interval's
+width.
 """
 
 from __future__ import annotations
@@ -28,16 +28,9 @@ def main(
 ) -> None:
     """Write the table.
 
-    Parameters
-    ----------
-    spec
-        ``exposed_from``: exposures from which an item counts as exposed; ``verdicts``: a list of
-        folders' rows, each with their name (``analysis``), and how they are chosen and called
-        (`paradox.declare.Verdicts`); ``nulls``: signature -> its null.
-    inputs
-        ``items``, and the tables with the verdicts by those names.
-    outputs
-        ``table``.
+    ``spec``: ``exposed_from``; ``verdicts``: a list of folders' rows, each with their name
+    (``analysis``) and the fields of `paradox.declare.Verdicts`; ``nulls``: signature -> its null.
+    ``inputs``: ``items``, and the tables with the verdicts by those names. ``outputs``: ``table``.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = len(Groups(items, spec["exposed_from"]).exposed)
@@ -56,10 +49,7 @@ def main(
 def rows_of(table: pd.DataFrame, signature: dict[str, Any]) -> pd.DataFrame:
     """Return the rows of a table that are verdicts, under the names of the table of verdicts.
 
-    Parameters
-    ----------
-    signature
-        The fields of `paradox.declare.Verdicts`.
+    `signature`: the fields of `paradox.declare.Verdicts`.
     """
     for column in signature["largest"]:
         table = table[table[column] == table[column].max()]

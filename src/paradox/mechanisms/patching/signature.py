@@ -10,11 +10,11 @@ from paradox.stats.bootstrap import Estimate
 def patching(given: Given) -> Rows:
     """Yield a row ``patching: MEASURE`` per arm and measure (2601.11061).
 
-    What an MLP's states at all prompt positions carry back (``denoise``) and take away
-    (``noise``), beyond noise of the same size, is largest at a middle block: share of the gap of
-    exposed items, total effect. Reproduced only with both directions (interval above 0, and more
-    than in twins); not reproduced when a direction has its interval above 0 and is largest
-    elsewhere; not decidable where there is no gap to close.
+    What an MLP's states at all prompt positions carry back (``denoise``) and take away (``noise``),
+    beyond noise of the same size, is largest at a middle block: share of the gap of exposed items,
+    total effect. Reproduced: both directions, interval above 0 and more than in twins; not
+    reproduced: a direction with its interval above 0 is largest elsewhere; not decidable: no gap to
+    close.
     """
     table = given.table()
     chosen = table[(table["effect"] == "total") & (table["source"] == "states")]

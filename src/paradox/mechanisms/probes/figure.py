@@ -1,9 +1,8 @@
 """Step ``probes_figure``: at which depth exposed items can be told from their twins.
 
-A row per position; two columns per base: the area under the curve of the ridge probe with the
-widest of its nulls (the middle 95 % at each layer), and how training changed the share of pairs
-told apart. Markers are filled where the corrected p is at most .05 with every seed; values and
-intervals are means over seeds.
+A row per position; two columns per base: the area under the ridge probe's curve with the widest of
+its nulls, and the change of the share of pairs told apart. Filled: corrected p at most .05 with
+every seed; values and intervals are means over seeds.
 """
 
 from __future__ import annotations

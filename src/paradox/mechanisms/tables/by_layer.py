@@ -1,10 +1,9 @@
 """Step ``by_layer``: per-item tables of a mechanism, summed up layer by layer.
 
-Per arm, component, measure and layer: exposed items, their twins and the difference, at the states
-``base``, ``after`` and ``change``. Intervals are of the item bootstrap, seeds crossed with items.
-``p`` is for a layer that was named beforehand, ``corrected`` for one found by looking (labels are
-permuted within pairs, the largest layer is what has to be beaten). ``null_low`` and ``null_high``
-are the band that the difference leaves exactly where ``corrected`` is small.
+Per arm, component, measure and layer: exposed items, twins and difference, at the states ``base``,
+``after`` and ``change``. Intervals: bootstrap, seeds crossed with items. ``p`` is for a layer named
+beforehand, ``corrected`` for the largest of all (labels permuted within pairs); ``null_low`` and
+``null_high``: the band that the difference leaves exactly where ``corrected`` is small.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling, difference_in_differences, mean
-from paradox.stats.layers import label_test
+from paradox.stats.layers import LayerTest, label_test
 from paradox.tasks.api import ITEM_COLUMNS
 
 
@@ -30,16 +29,9 @@ def main(
 ) -> None:
     """Write the table of all arms.
 
-    Parameters
-    ----------
-    spec
-        ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (seed and
-        resamples) and ``permutations``.
-    inputs
-        ``tables``: the per-item tables of one mechanism, one per arm and seed, the untrained
-        base of each among them; ``items``: the item table.
-    outputs
-        ``table``: a row per arm, component, measure, state, contrast and layer.
+    ``spec``: ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` and
+    ``permutations``. ``inputs``: ``tables``, one per arm and seed, the untrained bases among them;
+    ``items``. ``outputs``: ``table``, a row per arm, component, measure, state, contrast and layer.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     tables = [read_table(Path(path), [*KEYS, *spec["measures"]]) for path in inputs["tables"]]
@@ -51,23 +43,13 @@ def main(
 
 
 class Curve(NamedTuple):
-    """What an arm has at one state.
+    """What an arm has at one state."""
 
-    Attributes
-    ----------
-    arm
-        Base, method and reward.
-    state
-        ``base`` (the arm is an untrained base), ``after`` training, or the ``change``.
-    values
-        Shape (items, layers, seeds).
-    """
-
-    arm: tuple[str, ...]
+    arm: tuple[str, ...]  # base, method and reward
     component: str
-    state: str
+    state: str  # ``base`` (the arm is an untrained base), ``after`` training, or the ``change``
     layers: list[int]
-    values: Array
+    values: Array  # shape (items, layers, seeds)
 
 
 def contrasts(
@@ -77,13 +59,7 @@ def contrasts(
     resampling: Resampling,
     permutations: int,
 ) -> pd.DataFrame:
-    """Return the rows of `main`'s table; arms in the order of their names.
-
-    Raises
-    ------
-    DataError
-        When an arm's untrained base is missing, or tables differ in items or layers.
-    """
+    """Return the rows of `main`'s table; arms in the order of their names. Raises as `curves`."""
     names = [*groups.exposed, *groups.twin]
     rows: list[dict[str, Any]] = []
     for measure in measures:
@@ -98,10 +74,7 @@ def contrasts(
 def curves(tables: Sequence[pd.DataFrame], measure: str, names: list[str]) -> Iterator[Curve]:
     """Yield every arm and component at its states, in the order of their names.
 
-    Raises
-    ------
-    DataError
-        When an arm's untrained base is missing, or tables differ in items or layers.
+    Raises `DataError` when an arm's untrained base is missing, or tables differ in items or layers.
     """
     cubes = _cubes(pd.concat(tables, ignore_index=True), measure, names)
     for (*arm, component), (layers, values) in cubes.items():
@@ -172,17 +145,13 @@ def _layers(
             values = {"exposed": sides[0], "twin": sides[1], "difference": sides[0] - sides[1]}
             estimates = {name: mean(side, resampling, "pairs") for name, side in values.items()}
         for contrast, estimate in estimates.items():
-            tested = contrast == "difference"
-            yield {
-                "contrast": contrast,
-                "layer": layer,
-                "value": estimate.value,
-                "low": estimate.low,
-                "high": estimate.high,
-                "p": test.p[place] if tested else None,
-                "corrected": test.corrected[place] if tested else None,
-                "null_low": test.max_low[place] if tested else None,
-                "null_high": test.max_high[place] if tested else None,
-                "items": estimate.items,
-                "seeds": estimate.seeds,
-            }
+            row = {"contrast": contrast, "layer": layer, "value": estimate.value}
+            row |= {"low": estimate.low, "high": estimate.high}
+            row |= beside_null(test if contrast == "difference" else None, place)
+            yield row | {"items": estimate.items, "seeds": estimate.seeds}
+
+
+def beside_null(test: LayerTest | None, place: int) -> dict[str, Any]:
+    """Return a layer's p-values and null band; None in each where nothing was tested."""
+    columns = {"p": "p", "corrected": "corrected", "null_low": "max_low", "null_high": "max_high"}
+    return {name: getattr(test, field)[place] if test else None for name, field in columns.items()}
