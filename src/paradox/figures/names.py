@@ -106,8 +106,17 @@ def in_order(rewards: Iterable[str]) -> list[str]:
     >>> in_order(["zeta", "random", "none", "format"])
     ['none', 'format', 'random', 'zeta']
     """
-    known = {name: place for place, name in enumerate(REWARD_ORDER)}
-    return sorted(set(rewards), key=lambda name: (known.get(name, len(known)), name))
+    return _ordered(rewards, REWARD_ORDER)
+
+
+def methods_in_order(methods: Iterable[str]) -> list[str]:
+    """Return methods in the order of every figure, untrained first; new ones come last, by name."""
+    return _ordered(methods, ["base", *METHOD_ORDER])
+
+
+def _ordered(names: Iterable[str], order: list[str]) -> list[str]:
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(set(names), key=lambda name: (places.get(name, len(places)), name))
 
 
 def bases_in_order(bases: Iterable[str]) -> list[str]:

@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from paradox.evaluate.arms import ALL_SEEDS
-from paradox.figures.names import METHOD_ORDER, in_order, label
 from paradox.figures.names import bases_in_order as bases_in_order
+from paradox.figures.names import METHOD_ORDER as METHOD_ORDER
+from paradox.figures.names import in_order, label, methods_in_order
 from paradox.files import atomic_path, write_table
 from paradox.provenance.identity import mark
 
@@ -54,12 +55,11 @@ def arm_names(table: pd.DataFrame) -> pd.Series:
 def name_order(table: pd.DataFrame) -> list[str]:
     """Return the names of `arm_names` in the order of every figure."""
     named = table[["reward", "method"]].assign(name=arm_names(table)).drop_duplicates()
-    known = {name: place for place, name in enumerate(METHOD_ORDER)}
-    place = named["method"].map(known).fillna(len(known))
-    named = named.assign(place=place).sort_values(["place", "method"])
+    methods = methods_in_order(named["method"])
+    named = named.sort_values("method", key=lambda names: names.map(methods.index))
     names = []
     for reward in in_order(named["reward"]):
-        names += list(dict.fromkeys(named.loc[named["reward"] == reward, "name"]))
+        names += dict.fromkeys(named.loc[named["reward"] == reward, "name"])
     return names
 
 
@@ -114,23 +114,19 @@ def grid(
 
 
 def interval(
-    axis: Axes,
-    x: Sequence[float] | np.ndarray,
-    table: pd.DataFrame,
-    value: str,
-    **how: Any,
+    axis: Axes, x: Sequence[float] | np.ndarray, table: pd.DataFrame, value: str, **look: Any
 ) -> Any:
     """Draw values with their intervals (columns value, {value}_low, {value}_high)."""
     middle, bars = _bars(table, value)
-    return axis.errorbar(x, middle, yerr=bars, capsize=2, elinewidth=1.1, **how)
+    return axis.errorbar(x, middle, yerr=bars, capsize=2, elinewidth=1.1, **look)
 
 
 def interval_across(
-    axis: Axes, y: Sequence[float] | np.ndarray, table: pd.DataFrame, value: str, **how: Any
+    axis: Axes, y: Sequence[float] | np.ndarray, table: pd.DataFrame, value: str, **look: Any
 ) -> Any:
     """As `interval`, with the values along the x axis."""
     middle, bars = _bars(table, value)
-    return axis.errorbar(middle, y, xerr=bars, capsize=2, elinewidth=1.1, **how)
+    return axis.errorbar(middle, y, xerr=bars, capsize=2, elinewidth=1.1, **look)
 
 
 def _bars(table: pd.DataFrame, value: str) -> tuple[np.ndarray, list[np.ndarray]]:

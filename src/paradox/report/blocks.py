@@ -20,7 +20,7 @@ from paradox.files import read_json
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.pages.verdict_table import in_words
 from paradox.report.error_rates import false_positives
-from paradox.report.numbers import Numbers, listing
+from paradox.report.numbers import ENDS, Numbers, listing, number
 from paradox.report.sources import Claim
 from paradox.steps import PACKAGE
 from paradox.study.registry import REGISTRY
@@ -47,35 +47,32 @@ def blocks(reference: Path) -> dict[str, str]:
     # More trainings of the same arms, where they are recorded.
     places = ["grids/seeds/tables/summary.json", "tables/summary.json"]
     place = next(place for place in places if (reference / place).exists())
-    found = {"README.md": readme_block(Numbers.read(reference / place), f"reference/tiny/{place}")}
+    texts = dict.fromkeys(DOCUMENTS, MISSING)
+    texts["README.md"] = readme_block(Numbers.read(reference / place), f"reference/tiny/{place}")
     for file, grid in GRIDS.items():
         tables = reference / "grids" / grid / "tables"
         if (tables / "did.csv").exists():
-            found[file] = arms_block(pd.read_csv(tables / "did.csv")) + paragraphs(_said(tables))
-        else:
-            found[file] = MISSING
+            texts[file] = arms_block(pd.read_csv(tables / "did.csv")) + paragraphs(_said(tables))
     tables = reference / "grids/clipping/tables"
     if (tables / "clipping.csv").exists():
         said = read_json(tables / "clipping.json")
-        found[CLIPPING] = clipping_block(pd.read_csv(tables / "clipping.csv"), said["text"])
-    else:
-        found[CLIPPING] = MISSING
+        texts[CLIPPING] = clipping_block(pd.read_csv(tables / "clipping.csv"), said["text"])
     tables = reference / "tables"
     if (tables / "reading.json").exists():
         verdicts = pd.read_csv(tables / "verdicts.csv")
-        found[MECHANISMS] = claims_block(verdicts)
-        found[FINDINGS] = findings_block(verdicts, _said(tables), false_positives(tables))
-    else:
-        found |= {MECHANISMS: MISSING, FINDINGS: MISSING}
-    return found
+        texts[MECHANISMS] = claims_block(verdicts)
+        texts[FINDINGS] = findings_block(verdicts, _said(tables), false_positives(tables))
+    return texts
 
 
 def _said(tables: Path) -> dict[str, str]:
     """Return what each analysis of a grid found, in words, in the order of their declarations."""
     outputs = [summary.outputs for summary in REGISTRY.summaries.values()]
     files = [tables / files["reading"] for files in outputs if "reading" in files]
-    every = [read_json(file)["paragraphs"] for file in files if file.exists()]
-    return {name: text for of in every for name, text in of.items()}
+    said: dict[str, str] = {}
+    for file in files:
+        said |= read_json(file)["paragraphs"] if file.exists() else {}
+    return said
 
 
 def paragraphs(said: dict[str, str]) -> str:
@@ -113,7 +110,7 @@ def clipping_block(table: pd.DataFrame, text: str) -> str:
     ]
     for row in rows.to_dict("records"):
         against = "" if pd.isna(row["against"]) else f" - `{row['against']}`"
-        mean = f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        mean = number(*(row[end] for end in ENDS), form="+.3f")
         signs = f"{int(row['positive'])} : {int(row['negative'])}"
         cells = [f"`{row['method']}`{against}", f"`{row['measure']}`", mean, signs]
         cells += [f"{row['holm_p']:.3f}", f"{row['flip_p']:.3f}"]
@@ -122,13 +119,7 @@ def clipping_block(table: pd.DataFrame, text: str) -> str:
 
 
 def claims_block(rows: pd.DataFrame) -> str:
-    """Return a row per claim and a sign per arm, from ``verdicts.csv``.
-
-    Raises
-    ------
-    DataError
-        When a row of the table is of no signature that a folder declares.
-    """
+    """Return a row per claim and a sign per arm, from ``verdicts.csv``."""
     table = in_words(rows, lambda row: SIGNS[row["verdict"]]).drop(columns="null")
     arms = list(table.columns[1:])
     lines = [f"| signature | claim | published | {' | '.join(arms)} |"]
@@ -136,23 +127,19 @@ def claims_block(rows: pd.DataFrame) -> str:
     published = _published()
     for name, *signs in table.itertuples(index=False):
         folder, claim = _claim(name)
-        detail = claim.detail(name)
-        cells = [f"[`{name}`](../src/paradox/mechanisms/{folder}/README.md)"]
-        cells += [
-            claim.words + (f" ({detail})" if detail else ""),
-            published.get(claim.source, claim.source),
-        ]
+        page = f"[`{name}`](../src/paradox/mechanisms/{folder}/README.md)"
+        cells = [page, claim.about(name), published.get(claim.source, claim.source)]
         lines.append(f"| {' | '.join([*cells, *signs])} |")
     return "\n".join(lines) + "\n"
 
 
 def _claim(signature: str) -> tuple[str, Claim]:
-    """Return the folder and the claim of a row of the table of verdicts."""
-    for folder, own in REGISTRY.signatures:
-        claim = Claim(own.name, own.claim, own.source, own.section, own.details)
+    """Return the folder and the claim of a row of the table of verdicts; none is a `DataError`."""
+    for folder, each in REGISTRY.signatures:
+        claim = Claim(each.name, each.claim, each.source, each.section, each.details)
         if claim.covers(signature):
             return folder, claim
-    known = [own.name for _, own in REGISTRY.signatures]
+    known = [each.name for _, each in REGISTRY.signatures]
     raise DataError(
         f"verdicts.csv: signature {signature!r} is of no folder; {hint(signature, known)}"
     )
@@ -161,11 +148,11 @@ def _claim(signature: str) -> tuple[str, Claim]:
 def _published() -> dict[str, str]:
     """Return where each reference of the paper was published: a link to arXiv, if it is there."""
     entries = yaml.safe_load(REFERENCES.read_text(encoding="utf-8"))
-    found = {}
+    published = {}
     for key, entry in entries.items():
-        number = re.fullmatch(r"arXiv:(\S+)", entry.get("parent", {}).get("title", ""))
-        found[key] = f"[{number[1]}](https://arxiv.org/abs/{number[1]})" if number else key
-    return found
+        arxiv = re.fullmatch(r"arXiv:(\S+)", entry.get("parent", {}).get("title", ""))
+        published[key] = f"[{arxiv[1]}](https://arxiv.org/abs/{arxiv[1]})" if arxiv else key
+    return published
 
 
 def findings_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame) -> str:
@@ -185,7 +172,7 @@ def findings_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame
         "|---|---|---|",
     ]
     for row in rates.to_dict("records"):
-        share = f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        share = number(row["rate"], row["low"], row["high"], form=".3f")
         lines.append(f"| `{row['analysis']}` | {int(row['runs'])} | {share} |")
     return "\n".join(lines) + "\n"
 
@@ -193,15 +180,15 @@ def findings_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame
 def _change(row: dict[str, Any], name: str) -> str:
     if pd.isna(row[name]):
         return "no twins"
-    return f"{row[name]:+.2f} [{row[f'{name}_low']:+.2f}, {row[f'{name}_high']:+.2f}]"
+    return number(row[name], row[f"{name}_low"], row[f"{name}_high"], form="+.2f")
 
 
 def with_block(text: str, block: str, file: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """Return the text of a file with the part between two marks replaced."""
     begin, end = marks
     before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
+    _, mark, after = rest.partition(end)
+    if not mark:
         raise DataError(f"{file}: the marks {begin!r} and {end!r} are missing.")
     return f"{before}{begin}\n{block}{end}{after}"
 
@@ -224,8 +211,10 @@ def readme_block(numbers: Numbers, source: str) -> str:
             label(reward),
             _number(numbers, f"after/contaminated/{reward}/accuracy_exposed"),
             _number(numbers, f"after/contaminated/{reward}/accuracy_twin"),
-            _interval(numbers, f"did/contaminated/{reward}"),
-            _interval(numbers, f"did/clean/{reward}"),
+            *(
+                numbers.interval(name) if numbers.has(name) else "not run"
+                for name in (f"did/contaminated/{reward}", f"did/clean/{reward}")
+            ),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     text = (
@@ -255,10 +244,3 @@ def finding(numbers: Numbers) -> str:
 
 def _number(numbers: Numbers, name: str) -> str:
     return f"{numbers.entry(name)['value']:.2f}"
-
-
-def _interval(numbers: Numbers, name: str) -> str:
-    if not numbers.has(name):
-        return "not run"
-    entry = numbers.entry(name)
-    return f"{entry['value']:+.2f} [{entry['low']:+.2f}, {entry['high']:+.2f}]"

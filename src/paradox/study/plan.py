@@ -45,11 +45,6 @@ def untrained(base: str) -> Arm:
 class Study:
     """A validated configuration with its arms, seen from the workflow.
 
-    Parameters
-    ----------
-    config
-        The validated configuration.
-
     Raises
     ------
     ConfigError
@@ -81,6 +76,16 @@ class Study:
         return "" if self.config.grid == DEFAULT else f"grids/{self.config.grid}/"
 
     @property
+    def summed(self) -> str:
+        """The folder of the grid's tables, figures and pages."""
+        return f"{self.folder}/{self.part}".rstrip("/")
+
+    @property
+    def logs(self) -> str:
+        """The folder of the logs of what sums up the grid."""
+        return f"logs/{self.scale}/{self.part}".rstrip("/")
+
+    @property
     def figures(self) -> list[str]:
         """The figures of the grid."""
         return self.config.grids[self.config.grid].figures
@@ -95,9 +100,13 @@ class Study:
         """The untrained bases, then the trained arms."""
         return [untrained(base) for base in self.bases] + self.arms
 
+    def run(self, arm: Arm, file: str) -> str:
+        """Return a file of an arm's run folder."""
+        return f"{self.folder}/runs/{arm.key}/{file}"
+
     def runs(self, file: str) -> list[str]:
         """Return a file of every arm's run folder."""
-        return [f"{self.folder}/runs/{arm.key}/{file}" for arm in self.all_arms]
+        return [self.run(arm, file) for arm in self.all_arms]
 
     def records(self) -> list[str]:
         """Return the records of all steps before the tables, in the order of the steps."""
@@ -131,7 +140,7 @@ class Study:
 
     def methods_of(self, trainer: str) -> list[str]:
         """Return the names of a trainer's methods."""
-        return [name for name, how in self.config.methods.items() if how.trainer == trainer]
+        return [name for name in self.config.methods if self.trainer(name) == trainer]
 
     # --- what a step is given ------------------------------------------------------------
 
@@ -147,22 +156,19 @@ class Study:
                 return canonical_json(common | {"planted": base["planted"]})
             # A base depends on its corpus through the corpus file, not through the task's sizes.
             task = {key: config["task"][key] for key in ("kind", *(self.task.vocabulary or ()))}
-            own = {"base": wildcards.base, "seed": config["seed"], "task": task}
-            return canonical_json(own | {key: base[key] for key in ("source", "training")})
+            given = {"base": wildcards.base, "seed": config["seed"], "task": task}
+            return canonical_json(given | {key: base[key] for key in ("source", "training")})
         if step == "votes":
             return canonical_json(common | {"base": wildcards.base, "votes": config["votes"]})
         if step == "samples":
             # The group and the limits are those of the methods that sample while they learn.
             keys = ("num_generations", "temperature", "max_completion_tokens")
-            how = {key: config["grpo"][key] for key in keys}
-            how |= {key: config["evaluation"][key] for key in ("batch_size", "dtype")}
-            own = {"base": wildcards.base, "seed": int(wildcards.seed), "task": config["task"]}
-            return canonical_json(own | {"sampling": how})
+            sampling = {key: config["grpo"][key] for key in keys}
+            sampling |= {key: config["evaluation"][key] for key in ("batch_size", "dtype")}
+            given = {"base": wildcards.base, "seed": int(wildcards.seed), "task": config["task"]}
+            return canonical_json(given | {"sampling": sampling})
         if step in (*TRAINERS, "evaluate", "perplexity"):
-            arm = asdict(
-                Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
-            )
-            given = {"arm": arm, "task": config["task"]}
+            given = {"arm": asdict(Arm.of(wildcards)), "task": config["task"]}
             if step in TRAINERS:
                 # Only its own method's settings, so that no other method reruns the arm.
                 given |= {step: resolved(self.config, wildcards.method)}
@@ -219,15 +225,12 @@ class Study:
         return [module_of(self.task.name)] if asks else []
 
     def need(self, rule: str, resource: str) -> int:
-        """Return what one job of a kind of rule needs of a resource.
-
-        Threads never exceed the machine's cores. A machine without a GPU needs none: the limit
-        on GPU jobs must not keep its cores idle.
-        """
+        """Return what one job of a kind of rule needs of a resource."""
         value = getattr(getattr(self.config.resources, rule), resource)
         if resource == "threads":
             return min(value, CORES)
         if resource == "gpu":
+            # The limit on GPU jobs must not keep the cores of a machine without one idle.
             return value if GPU else 0
         return value
 
@@ -250,11 +253,9 @@ class Study:
 
 
 def environment_lock() -> str:
-    """Return the lock that this environment was made from, as records name it.
-
-    Triton comes with PyTorch's CUDA wheel only, so it tells the two locks apart.
-    """
+    """Return the lock that this environment was made from, as records name it."""
     try:
+        # Triton comes with PyTorch's CUDA wheel only.
         importlib.metadata.version("triton")
     except importlib.metadata.PackageNotFoundError:
         return "envs/cpu.lock"
@@ -264,10 +265,10 @@ def environment_lock() -> str:
 def environment_of_jobs() -> None:
     """Let jobs find this interpreter and this package.
 
-    Jobs then also work when the environment that runs the workflow is not activated, and in a
-    deployed one (``envs/conda.yaml``), which holds the dependencies only. Python's hashes of texts
-    are fixed, too, so that the order of a set is the same in every run.
+    The environment of the workflow need not be activated, and a deployed one (``envs/conda.yaml``)
+    holds the dependencies only.
     """
+    # The order of a set is the same in every run.
     os.environ["PYTHONHASHSEED"] = "0"
     first = {"PATH": Path(sys.executable).parent, "PYTHONPATH": PACKAGE.parent}
     for name, folder in first.items():
@@ -276,21 +277,17 @@ def environment_of_jobs() -> None:
 
 def _claims() -> list[dict[str, Any]]:
     """Return the claims that the paper judges, as it is told of them."""
+    keys = {"name": "name", "words": "claim"}
+    keys |= {key: key for key in ("source", "section", "details")}
     return [
-        {
-            "name": own.name,
-            "words": own.claim,
-            "source": own.source,
-            "section": own.section,
-            "details": own.details,
-        }
-        for _, own in REGISTRY.signatures
-        if own.section
+        {key: getattr(signature, field) for key, field in keys.items()}
+        for _, signature in REGISTRY.signatures
+        if signature.section
     ]
 
 
 def _arms(config: Config) -> list[Arm]:
-    found = [
+    lines = [
         *unknown_names(config.model_dump()),
         *reward_problems(plain(config), f"{MAIN}: rewards"),
         *method_problems(config),
@@ -298,8 +295,8 @@ def _arms(config: Config) -> list[Arm]:
         *_impossible(config),
         *_mechanism_problems(config),
     ]
-    if found:
-        raise ConfigError(problems("The arms cannot be run:", found))
+    if lines:
+        raise ConfigError(problems("The arms cannot be run:", lines))
     arms = arms_of(config)
     if not arms:
         raise ConfigError(f"{grid_file(config.grid)}: the exclusions leave no arm to run.")
@@ -314,10 +311,7 @@ def _exclusion_problems(config: Config) -> list[str]:
 
     A value that is known but not run now is fine: the same exclusions serve every arm list.
     """
-    known: dict[str, list[Any]] = {
-        "method": list(config.methods),
-        "reward": reward_names(plain(config)),
-    }
+    known = {"method": list(config.methods), "reward": reward_names(plain(config))}
     lines = []
     for where, entry in exclusions(config):
         given = entry.model_dump(exclude={"why"}, exclude_none=True)
@@ -332,15 +326,14 @@ def _exclusion_problems(config: Config) -> list[str]:
 
 def _mechanism_problems(config: Config) -> list[str]:
     """Return the names in section ``mechanisms`` that the study does not know."""
-    how, methods = config.mechanisms, list(config.methods)
-    asked = {"methods": how.methods, "rewards": how.rewards}
-    asked |= {f"methods_of.{key}": names for key, names in how.methods_of.model_dump().items()}
-    known = {"rewards": reward_names(plain(config))}
+    section, methods = config.mechanisms, list(config.methods)
+    asked = [("rewards", section.rewards, reward_names(plain(config)))]
+    asked += [(f"methods_of.{key}", names, methods) for key, names in section.methods_of]
     return [
-        f"{MAIN}: mechanisms.{key}: {name!r} is unknown; {hint(name, known.get(key, methods))}"
-        for key, names in asked.items()
+        f"{MAIN}: mechanisms.{key}: {name!r} is unknown; {hint(name, known)}"
+        for key, names, known in [("methods", section.methods, methods), *asked]
         for name in names
-        if name not in known.get(key, methods)
+        if name not in known
     ]
 
 
