@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from paradox.figures import style
+from paradox.figures.style import arm_looks as arm_looks
 from paradox.mechanisms.tables.pairs import ARM
 
 COLUMNS = [*ARM, "component", "measure", "state", "contrast", "layer", "value", "low", "high"]
@@ -25,7 +25,7 @@ BAND = "#dddddd"
 
 
 def depth(layers: pd.Series, blocks: int) -> pd.Series:
-    """Return where layers are between the embedding (0) and the last block (1).
+    """Return where layers are: the embedding (-1) at 0, block l of L blocks at (l + 1) / L.
 
     >>> depth(pd.Series([-1, 0, 3]), 4).tolist()
     [0.0, 0.25, 1.0]
@@ -47,30 +47,18 @@ def pick(table: pd.DataFrame, contrast: str) -> pd.DataFrame:
     return table[~changed & (table["contrast"] == contrast)]
 
 
-def arm_looks(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return how each arm's curve is drawn."""
-    palette = style.colours(max(len(names), 1))
-    return {
-        name: {
-            "color": palette[index],
-            "marker": style.MARKERS[index % len(style.MARKERS)],
-            "linestyle": style.LINES[index % len(style.LINES)],
-        }
-        for index, name in enumerate(names)
-    }
-
-
 def panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
     """Draw the arms' curves and the widest of their null bands (columns name, depth, value ...)."""
     axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
     if table.empty:
-        how = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
-        axis.text(0.5, 0.7, "no such arm", transform=axis.transAxes, **how)
+        font = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
+        axis.text(0.5, 0.7, "no such arm", transform=axis.transAxes, **font)
     band(axis, table)
-    for place, (name, rows) in enumerate(_by_arm(table, looks)):
-        rows = rows.sort_values("depth")
+    drawn = set(table["name"])
+    for place, name in enumerate(name for name in looks if name in drawn):
+        rows = table[table["name"] == name].sort_values("depth")
         step = 1 / max(len(rows), 1)
-        x = rows["depth"] + 0.1 * step * (place - (table["name"].nunique() - 1) / 2)
+        x = rows["depth"] + 0.1 * step * (place - (len(drawn) - 1) / 2)
         curve(axis, x, rows, looks[name])
 
 
@@ -99,15 +87,6 @@ def curve(axis: Axes, x: pd.Series, rows: pd.DataFrame, look: dict[str, Any]) ->
             linestyle="none",
             zorder=3,
         )
-
-
-def _by_arm(
-    table: pd.DataFrame, looks: dict[str, dict[str, Any]]
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    for name in looks:
-        rows = table[table["name"] == name]
-        if len(rows):
-            yield name, rows
 
 
 def depth_axis(axis: Axes) -> None:

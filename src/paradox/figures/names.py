@@ -74,14 +74,7 @@ def label(name: str) -> str:
 def arm_words(
     arm: Mapping[str, Any], *, base: bool = False, method: bool = True, seed: bool = False
 ) -> str:
-    """Return an arm in words.
-
-    Parameters
-    ----------
-    arm
-        ``method`` and ``reward``, with ``base`` and ``seed`` where they are asked for.
-    base, method, seed
-        Whether the words name these; the method and the seed of a trained arm only.
+    """Return an arm in words: with `base`, `method` and `seed` as asked, the last two if trained.
 
     >>> arm_words({"method": "base", "reward": "none"})
     'untrained'

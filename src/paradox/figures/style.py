@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from paradox.evaluate.arms import ALL_SEEDS
-from paradox.figures.names import bases_in_order as bases_in_order
 from paradox.figures.names import METHOD_ORDER as METHOD_ORDER
+from paradox.figures.names import bases_in_order as bases_in_order
 from paradox.figures.names import in_order, label, methods_in_order
 from paradox.files import atomic_path, write_table
 from paradox.provenance.identity import mark
@@ -36,6 +36,23 @@ GREY = "#555555"
 def colours(count: int) -> list[str]:
     """Return `count` colour-blind-safe colours."""
     return list(sns.color_palette("colorblind", count).as_hex())
+
+
+def marks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return a colour and a marker per name."""
+    return dict(zip(names, zip(colours(len(names)), MARKERS, strict=False), strict=True))
+
+
+def arm_looks(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return how each arm's curve is drawn."""
+    return {
+        name: {
+            "color": colour,
+            "marker": MARKERS[index % len(MARKERS)],
+            "linestyle": LINES[index % len(LINES)],
+        }
+        for index, (name, colour) in enumerate(zip(names, colours(len(names)), strict=True))
+    }
 
 
 def all_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -143,10 +160,9 @@ def step_axis(axis: Axes) -> None:
 
 
 def save(figure: Figure, table: pd.DataFrame, outputs: dict[str, Path]) -> None:
-    """Write the figure as svg and png and the table it was drawn from as csv.
+    """Write the figure as svg and png, with the step's derivation id, and its table as csv.
 
-    The files hold no date and no version, so equal tables give equal bytes. They carry the
-    derivation id of the step that draws them, so that a copy can be traced.
+    The files hold no date and no version: equal tables give equal bytes.
     """
     known = {"Identifier": mark()} if mark() else {}
     with atomic_path(outputs["svg"]) as path:
