@@ -1,7 +1,6 @@
-"""What the analyses found on one arm, from the files of that arm alone.
+"""What the analyses found on one arm, from the files of that arm alone, without a test.
 
-A summary of single files, without a test: nulls, intervals over seeds and corrections for the
-number of blocks belong to all arms together and are on the pages of the mechanisms.
+Nulls, intervals over seeds and corrections for the number of blocks belong to all arms together.
 """
 
 from __future__ import annotations

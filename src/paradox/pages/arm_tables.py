@@ -1,7 +1,6 @@
 """What the page of an arm shows, from its own files and those of its untrained base.
 
-Nothing of other arms is read, so that a new arm leaves the pages of the others as they are. Step
-``tables`` sums up the two here as it does all arms together: the numbers of a seed are equal.
+A new arm leaves the pages of the others as they are. Step ``tables`` sums up the two here.
 """
 
 from __future__ import annotations

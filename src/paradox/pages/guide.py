@@ -1,7 +1,6 @@
 """A page of the reading guide (README.md of an analysis' folder) as parts of an HTML page.
 
-Figures are left out, since the page shows the run's own, and of links the text is kept: the page
-stands alone. Formulas are shown as they are written.
+It stands alone: figures and the addresses of links are left out.
 """
 
 from __future__ import annotations

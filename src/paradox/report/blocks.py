@@ -1,12 +1,10 @@
-"""Tables in the README and in docs that hold recorded numbers, between two marks.
-
-They are written when a reference is recorded, and a test compares them with it.
-"""
+"""Tables in the README and in docs that hold recorded numbers, between two marks."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,55 +79,59 @@ def paragraphs(said: dict[str, str]) -> str:
     return "".join(f"\n{text}\n" for text in wrapped)
 
 
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _table(heads: list[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Return the lines of a table."""
+    return [_line(heads), f"|{'---|' * len(heads)}", *map(_line, rows)]
+
+
 def arms_block(did: pd.DataFrame) -> str:
     """Return a table of the arms of a grid, over all seeds, from ``did.csv``."""
     did = style.all_seeds(did)
     did = did.assign(name=style.arm_names(did))
     several = did["base"].nunique() > 1
-    lines = [
-        f"| arm |{' base |' * several} exposed items | twins | difference-in-differences |",
-        f"|---|{'---|' * several}---|---|---|",
-    ]
+    rows = []
     for name in style.name_order(did):
-        rows = did[did["name"] == name].set_index("base")
-        for base in style.bases_in_order(rows.index):
-            cells = [name, *([base] if several else [])]
-            row: dict[str, Any] = rows.loc[base].to_dict()
-            cells += [_change(row, column) for column in ("exposed_gain", "twin_gain", "did")]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        arms = did[did["name"] == name].set_index("base")
+        for base in style.bases_in_order(arms.index):
+            changes = [_change(arms.loc[base], c) for c in ("exposed_gain", "twin_gain", "did")]
+            rows.append([name, *([base] if several else []), *changes])
+    heads = ["arm", *(["base"] if several else [])]
+    heads += ["exposed items", "twins", "difference-in-differences"]
+    return "\n".join(_table(heads, rows)) + "\n"
 
 
 def clipping_block(table: pd.DataFrame, text: str) -> str:
     """Return the primary drifts and comparisons of ``clipping.csv``, and what they say."""
-    rows = style.all_seeds(table)
-    rows = rows[rows["primary"].astype(bool)]
-    lines = [
-        "| method | measure | mean [95 % interval] | seeds up : down | Holm p | sign-flip p |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows.to_dict("records"):
+    drifts = style.all_seeds(table)
+    drifts = drifts[drifts["primary"].astype(bool)]
+    rows = []
+    for row in drifts.to_dict("records"):
         against = "" if pd.isna(row["against"]) else f" - `{row['against']}`"
         mean = number(*(row[end] for end in ENDS), form="+.3f")
         signs = f"{int(row['positive'])} : {int(row['negative'])}"
         cells = [f"`{row['method']}`{against}", f"`{row['measure']}`", mean, signs]
-        cells += [f"{row['holm_p']:.3f}", f"{row['flip_p']:.3f}"]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append([*cells, f"{row['holm_p']:.3f}", f"{row['flip_p']:.3f}"])
+    heads = ["method", "measure", "mean [95 % interval]", "seeds up : down", "Holm p"]
+    lines = _table([*heads, "sign-flip p"], rows)
     return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
 
 
-def claims_block(rows: pd.DataFrame) -> str:
+def claims_block(verdicts: pd.DataFrame) -> str:
     """Return a row per claim and a sign per arm, from ``verdicts.csv``."""
-    table = in_words(rows, lambda row: SIGNS[row["verdict"]]).drop(columns="null")
+    table = in_words(verdicts, lambda row: SIGNS[row["verdict"]]).drop(columns="null")
     arms = list(table.columns[1:])
-    lines = [f"| signature | claim | published | {' | '.join(arms)} |"]
+    lines = [_line(["signature", "claim", "published", *arms])]
     lines.append("|---|---|---|" + ":-:|" * len(arms))
     published = _published()
     for name, *signs in table.itertuples(index=False):
         folder, claim = _claim(name)
         page = f"[`{name}`](../src/paradox/mechanisms/{folder}/README.md)"
         cells = [page, claim.about(name), published.get(claim.source, claim.source)]
-        lines.append(f"| {' | '.join([*cells, *signs])} |")
+        lines.append(_line([*cells, *signs]))
     return "\n".join(lines) + "\n"
 
 
@@ -159,25 +161,19 @@ def findings_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame
     """Return verdicts in numbers, a section per analysis, and the tests' error rates."""
     table = in_words(rows)
     table["signature"] = "`" + table["signature"] + "`"
-    lines = ["## Verdicts", "", f"| {' | '.join(table.columns)} |"]
-    lines.append(f"|{'---|' * len(table.columns)}")
-    lines += [f"| {' | '.join(row)} |" for row in table.itertuples(index=False)]
+    verdicts = _table(list(table.columns), table.itertuples(index=False))
+    lines = ["## Verdicts", "", *verdicts]
     for name, text in said.items():
         lines += ["", f"## {name}", "", *textwrap.wrap(text, 98)]
-    lines += [
-        "",
-        "## Error rates",
-        "",
-        "| analysis | tests of permuted labels | share that rejects at .05 |",
-        "|---|---|---|",
-    ]
+    shares = []
     for row in rates.to_dict("records"):
         share = number(row["rate"], row["low"], row["high"], form=".3f")
-        lines.append(f"| `{row['analysis']}` | {int(row['runs'])} | {share} |")
-    return "\n".join(lines) + "\n"
+        shares.append([f"`{row['analysis']}`", f"{int(row['runs'])}", share])
+    heads = ["analysis", "tests of permuted labels", "share that rejects at .05"]
+    return "\n".join([*lines, "", "## Error rates", "", *_table(heads, shares)]) + "\n"
 
 
-def _change(row: dict[str, Any], name: str) -> str:
+def _change(row: Any, name: str) -> str:
     if pd.isna(row[name]):
         return "no twins"
     return number(row[name], row[f"{name}_low"], row[f"{name}_high"], form="+.2f")
@@ -201,22 +197,16 @@ def readme_block(numbers: Numbers, source: str) -> str:
     before = [
         _number(numbers, f"before/contaminated/accuracy_{group}") for group in ("exposed", "twin")
     ]
-    lines = [
-        f"| reward | exposed items (before: {before[0]}) | twins (before: {before[1]}) "
-        "| difference-in-differences [95 % interval] | same on the clean base |",
-        "|---|---|---|---|---|",
-    ]
+    heads = ["reward", f"exposed items (before: {before[0]})", f"twins (before: {before[1]})"]
+    heads += ["difference-in-differences [95 % interval]", "same on the clean base"]
+    rows = []
     for reward in rewards:
-        cells = [
-            label(reward),
-            _number(numbers, f"after/contaminated/{reward}/accuracy_exposed"),
-            _number(numbers, f"after/contaminated/{reward}/accuracy_twin"),
-            *(
-                numbers.interval(name) if numbers.has(name) else "not run"
-                for name in (f"did/contaminated/{reward}", f"did/clean/{reward}")
-            ),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        after = f"after/contaminated/{reward}/accuracy"
+        cells = [label(reward), *(_number(numbers, f"{after}_{g}") for g in ("exposed", "twin"))]
+        for name in (f"did/contaminated/{reward}", f"did/clean/{reward}"):
+            cells.append(numbers.interval(name) if numbers.has(name) else "not run")
+        rows.append(cells)
+    lines = _table(heads, rows)
     text = (
         f"Sampled accuracy ({numbers.count('design/samples')} samples per item, "
         f"{numbers.count('design/seeds')} trainings under each reward) on items seen at least "

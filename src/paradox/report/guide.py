@@ -1,7 +1,4 @@
-"""The reading guide's index: a row per analysis, from the declarations and the titles of the pages.
-
-A page is the README.md of an analysis' folder; ``paradox guide`` writes the index.
-"""
+"""The reading guide's index: a row per analysis, from declarations and the pages' titles."""
 
 from __future__ import annotations
 

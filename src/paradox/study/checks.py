@@ -49,10 +49,7 @@ KINDS: dict[str, type] = {
 
 
 def shape(declaration: Declaration) -> Iterator[str]:
-    """Yield what stands in a declaration in place of what belongs there.
-
-    Nothing else can be checked before this is right.
-    """
+    """Yield what stands in a declaration in place of what belongs there; it is checked first."""
     for kind, each in KINDS.items():
         things = getattr(declaration, kind)
         named = things.items() if isinstance(things, dict) else enumerate(things)

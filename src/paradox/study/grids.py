@@ -80,7 +80,7 @@ def exclusions(config: Config, grid: str | None = None) -> list[tuple[str, Exclu
 def _products(config: Config) -> Iterator[tuple[str, int, dict[str, list[Any]]]]:
     """Yield grid, place and lists of each product, with those of ``arms`` laid over them."""
     keys = Product.model_fields
-    over = {key: own for key, own in config.arms if key in keys and own is not None}
+    over = {key: names for key, names in config.arms if key in keys and names is not None}
     for name, grid in config.grids.items():
         for place, product in enumerate(grid.products):
             lists = dict(product) | over

@@ -1,7 +1,6 @@
 """Kinds of tasks and trainers: found by the names of their folders, and checked.
 
-What is wrong with a folder is kept in `PROBLEMS` and told when a configuration is loaded, all of it
-at once; the sound ones are declared meanwhile.
+`PROBLEMS`, what is wrong with the folders, is told when a configuration is loaded.
 """
 
 from __future__ import annotations

@@ -181,8 +181,7 @@ def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
 def _place(loc: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
     """Return the keys of a place in the configuration, and those allowed where its last one is.
 
-    Where a section is one of several, pydantic puts the one that it took into the path, which is
-    not a key.
+    Where a section is one of several, pydantic's path also names the one that it took.
     """
     parts: list[Any] = []
     allowed: list[str] = []

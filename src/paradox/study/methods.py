@@ -12,10 +12,9 @@ from paradox.study.load import METHODS_FILE, scale_file
 
 
 def resolved(config: Config, name: str) -> dict[str, Any]:
-    """Return every setting of a method: the scale's, with the method's own laid over them.
+    """Return every setting of a method: the scale's (``grpo``), with its own laid over them.
 
-    A trainer takes the sizes and rates that all trainers share from the scale's section
-    ``grpo``; what only it has must stand in the method.
+    What only one trainer has must stand in the method.
     """
     method = config.methods[name]
     section = TRAINERS[method.trainer].section
@@ -23,6 +22,13 @@ def resolved(config: Config, name: str) -> dict[str, Any]:
     scale = config.grpo.model_dump(mode="json")
     taken = {key: scale[key] for key in section.model_fields if key in shared.model_fields}
     return taken | method.model_dump(mode="json", exclude_unset=True, exclude={"trainer"})
+
+
+def setting_place(config: Config, method: str, key: str) -> str:
+    """Return where a setting of a method stands: in the method, or at the scale."""
+    if key in config.methods[method].model_fields_set:
+        return f"{METHODS_FILE}: methods.{method}.{key}"
+    return f"{scale_file(config.scale)}: grpo.{key}"
 
 
 def method_problems(config: Config) -> list[str]:
@@ -50,8 +56,10 @@ def _sizes(config: Config, name: str, values: dict[str, Any]) -> list[str]:
     """Return what does not divide: whole groups, micro-batches and updates are needed."""
 
     def at(key: str) -> str:
-        own = key in config.methods[name].model_fields_set
-        place = f"{METHODS_FILE}: methods.{name}" if own else f"{scale_file(config.scale)}: grpo"
+        in_method = key in config.methods[name].model_fields_set
+        place = (
+            f"{METHODS_FILE}: methods.{name}" if in_method else f"{scale_file(config.scale)}: grpo"
+        )
         return f"{place}.{key} = {values[key]}"
 
     lines, micro = [], values["micro_batch"]

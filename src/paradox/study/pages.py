@@ -1,8 +1,4 @@
-"""The pages of a grid: where they lie, what each reads, and its parameters.
-
-A page of an arm reads the files of that arm and of its untrained base only, so that a new arm
-makes its own page and the index.
-"""
+"""The pages of a grid: where they lie, what each reads, and its parameters."""
 
 from __future__ import annotations
 

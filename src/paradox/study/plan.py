@@ -43,13 +43,7 @@ def untrained(base: str) -> Arm:
 
 
 class Study:
-    """A validated configuration with its arms, seen from the workflow.
-
-    Raises
-    ------
-    ConfigError
-        When the arms cannot be run; the message lists every problem.
-    """
+    """A validated configuration with its arms; a `ConfigError` says all that is wrong with them."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -212,10 +206,7 @@ class Study:
         return any("votes" in file.condition.needs for file in files)
 
     def code(self, step: str, *modules: str) -> list[str]:
-        """Return the source files whose content a step's result depends on.
-
-        `modules` are loaded by name, beside the task's.
-        """
+        """Return a step's source files; it loads `modules` by name, beside the task's."""
         return code(step, *self.loaded(step), *modules)
 
     def loaded(self, step: str) -> list[str]:
@@ -241,8 +232,7 @@ class Study:
     def command(self, rule: str, words: str, producers: str = "{input.records}") -> str:
         """Return the shell command of a rule of a kind.
 
-        `words` are its step with its label, parameters, inputs and outputs; `producers` the
-        records of the steps that made its inputs.
+        `words` are its step with its label, parameters, inputs and outputs.
         """
         made_by = f" --producers {producers}" if producers else ""
         return (
@@ -265,8 +255,7 @@ def environment_lock() -> str:
 def environment_of_jobs() -> None:
     """Let jobs find this interpreter and this package.
 
-    The environment of the workflow need not be activated, and a deployed one (``envs/conda.yaml``)
-    holds the dependencies only.
+    The workflow's environment need not be active; a deployed one lacks this package.
     """
     # The order of a set is the same in every run.
     os.environ["PYTHONHASHSEED"] = "0"
@@ -307,10 +296,7 @@ def _arms(config: Config) -> list[Arm]:
 
 
 def _exclusion_problems(config: Config) -> list[str]:
-    """Return the exclusions that name a value the study does not know: misspellings.
-
-    A value that is known but not run now is fine: the same exclusions serve every arm list.
-    """
+    """Return the exclusions that name a value the study does not know, not only one not run now."""
     known = {"method": list(config.methods), "reward": reward_names(plain(config))}
     lines = []
     for where, entry in exclusions(config):

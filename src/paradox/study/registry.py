@@ -1,7 +1,6 @@
 """The analyses of the study: found in the folders of `paradox.mechanisms`, checked, put together.
 
-A folder with a ``declare.py`` is an analysis. What a declaration gets wrong is kept in `problems`
-and stops the plan: all of it at once, whichever grid is run.
+A folder with a ``declare.py`` is an analysis. `problems` stop the plan, whichever grid is run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Figure ``recall``: how often the model answers at once, along training.
-
-Thin lines are single seeds.
-"""
+"""Figure ``recall``: answers given at once, along training. Thin lines are single seeds."""
 
 from __future__ import annotations
 
