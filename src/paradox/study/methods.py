@@ -56,11 +56,7 @@ def _sizes(config: Config, name: str, values: dict[str, Any]) -> list[str]:
     """Return what does not divide: whole groups, micro-batches and updates are needed."""
 
     def at(key: str) -> str:
-        in_method = key in config.methods[name].model_fields_set
-        place = (
-            f"{METHODS_FILE}: methods.{name}" if in_method else f"{scale_file(config.scale)}: grpo"
-        )
-        return f"{place}.{key} = {values[key]}"
+        return f"{setting_place(config, name, key)} = {values[key]}"
 
     lines, micro = [], values["micro_batch"]
     if "rows_per_update" in values:

@@ -180,14 +180,8 @@ def _cancels(config: Config, method: str) -> str:
         return "it only asks whether a sample's reward is above zero."
     if resolved(config, method).get("scale_rewards") != "group":
         return ""
-    in_method = "scale_rewards" in config.methods[method].model_fields_set
-    place = (
-        f"{METHODS_FILE}: methods.{method}" if in_method else f"{scale_file(config.scale)}: grpo"
-    )
-    return (
-        f"{place}.scale_rewards = 'group' divides by each prompt's standard deviation; allowed: "
-        "batch, none."
-    )
+    place = setting_place(config, method, "scale_rewards")
+    return f"{place} = 'group' divides by each prompt's standard deviation; allowed: batch, none."
 
 
 def _some(files: Iterable[RewardFile], attribute: str) -> bool:
