@@ -13,7 +13,7 @@ from paradox.study.config import Config
 from paradox.study.grids import named as names_of
 from paradox.study.kinds import TASKS, TRAINERS
 from paradox.study.load import MAIN, scale_file
-from paradox.study.methods import resolved
+from paradox.study.methods import resolved, setting_place
 
 # The untrained base stands in this place of every table.
 RESERVED = "none"
