@@ -76,17 +76,10 @@ def curve(axis: Axes, x: pd.Series, rows: pd.DataFrame, look: dict[str, Any]) ->
     line = {name: value for name, value in look.items() if name != "marker"}
     style.interval(axis, x, bars, "value", linewidth=1.2, zorder=2, **line)
     out = rows["corrected"].isna() | (rows["corrected"] <= ALPHA)
+    mark = {"marker": look["marker"], "color": look["color"], "markersize": 4.5, "zorder": 3}
     for chosen, face in ((out, look["color"]), (~out, "white")):
-        axis.plot(
-            x[chosen],
-            rows.loc[chosen, "value"],
-            marker=look["marker"],
-            color=look["color"],
-            markerfacecolor=face,
-            markersize=4.5,
-            linestyle="none",
-            zorder=3,
-        )
+        marked = rows.loc[chosen, "value"]
+        axis.plot(x[chosen], marked, markerfacecolor=face, linestyle="none", **mark)
 
 
 def depth_axis(axis: Axes) -> None:

@@ -15,20 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from paradox.errors import DataError, hint
-from paradox.figures import style
-from paradox.figures.kit import (
-    CHANGE,
-    COLUMNS,
-    arm_handles,
-    arm_looks,
-    depth_axis,
-    legend,
-    log_axis,
-    null_handles,
-    panel,
-    pick,
-    with_depth,
-)
+from paradox.figures import kit, style
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.progress import Progress
@@ -46,13 +33,13 @@ class Row(NamedTuple):
     @property
     def contrasts(self) -> tuple[str, str]:
         """What the two columns of a base show."""
-        return LEVELS if self.levels else ("difference", CHANGE)
+        return LEVELS if self.levels else ("difference", kit.CHANGE)
 
 
 LEVELS = ("exposed", "twin")
 TITLES = {
     "difference": "exposed − twins",
-    CHANGE: "change of it",
+    kit.CHANGE: "change of it",
     "exposed": "exposed items",
     "twin": "never-seen twins",
 }
@@ -72,7 +59,7 @@ def main(
 
 def data(path: Path, rows: list[Row]) -> pd.DataFrame:
     """Return the drawn rows of a contrast table; a row of `rows` without any is a `DataError`."""
-    table = read_table(path, COLUMNS)
+    table = read_table(path, kit.COLUMNS)
     parts = []
     for component, measure in dict.fromkeys((row.component, row.measure) for row in rows):
         chosen = table[(table["component"] == component) & (table["measure"] == measure)]
@@ -83,14 +70,14 @@ def data(path: Path, rows: list[Row]) -> pd.DataFrame:
                 f"{hint(f'{component} {measure}', known)}"
             )
         parts.append(chosen)
-    return with_depth(pd.concat(parts, ignore_index=True)[COLUMNS])
+    return kit.with_depth(pd.concat(parts, ignore_index=True)[kit.COLUMNS])
 
 
 def draw(table: pd.DataFrame, rows: list[Row]) -> Figure:
     """Draw the figure: a row per component and measure, two columns per base."""
     table = table.assign(name=style.arm_names(table))
     names, bases = style.name_order(table), style.bases_in_order(table["base"])
-    looks = arm_looks(names)
+    looks = kit.arm_looks(names)
     figure, axes = style.grid(len(rows), 2 * len(bases), 1.3 + 1.75 * len(rows), sharey=False)
     shown: tuple[str, ...] = ()
     for number, row in enumerate(rows):
@@ -103,15 +90,15 @@ def draw(table: pd.DataFrame, rows: list[Row]) -> Figure:
                 axis.sharey(axes[number, 0 if row.contrasts == LEVELS else column % 2])
             if row.contrasts != shown:
                 axis.set_title(f"{style.label(base)}:\n{TITLES[contrast]}")
-            panel(axis, pick(drawn[drawn["base"] == base], contrast), looks)
+            kit.panel(axis, kit.pick(drawn[drawn["base"] == base], contrast), looks)
             if contrast not in LEVELS:
                 axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
             elif row.measure.endswith("rank"):
-                log_axis(axis)
+                kit.log_axis(axis)
         shown = row.contrasts
     for axis in axes[-1]:
-        depth_axis(axis)
+        kit.depth_axis(axis)
     figure.align_ylabels(axes[:, 0])
-    legend(figure, arm_handles(looks), null_handles())
+    kit.legend(figure, kit.arm_handles(looks), kit.null_handles())
     figure.supxlabel("Relative depth (embedding 0, last block 1)", fontsize=11)
     return figure

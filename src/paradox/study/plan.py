@@ -14,21 +14,13 @@ from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards._score import Definition, files_of, loaded
 from paradox.steps import PACKAGE, code, loads_task
+from paradox.study import rewards
 from paradox.study.config import Config
 from paradox.study.grids import DEFAULT, Arm, arms_of, exclusions, named
 from paradox.study.kinds import TASKS, TRAINERS
 from paradox.study.load import MAIN, grid_file, load_config, scale_file, unknown_names
 from paradox.study.methods import method_problems, resolved
 from paradox.study.registry import REGISTRY
-from paradox.study.rewards import (
-    cancelled,
-    missing_facts,
-    plain,
-    resolve,
-    reward_names,
-    reward_problems,
-    without_pairs,
-)
 from paradox.tasks import module_of
 
 # Threads of one job can never exceed what the machine has.
@@ -187,7 +179,7 @@ class Study:
 
     def definition(self, reward: str) -> Definition:
         """Return what a reward condition is made of."""
-        return resolve(reward, plain(self.config))
+        return rewards.resolve(reward, rewards.plain(self.config))
 
     def reward_files(self, wildcards: Any) -> list[str]:
         """Return the files of an arm's reward condition, and of what it logs beside it."""
@@ -278,7 +270,7 @@ def _claims() -> list[dict[str, Any]]:
 def _arms(config: Config) -> list[Arm]:
     lines = [
         *unknown_names(config.model_dump()),
-        *reward_problems(plain(config), f"{MAIN}: rewards"),
+        *rewards.reward_problems(rewards.plain(config), f"{MAIN}: rewards"),
         *method_problems(config),
         *_exclusion_problems(config),
         *_impossible(config),
@@ -290,14 +282,14 @@ def _arms(config: Config) -> list[Arm]:
     if not arms:
         raise ConfigError(f"{grid_file(config.grid)}: the exclusions leave no arm to run.")
     cells = [(arm.method, arm.reward) for arm in arms]
-    if lines := [*without_pairs(config, cells), *cancelled(config, cells)]:
+    if lines := [*rewards.without_pairs(config, cells), *rewards.cancelled(config, cells)]:
         raise ConfigError(problems("The arms cannot be run:", lines))
     return arms
 
 
 def _exclusion_problems(config: Config) -> list[str]:
     """Return the exclusions that name a value the study does not know, not only one not run now."""
-    known = {"method": list(config.methods), "reward": reward_names(plain(config))}
+    known = {"method": list(config.methods), "reward": rewards.reward_names(rewards.plain(config))}
     lines = []
     for where, entry in exclusions(config):
         given = entry.model_dump(exclude={"why"}, exclude_none=True)
@@ -313,7 +305,7 @@ def _exclusion_problems(config: Config) -> list[str]:
 def _mechanism_problems(config: Config) -> list[str]:
     """Return the names in section ``mechanisms`` that the study does not know."""
     section, methods = config.mechanisms, list(config.methods)
-    asked = [("rewards", section.rewards, reward_names(plain(config)))]
+    asked = [("rewards", section.rewards, rewards.reward_names(rewards.plain(config)))]
     asked += [(f"methods_of.{key}", names, methods) for key, names in section.methods_of]
     return [
         f"{MAIN}: mechanisms.{key}: {name!r} is unknown; {hint(name, known)}"
@@ -325,7 +317,7 @@ def _mechanism_problems(config: Config) -> list[str]:
 
 def _impossible(config: Config) -> list[str]:
     """Return the reasons why asked arms cannot exist."""
-    lines = missing_facts(config)
+    lines = rewards.missing_facts(config)
     task = TASKS[config.task.kind]
     for name in named(config, "bases"):
         base = config.bases[name] if name in config.bases else None

@@ -66,10 +66,7 @@ def _legend(looks: dict[str, tuple[str, str]], table: pd.DataFrame) -> list[Line
     drawn = set(zip(table["base"], table["group"], strict=True))
     return [
         Line2D(
-            [],
-            [],
-            label=f"{style.label(base)}, {style.label(group).lower()}",
-            **_look(mark, group),
+            [], [], label=f"{style.label(base)}, {style.label(group).lower()}", **_look(mark, group)
         )
         for base, mark in looks.items()
         for group in GROUPS
