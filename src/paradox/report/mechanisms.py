@@ -136,9 +136,6 @@ def disagreements(sources: Sources) -> list[str]:
     return [text] if many else []
 
 
-# --- where memory is --------------------------------------------------------------------------
-
-
 def truth_words(sources: Sources) -> list[str]:
     """Say which blocks recall needs, in the untrained planted base and in the others."""
     planted = sources.planted
@@ -181,9 +178,6 @@ def force_words(sources: Sources) -> list[str]:
     return [f"The force at the answer position is largest in {words.listing(parts)}."]
 
 
-# --- steering ---------------------------------------------------------------------------------
-
-
 def steering_words(sources: Sources) -> list[str]:
     """Say how far scaling chosen neurons moves recall, both ways, arm by arm."""
     table = sources.rows("steering_tests", *ARM, "blocks", "up", "down", signature="steering: all")
@@ -216,9 +210,6 @@ def forgetting_words(sources: Sources) -> list[str]:
             text += ", and chains are not shown to stay"
         parts.append(text)
     return [f"Cases in which some dose takes half of memory out: {'; '.join(parts)}."]
-
-
-# --- edges ------------------------------------------------------------------------------------
 
 
 def edge_words(sources: Sources, name: str = "eap_table", but: str = "") -> list[str]:
@@ -272,9 +263,6 @@ def trainer_words(sources: Sources) -> list[str]:
     return [" ".join(said), *edge_words(sources, "methods/eap_table", but="grpo")]
 
 
-# --- many tries -------------------------------------------------------------------------------
-
-
 def tries_words(sources: Sources) -> list[str]:
     """Say in which arms many tries of the base solve more than many of the trained model."""
     table = sources.rows(
@@ -302,9 +290,6 @@ def _fallen(table: pd.DataFrame, planted: str | None) -> Iterator[str]:
             if parts:
                 most = f"up to k = {int(rows['largest_k'].max())}"
                 yield f"{title}, {items}, {most}: {'; '.join(parts)}."
-
-
-# --- error rates ------------------------------------------------------------------------------
 
 
 def error_words(rates: pd.DataFrame, sources: Sources) -> list[str]:

@@ -121,9 +121,6 @@ def _named(declared: Declaration, folder: str, homes: dict[str, str]) -> list[st
     return lines
 
 
-# --- tasks -------------------------------------------------------------------------------
-
-
 def _task_problems(task: TaskDeclaration) -> list[str]:
     section = task.section
     if not _is_section(section, Section):
@@ -145,9 +142,6 @@ def _task_problems(task: TaskDeclaration) -> list[str]:
             break
         inside = fields[key].annotation
     return lines
-
-
-# --- trainers ----------------------------------------------------------------------------
 
 
 def _trainer_problems(trainer: TrainerDeclaration) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple
 from typing import Any
 
@@ -191,10 +191,11 @@ def _shown(analysis: str, shown: Shown | Read) -> dict[str, str]:
     return asdict(shown) | ({"module": loaded} if isinstance(shown, Read) else {})
 
 
-def pairs(named: Inputs) -> list[str]:
+def pairs(named: Mapping[str, str | list[str]]) -> list[str]:
     """Return role=path for each path, as the runner takes them.
 
-    >>> pairs({"items": ["a"], "nlls+": ["b", "c"]})
+    >>> pairs({"items": "a", "nlls+": ["b", "c"]})
     ['items=a', 'nlls+=b', 'nlls+=c']
     """
-    return [f"{role}={path}" for role, paths in named.items() for path in paths]
+    lists = {role: [paths] if isinstance(paths, str) else paths for role, paths in named.items()}
+    return [f"{role}={path}" for role, paths in lists.items() for path in paths]

@@ -111,8 +111,6 @@ class Registry:
             if name in getattr(declaration, kind)
         )
 
-    # --- what is gathered ----------------------------------------------------------------
-
     @property
     def gaps(self) -> list[tuple[str, Gap]]:
         """The curves over layers with their folders, the truth first."""
@@ -144,8 +142,6 @@ class Registry:
         if files:
             made = replace(made, files=made.files | files)
         return replace(made, tables=tables | made.tables) if tables else made
-
-    # --- the configuration ---------------------------------------------------------------
 
     def shared_keys(self) -> dict[str, Any]:
         """Return the keys of section ``mechanisms`` that all analyses share, with their types."""
