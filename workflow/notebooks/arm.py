@@ -112,11 +112,11 @@ if analyses:
     )
     for said, rows in arm_analyses.shown(shown, [*map(Path, tables)], Path(items), counted):
         show(rows, said)
-    items = ""
+    entries = ""
     for analysis, titles in analyses.items():
         links = [page.link(f"{UP}mechanisms/{name}.html", titles[name]) for name in titles]
-        items += f"<li>{analysis}: {', '.join(links)}</li>" if links else ""
-    display(HTML(f"<p>Pages of these analyses:</p><ul>{items}</ul>"))
+        entries += f"<li>{analysis}: {', '.join(links)}</li>" if links else ""
+    display(HTML(f"<p>Pages of these analyses:</p><ul>{entries}</ul>"))
 
 # %% [markdown]
 # ## Sample responses
