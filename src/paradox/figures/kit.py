@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -26,7 +26,7 @@ BAND = "#dddddd"
 
 
 def depth(layers: pd.Series, blocks: int) -> pd.Series:
-    """Return where layers are between the embedding (0) and the last block (1).
+    """Return where layers are: the embedding (-1) at 0, block l of L blocks at (l + 1) / L.
 
     >>> depth(pd.Series([-1, 0, 3]), 4).tolist()
     [0.0, 0.25, 1.0]
@@ -87,30 +87,18 @@ def by_direction(
     return figure
 
 
-def arm_looks(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return how each arm's curve is drawn."""
-    palette = style.colours(max(len(names), 1))
-    return {
-        name: {
-            "color": palette[index],
-            "marker": style.MARKERS[index % len(style.MARKERS)],
-            "linestyle": style.LINES[index % len(style.LINES)],
-        }
-        for index, name in enumerate(names)
-    }
-
-
 def panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
     """Draw the arms' curves and the widest of their null bands (columns name, depth, value ...)."""
     axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
     if table.empty:
-        how = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
-        axis.text(0.5, 0.7, "no such arm", transform=axis.transAxes, **how)
+        font = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
+        axis.text(0.5, 0.7, "no such arm", transform=axis.transAxes, **font)
     band(axis, table)
-    for place, (name, rows) in enumerate(_by_arm(table, looks)):
-        rows = rows.sort_values("depth")
+    drawn = set(table["name"])
+    for place, name in enumerate(name for name in looks if name in drawn):
+        rows = table[table["name"] == name].sort_values("depth")
         step = 1 / max(len(rows), 1)
-        x = rows["depth"] + 0.1 * step * (place - (table["name"].nunique() - 1) / 2)
+        x = rows["depth"] + 0.1 * step * (place - (len(drawn) - 1) / 2)
         curve(axis, x, rows, looks[name])
 
 
@@ -127,26 +115,10 @@ def curve(axis: Axes, x: pd.Series, rows: pd.DataFrame, look: dict[str, Any]) ->
     line = {name: value for name, value in look.items() if name != "marker"}
     style.interval(axis, x, rows, "value", linewidth=1.2, zorder=2, **line)
     out = rows["corrected"].isna() | (rows["corrected"] <= ALPHA)
+    mark = {"marker": look["marker"], "color": look["color"], "markersize": 4.5, "zorder": 3}
     for chosen, face in ((out, look["color"]), (~out, "white")):
-        axis.plot(
-            x[chosen],
-            rows.loc[chosen, "value"],
-            marker=look["marker"],
-            color=look["color"],
-            markerfacecolor=face,
-            markersize=4.5,
-            linestyle="none",
-            zorder=3,
-        )
-
-
-def _by_arm(
-    table: pd.DataFrame, looks: dict[str, dict[str, Any]]
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    for name in looks:
-        rows = table[table["name"] == name]
-        if len(rows):
-            yield name, rows
+        marked = rows.loc[chosen, "value"]
+        axis.plot(x[chosen], marked, markerfacecolor=face, linestyle="none", **mark)
 
 
 def depth_axis(axis: Axes) -> None:

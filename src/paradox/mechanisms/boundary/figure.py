@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.kit import BAND, arm_looks
+from paradox.figures.kit import BAND
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -74,7 +74,7 @@ def draw(table: pd.DataFrame) -> Figure:
     table = table.assign(name=style.arm_names(table))
     arms = style.panels(table)
     figure, axes = style.grid(len(PANELS) + 1, len(arms), 10.5, sharey="row", sharex="row")
-    looks = arm_looks(list(CURVES))
+    looks = style.arm_looks(list(CURVES))
     for (base, name), column in zip(arms, axes.T, strict=True):
         rows = table[(table["base"] == base) & (table["name"] == name)]
         column[0].set_title(style.title(base, name))

@@ -14,7 +14,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from paradox.evaluate.arms import ALL_SEEDS
 from paradox.figures import style
-from paradox.figures.kit import arm_looks
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.clipping.bias import gradient_factor
@@ -76,7 +75,7 @@ def draw(table: pd.DataFrame) -> Figure:
     methods = list(dict.fromkeys(table["method"].dropna()))
     drifts = table[table["panel"] == "drift"]
     measures = list(dict.fromkeys(drifts["measure"]))
-    looks = {name: {**look, "linestyle": "none"} for name, look in arm_looks(methods).items()}
+    looks = {name: {**look, "linestyle": "none"} for name, look in style.arm_looks(methods).items()}
     figure = Figure(figsize=(style.WIDTH, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
     columns = figure.add_gridspec(1, 3, width_ratios=[1.15, 1.1, 0.9])

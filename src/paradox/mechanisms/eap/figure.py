@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.kit import ALPHA, BAND, arm_looks, legend
+from paradox.figures.kit import ALPHA, BAND, legend
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.eap.cells import ALL
@@ -101,7 +101,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _looks() -> dict[str, dict[str, Any]]:
-    looks = arm_looks(list(STATES)).items()
+    looks = style.arm_looks(list(STATES)).items()
     return {state: {**look, "linestyle": "none", "markersize": 4.5} for state, look in looks}
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from paradox.figures import style
-from paradox.figures.kit import arm_handles, arm_looks, curve, legend, marker_handles
+from paradox.figures.kit import arm_handles, curve, legend, marker_handles
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -59,7 +59,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a row per measure, both groups of each base."""
     table = table.assign(name=style.arm_names(table), corrected=table["p"])
     bases = style.bases_in_order(table["base"])
-    looks = arm_looks(style.name_order(table))
+    looks = style.arm_looks(style.name_order(table))
     figure, axes = style.grid(len(MEASURES), 2 * len(bases), 5.6, sharey="row")
     for row, (measure, words) in zip(axes, MEASURES.items(), strict=True):
         row[0].set_ylabel(words)

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from paradox.figures import style
 from paradox.figures.kit import (
     arm_handles,
-    arm_looks,
     depth_axis,
     legend,
     null_handles,
@@ -45,7 +44,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a row per position, areas and changes of each base."""
     table = table.assign(name=style.arm_names(table))
     bases = style.bases_in_order(table["base"])
-    looks = arm_looks(style.name_order(table))
+    looks = style.arm_looks(style.name_order(table))
     figure, axes = style.grid(len(PLACES), 2 * len(bases), 6.0, sharey=False)
     for row, (place, title) in zip(axes, PLACES.items(), strict=True):
         row[0].set_ylabel(title)

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.kit import arm_handles, arm_looks, curve, depth_axis, legend
+from paradox.figures.kit import arm_handles, curve, depth_axis, legend
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -54,7 +54,7 @@ def draw(table: pd.DataFrame) -> Figure:
     arms = style.panels(table)
     measures = [name for name in MEASURES if (table["measure"] == name).any()]
     rows = [(measure, direction) for measure in measures for direction in DIRECTIONS]
-    looks = arm_looks(list(PARTS))
+    looks = style.arm_looks(list(PARTS))
     figure, axes = style.grid(len(rows), len(arms), 1.5 + 1.9 * len(rows), sharey=False)
     for row, (measure, direction) in zip(axes, rows, strict=True):
         row[0].set_ylabel(f"{MEASURES[measure]}\n{direction} (nats)")

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from paradox.errors import DataError, hint
 from paradox.figures import style
-from paradox.figures.kit import arm_handles, arm_looks, depth_axis, legend, null_handles, panel
+from paradox.figures.kit import arm_handles, depth_axis, legend, null_handles, panel
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -79,7 +79,9 @@ def draw(table: pd.DataFrame, planted: str) -> Figure:
     names = style.arm_names(curves)
     other = curves["base"] != planted
     curves = curves.assign(name=names.where(~other, curves["base"].map(style.label)))
-    looks = arm_looks([*style.name_order(curves[~other]), *sorted(set(curves["name"][other]))])
+    looks = style.arm_looks(
+        [*style.name_order(curves[~other]), *sorted(set(curves["name"][other]))]
+    )
     figure, axes = style.grid(3, 3, 8.6, sharey=False, sharex=False)
     for axis, (place, title) in zip(axes[0], PLACES.items(), strict=True):
         _force(axis, curves[curves["component"] == place], looks)
@@ -126,7 +128,9 @@ def _force(axis: Axes, rows: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> 
 
 
 def _looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
-    return {label: {**look, "markersize": 4} for label, look in arm_looks(list(labels)).items()}
+    return {
+        label: {**look, "markersize": 4} for label, look in style.arm_looks(list(labels)).items()
+    }
 
 
 def _lines(axis: Axes, rows: pd.DataFrame, measures: dict[str, str]) -> None:
