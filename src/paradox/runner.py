@@ -34,46 +34,21 @@ ONLINE = {"data", "base"}
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a step.
+    """One run of a step."""
 
-    Attributes
-    ----------
-    step
-        A key of `paradox.steps.STEPS`.
-    label
-        How the job calls itself in progress lines.
-    spec
-        The step's resolved parameters, plain data.
-    inputs, outputs
-        Named paths; a list where a step takes many files under one name.
-    record
-        Where the record of this job goes.
-    log
-        Receives everything that is printed, tracebacks too.
-    producers
-        Records of the jobs that made the inputs.
-    code
-        Source files that the result depends on.
-    locks
-        The lock files of the environment.
-    threads
-        Number of CPU threads, part of the result's identity on most machines.
-    disk_mb
-        Space that must be free before the step starts.
-    """
-
-    step: str
-    label: str
-    spec: dict[str, Any]
+    step: str  # a key of `paradox.steps.STEPS`
+    label: str  # how the job calls itself in progress lines
+    spec: dict[str, Any]  # the step's resolved parameters, plain data
+    # By name; a list where a step takes many files under one name
     inputs: Paths
     outputs: Paths
-    record: Path
-    log: Path
-    producers: list[Path]
-    code: list[Path]
-    locks: list[Path]
-    threads: int = 1
-    disk_mb: float = 0.0
+    record: Path  # where the record of this job goes
+    log: Path  # receives everything that is printed, tracebacks too
+    producers: list[Path]  # records of the jobs that made the inputs
+    code: list[Path]  # source files that the result depends on
+    locks: list[Path]  # the lock files of the environment
+    threads: int = 1  # number of CPU threads, part of the result's identity on most machines
+    disk_mb: float = 0.0  # space that must be free before the step starts
 
 
 def run(job: Job) -> int:

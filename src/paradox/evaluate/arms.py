@@ -43,38 +43,22 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class Level:
-    """Items that are summed up together.
+    """Items that are summed up together."""
 
-    Attributes
-    ----------
-    name
-        ``"twin"``, an exposure count such as ``"32"``, or ``"exposed"`` for all exposed items
-        with at least `exposed_from` exposures (or of unknown exposure).
-    group
-        exposed or twin.
-    exposure
-        The exposure count; None for ``"exposed"``.
-    items
-        Names of the items, in the order of the item table.
-    """
-
+    # ``"twin"``, an exposure count such as ``"32"``, or ``"exposed"`` for all exposed items
+    # with at least `exposed_from` exposures (or of unknown exposure)
     name: str
-    group: str
-    exposure: int | None
-    items: pd.Index
+    group: str  # exposed or twin
+    exposure: int | None  # the exposure count; None for ``"exposed"``
+    items: pd.Index  # names of the items, in the order of the item table
 
 
 @dataclass(frozen=True)
 class Results:
-    """Per-item tables of all arms.
+    """Per-item tables of all arms."""
 
-    Attributes
-    ----------
-    tables
-        Maps an arm to seed to step to a table indexed by item; all have the same items in the
-        same order.
-    """
-
+    # Maps an arm to seed to step to a table indexed by item; all have the same items in the
+    # same order
     tables: dict[Arm, dict[int, dict[int, pd.DataFrame]]]
 
     def each(self) -> Iterator[pd.DataFrame]:

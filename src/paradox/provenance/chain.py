@@ -28,23 +28,14 @@ UNRECORDED = ("tensorboard", ".work", ".snakemake_timestamp")
 
 @dataclass
 class Chain:
-    """The records of one scale.
+    """The records of one scale."""
 
-    Attributes
-    ----------
-    folder
-        ``results/<scale>`` or ``reference/<scale>`` of some repository.
-    records
-        A record's path below the repository -> the record, producers before consumers.
-    digests
-        A record's path -> the SHA-256 of its file.
-    broken
-        Records that cannot be read or do not belong where they lie: messages.
-    """
-
-    folder: Path
+    folder: Path  # ``results/<scale>`` or ``reference/<scale>`` of some repository
+    # A record's path below the repository -> the record, producers before consumers
     records: dict[str, Record] = field(default_factory=dict)
+    # A record's path -> the SHA-256 of its file
     digests: dict[str, str] = field(default_factory=dict)
+    # Records that cannot be read or do not belong where they lie: messages
     broken: list[str] = field(default_factory=list)
 
     @classmethod

@@ -42,20 +42,12 @@ FOLLOWS = "Input files updated by another job"
 
 @dataclass(frozen=True)
 class Cause:
-    """One thing that is not as a record says.
+    """One thing that is not as a record says."""
 
-    Attributes
-    ----------
-    what
-        A file and what happened to it, or a parameter with both its values.
-    hashes
-        The first digits of a file's recorded and present hash; empty when it is no file.
-    link
-        How the file belongs to the step: the imports that lead to it, or what it is read as.
-    """
-
-    what: str
+    what: str  # a file and what happened to it, or a parameter with both its values
+    # The first digits of a file's recorded and present hash; empty when it is no file
     hashes: str = ""
+    # How the file belongs to the step: the imports that lead to it, or what it is read as
     link: str = ""
 
 

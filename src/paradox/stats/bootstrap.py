@@ -28,43 +28,25 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Resampling:
-    """How to resample.
+    """How to resample."""
 
-    Attributes
-    ----------
-    seed
-        Keys the random weights. Two estimates with the same seed use the same weights for the
-        same group of items, so their difference is paired.
-    resamples
-        Number of bootstrap resamples.
-    level
-        Coverage of the intervals, between 0 and 1.
-    """
-
+    # Keys the random weights. Two estimates with the same seed use the same weights for the
+    # same group of items, so their difference is paired.
     seed: int
     resamples: int = 2000
-    level: float = 0.95
+    level: float = 0.95  # coverage of the intervals, between 0 and 1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate with its interval.
+    """An estimate with its interval."""
 
-    Attributes
-    ----------
-    value, low, high
-        The estimate and the ends of its percentile interval, in the unit of the data.
-    items
-        Number of items (exposed and twin items together).
-    seeds
-        Number of training seeds (1 where none is involved).
-    """
-
+    # The estimate and the ends of its percentile interval, in the unit of the data
     value: float
     low: float
     high: float
-    items: int
-    seeds: int
+    items: int  # number of items (exposed and twin items together)
+    seeds: int  # number of training seeds (1 where none is involved)
 
     @property
     def clear_of_zero(self) -> bool:
@@ -74,42 +56,23 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Did:
-    """A difference in differences and its two parts.
+    """A difference in differences and its two parts."""
 
-    Attributes
-    ----------
-    did
-        Mean change of the exposed items minus mean change of the twins.
-    exposed, twin
-        The two mean changes.
-    """
-
-    did: Estimate
-    exposed: Estimate
-    twin: Estimate
+    did: Estimate  # `exposed` minus `twin`
+    exposed: Estimate  # mean change of the exposed items
+    twin: Estimate  # mean change of the twins
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Result of two one-sided tests (TOST) of "the effect lies within +-margin".
+    """Result of two one-sided tests (TOST) of "the effect lies within +-margin"."""
 
-    Attributes
-    ----------
-    low, high
-        The 90 % interval; equivalence at the 5 % level means that it lies inside the margins.
-    margin
-        The margin, in the unit of the data.
-    p
-        The larger of the two one-sided bootstrap p-values.
-    equivalent
-        Whether the 90 % interval lies strictly inside the margins.
-    """
-
+    # The 90 % interval; equivalence at the 5 % level means that it lies inside the margins
     low: float
     high: float
-    margin: float
-    p: float
-    equivalent: bool
+    margin: float  # in the unit of the data
+    p: float  # the larger of the two one-sided bootstrap p-values
+    equivalent: bool  # whether the 90 % interval lies strictly inside the margins
 
 
 @dataclass(frozen=True)

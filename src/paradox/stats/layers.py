@@ -39,38 +39,24 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class LayerTest:
-    """A curve over layers beside its null.
+    """A curve over layers beside its null."""
 
-    Attributes
-    ----------
-    curve
-        The observed statistic per layer.
-    low, high
-        The middle `level` of the null at each layer by itself.
-    p, corrected
-        p-value per layer by itself, and against the null's largest layer (single-step max-T).
-    overall
-        The smallest corrected p-value.
-    threshold
-        What the largest layer must pass, in null standard deviations from the null's mean.
-    max_low, max_high
-        The same per layer, in the curve's unit: the curve is outside of these exactly where
-        `corrected` is at most 1 - `level`.
-    relabellings, exact
-        How many relabellings were used, and whether these are all there are.
-    """
-
-    curve: Array
+    curve: Array  # the observed statistic per layer
+    # The middle `level` of the null at each layer by itself
     low: Array
     high: Array
+    # p-value per layer by itself, and against the null's largest layer (single-step max-T)
     p: Array
     corrected: Array
-    overall: float
+    overall: float  # the smallest corrected p-value
+    # What the largest layer must pass, in null standard deviations from the null's mean
     threshold: float
+    # The same per layer, in the curve's unit: the curve is outside of these exactly where
+    # `corrected` is at most 1 - `level`
     max_low: Array
     max_high: Array
-    relabellings: int
-    exact: bool
+    relabellings: int  # how many were used
+    exact: bool  # whether these are all there are
 
     @property
     def peak(self) -> int:

@@ -44,25 +44,14 @@ class Folds:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probes of all layers found.
+    """What the probes of all layers found."""
 
-    Attributes
-    ----------
-    auc
-        Area under the curve of the logistic probe per layer, mean over folds and repeats.
-    won
-        Shape (layers, pairs): how often the ridge probe scored the exposed item above its own
-        twin (a tie is 1/2), in the folds in which the pair was held out.
-    ridge
-        The ridge probe's areas against those of permuted labels, one-sided.
-    pairs
-        Names of the pairs.
-    """
-
-    auc: Array
+    auc: Array  # area under the curve of the logistic probe per layer, mean over folds and repeats
+    # Shape (layers, pairs): how often the ridge probe scored the exposed item above its own
+    # twin (a tie is 1/2), in the folds in which the pair was held out
     won: Array
-    ridge: LayerTest
-    pairs: list[str]
+    ridge: LayerTest  # the ridge probe's areas against those of permuted labels, one-sided
+    pairs: list[str]  # their names
 
 
 def probe(states: ArrayLike, pairs: Sequence[str], design: Folds, permutations: int = 199) -> Probe:

@@ -28,28 +28,19 @@ CROSSES, ABOVE, BELOW, EQUAL = "crosses", "above", "below", "equal"
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where a curve falls below another one that it starts above.
+    """Where a curve falls below another one that it starts above."""
 
-    Attributes
-    ----------
-    kind
-        ``crosses``; ``above``: starts above and never falls below; ``below``: starts below;
-        ``equal``: no difference at the start.
-    k
-        Where, on a logarithmic scale between two of the ks; infinite for ``above``, 0 for
-        ``below``, NaN for ``equal``.
-    low, high
-        Ends of the percentile interval over the draws, of which one may be infinite (no crossing
-        up to the largest k) or 0 (below from the start).
-    share
-        Of the draws that cross.
-    """
-
+    # ``crosses``; ``above``: starts above and never falls below; ``below``: starts below;
+    # ``equal``: no difference at the start
     kind: str
+    # Where, on a logarithmic scale between two of the ks; infinite for ``above``, 0 for
+    # ``below``, NaN for ``equal``
     k: float
+    # Ends of the percentile interval over the draws, of which one may be infinite (no crossing
+    # up to the largest k) or 0 (below from the start)
     low: float
     high: float
-    share: float
+    share: float  # of the draws that cross
 
 
 def powers(samples: int) -> list[int]:

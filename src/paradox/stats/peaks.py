@@ -19,57 +19,32 @@ from paradox.stats.layers import Array, LayerTest, Names, check, flips, label_te
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A layer chosen on one half of the items and tested on the other.
+    """A layer chosen on one half of the items and tested on the other."""
 
-    Attributes
-    ----------
-    layer
-        The layer that stood out most in the selection half.
-    selected, value
-        The statistic there in the selection half (too large, by selection) and in the test half.
-    p
-        Of the test half.
-    """
-
-    layer: int
+    layer: int  # the layer that stood out most in the selection half
+    # The statistic there in the selection half (too large, by selection) and in the test half
     selected: float
     value: float
-    p: float
+    p: float  # of the test half
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Whether curves rise to a layer and decline after it.
+    """Whether curves rise to a layer and decline after it."""
 
-    Attributes
-    ----------
-    layer
-        Where the mean curve of the selection half is highest.
-    rise, fall
-        Test half: mean height of that layer above the first and above the last layers.
-    p
-        The larger of the two one-sided p-values; 1 where the peak is one of the ends.
-    """
-
-    layer: int
+    layer: int  # where the mean curve of the selection half is highest
+    # Test half: mean height of that layer above the first and above the last layers
     rise: float
     fall: float
-    p: float
+    p: float  # the larger of the two one-sided p-values; 1 where the peak is one of the ends
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Least-squares fits of a curve (a description, not a test).
+    """Least-squares fits of a curve (a description, not a test)."""
 
-    Attributes
-    ----------
-    fit
-        The best curve that rises and then declines.
-    unimodal, monotone
-        Shares of the variance over layers that this fit and the best monotone one explain.
-    """
-
-    fit: Array
+    fit: Array  # the best curve that rises and then declines
+    # Shares of the variance over layers that `fit` and the best monotone one explain
     unimodal: float
     monotone: float
 

@@ -19,18 +19,10 @@ from paradox.stats.layers import Array, LayerTest, Names, check, differences, fl
 
 @dataclass(frozen=True)
 class Drawn:
-    """A number per layer with its bootstrap draws, to calculate with.
+    """A number per layer with its bootstrap draws, to calculate with."""
 
-    Attributes
-    ----------
-    value
-        Shape (layers,).
-    draws
-        Shape (resamples, layers).
-    """
-
-    value: Array
-    draws: Array
+    value: Array  # shape (layers,)
+    draws: Array  # shape (resamples, layers)
 
     def __sub__(self, other: Drawn) -> Drawn:
         return Drawn(self.value - other.value, self.draws - other.draws)

@@ -25,20 +25,13 @@ MOST_SEEDS = 20
 
 @dataclass(frozen=True)
 class Signs:
-    """Result of a two-sided sign test.
+    """Result of a two-sided sign test."""
 
-    Attributes
-    ----------
-    positive, negative, ties
-        Numbers of seeds; ties (exactly 0) say nothing about direction and are dropped.
-    p
-        Exact two-sided p-value; 1 when nothing is left.
-    """
-
+    # Numbers of seeds; ties (exactly 0) say nothing about direction and are dropped
     positive: int
     negative: int
     ties: int
-    p: float
+    p: float  # exact two-sided p-value; 1 when nothing is left
 
     @property
     def n(self) -> int:
@@ -58,19 +51,11 @@ class Mean:
 
 @dataclass(frozen=True)
 class Paired:
-    """One method's drifts minus another's, seed by seed.
+    """One method's drifts minus another's, seed by seed."""
 
-    Attributes
-    ----------
-    differences
-        Per seed, in the order of the seeds' numbers.
-    signs, flip_p, mean
-        Sign test, exact sign-flip test of the mean, and mean with interval.
-    """
-
-    differences: tuple[float, ...]
+    differences: tuple[float, ...]  # per seed, in the order of the seeds' numbers
     signs: Signs
-    flip_p: float
+    flip_p: float  # of the exact sign-flip test of the mean
     mean: Mean
 
 
