@@ -1,14 +1,13 @@
 """Item-cluster bootstrap: the item is the unit, samples are nested in it.
 
-Items are crossed with training seeds: every seed meets every item. The pigeonhole bootstrap
-(Owen 2007) therefore draws items and seeds independently, both with replacement, and weights
-the cell (item, seed) by the product of the two counts. Exposed and twin items are resampled
-separately, so every resample holds as many of each as the study does.
+Items are crossed with training seeds: every seed meets every item. The pigeonhole bootstrap (Owen
+2007) therefore draws items and seeds independently, both with replacement, and weights the cell
+(item, seed) by the product of the two counts. Exposed and twin items are resampled separately, so
+every resample holds as many of each as the study does.
 
-How to read the intervals: they are percentile intervals. With one seed they cover the choice of
-items only; with several seeds they also cover the choice of seeds, and are then slightly wide
-for many seeds and somewhat narrow for two or three. Where all items agree (for example, none is
-solved), the bootstrap interval has no width; use `binomial_interval` there.
+The intervals are percentile intervals. With one seed they cover the choice of items only; with
+several they also cover that of seeds, slightly wide for many seeds and somewhat narrow for two or
+three. Where all items agree (none is solved, say) they have no width: use `binomial_interval`.
 """
 
 from __future__ import annotations
@@ -106,24 +105,12 @@ def _matrix(values: ArrayLike) -> Array:
 
 
 def pigeonhole(groups: Mapping[str, ArrayLike], resampling: Resampling) -> dict[str, Array]:
-    """Return bootstrap draws of the mean of each group of items.
+    """Return bootstrap draws of the mean of each group of items, each of shape (resamples,).
 
-    Parameters
-    ----------
-    groups
-        Maps a group's name to values of shape (items,) or (items, seeds). All groups have the
-        same seeds, in the same order.
-
-    Returns
-    -------
-    dict of arrays, each of shape (resamples,)
-        Draws of the groups' means. Item weights differ between groups; seed weights are shared,
-        because one training gives the values of all groups.
-
-    Raises
-    ------
-    ValueError
-        When a group is empty, holds a value that is not finite, or the seeds differ in number.
+    Values have shape (items,) or (items, seeds), with the same seeds in the same order in all
+    groups. Item weights differ between groups; seed weights are shared, because one training gives
+    the values of all groups. A `ValueError` tells of a group that is empty, of a value that is not
+    finite, and of unlike numbers of seeds.
     """
     matrices = {name: _matrix(values) for name, values in groups.items()}
     seeds = {matrix.shape[1] for matrix in matrices.values()}
@@ -150,10 +137,7 @@ def _estimate(value: float, draws: Array, level: float, items: int, seeds: int) 
 def mean(values: ArrayLike, resampling: Resampling, group: str = "items") -> Estimate:
     """Return the mean of `values`, shape (items,) or (items, seeds), with its interval.
 
-    Parameters
-    ----------
-    group
-        Names the items: the same name and number of items gives the same weights.
+    `group` names the items: the same name and number of items gives the same weights.
     """
     matrix = _matrix(values)
     draws = pigeonhole({group: matrix}, resampling)[group]
@@ -163,11 +147,8 @@ def mean(values: ArrayLike, resampling: Resampling, group: str = "items") -> Est
 def difference_in_differences(exposed: ArrayLike, twin: ArrayLike, resampling: Resampling) -> Did:
     """Return mean change of exposed items minus mean change of twins, with its parts.
 
-    Parameters
-    ----------
-    exposed, twin
-        Changes (after - before) of each item; shape (items,) for one seed, or (items, seeds)
-        to cross items with seeds. The two groups may differ in their number of items.
+    `exposed` and `twin` hold changes (after - before) of each item, shape (items,) for one seed, or
+    (items, seeds) to cross items with seeds. The groups may differ in their number of items.
     """
     left, right = _matrix(exposed), _matrix(twin)
     draws = pigeonhole({"exposed": left, "twin": right}, resampling)
@@ -191,18 +172,9 @@ def difference_of_dids(
     """Return the DiD of one arm minus that of another, paired on items and seeds.
 
     "Clear of the ground-truth arm" means that this interval leaves out zero; two intervals that
-    overlap, or one that is clear of zero and one that is not, would not be a test.
-
-    Parameters
-    ----------
-    exposed, twin, other_exposed, other_twin
-        Changes of each item, as in `difference_in_differences`; rows (items) and columns
-        (seeds) of the two arms stand in the same order.
-
-    Raises
-    ------
-    ValueError
-        When the two arms differ in shape.
+    overlap, or one that is clear of zero and one that is not, would not be a test. Changes are
+    those of `difference_in_differences`, items and seeds of both arms in the same order; arms of
+    unlike shape are a `ValueError`.
     """
     pairs = [(_matrix(exposed), _matrix(other_exposed)), (_matrix(twin), _matrix(other_twin))]
     for one, other in pairs:
@@ -218,13 +190,9 @@ def equivalence(
 ) -> Equivalence:
     """Test that a difference in differences lies within +-`margin` (TOST at the 5 % level).
 
-    Fix the margin before looking at the data. Failing this test does not show an effect, and
-    an interval that holds zero does not show equivalence.
-
-    Raises
-    ------
-    ValueError
-        When the margin is not positive.
+    Fix the margin, which must be positive (else a `ValueError`), before looking at the data.
+    Failing this test does not show an effect, and an interval that holds zero does not show
+    equivalence.
     """
     if margin <= 0:
         raise ValueError(f"the margin must be positive: {margin}")
@@ -266,14 +234,8 @@ def share_interval(value: float, low: float, high: float, trials: int) -> tuple[
 def chance_range(trials: int, chance: float, level: float = 0.95) -> tuple[float, float]:
     """Return the shares that guessing gives with a probability of at least `level`.
 
-    Each end cuts off at most (1 - level) / 2. A share outside the range differs from chance.
-
-    Parameters
-    ----------
-    trials
-        Number of items, each answered once.
-    chance
-        Probability that a guess is right.
+    Each end cuts off at most (1 - level) / 2. A share outside the range differs from chance. Trials
+    are items, each answered once; `chance` is the probability that a guess is right.
     """
     tail = (1 - level) / 2
     low, high = stats.binom.ppf([tail, 1 - tail], trials, chance)

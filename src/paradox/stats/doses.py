@@ -20,15 +20,8 @@ Array = NDArray[np.float64]
 def trend(responses: ArrayLike) -> Array:
     """Return the rank correlation of response and dose, an item's part of Page's L.
 
-    Parameters
-    ----------
-    responses
-        Doses rise along the last axis.
-
-    Returns
-    -------
-    array
-        From -1 (falls at every step) to 1 (rises at every step), 0 where all are equal.
+    Doses rise along the last axis of `responses`, which is lost. From -1 (falls at every step) to 1
+    (rises at every step), 0 where all are equal.
 
     >>> trend([[1.0, 2.0, 5.0], [3.0, 3.0, 3.0], [2.0, 1.0, 0.0]]).tolist()
     [1.0, 0.0, -1.0]

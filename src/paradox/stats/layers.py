@@ -67,10 +67,7 @@ class LayerTest:
 def differences(values: ArrayLike, labels: ArrayLike, pairs: Names) -> tuple[Array, list[str]]:
     """Return labelled minus unlabelled item of every pair, shape (pairs, layers), and the pairs.
 
-    Raises
-    ------
-    ValueError
-        When a pair has not exactly one item of each label.
+    A pair without exactly one item of each label is a `ValueError`.
     """
     matrix, chosen = check(values, labels)
     if len(pairs) != len(matrix):
@@ -98,12 +95,7 @@ def check(values: ArrayLike, labels: ArrayLike) -> tuple[Array, NDArray[np.bool_
 def flips(pairs: int, most: int, *key: Key) -> tuple[Array, bool]:
     """Return signs of shape (relabellings, pairs), and whether these are all there are.
 
-    Parameters
-    ----------
-    most
-        Enumerate when there are no more relabellings than this, else draw as many.
-    key
-        Names the draw.
+    All of them where there are at most `most`, else as many are drawn; `key` names the draw.
     """
     if pairs <= math.log2(most):
         return np.array(list(itertools.product([1.0, -1.0], repeat=pairs))), True
@@ -138,10 +130,8 @@ def max_test(
 
     Parameters
     ----------
-    observed
-        Shape (layers,).
-    null
-        Shape (relabellings, layers), each made as the observed curve was.
+    observed, null
+        Shapes (layers,) and (relabellings, layers); each row is made as the observed curve was.
     exact
         Whether `null` is the whole set of relabellings, the observed one included.
     two_sided
@@ -193,10 +183,8 @@ def label_test(
 
     Parameters
     ----------
-    values
-        Shape (items, layers).
-    labels
-        Which items are labelled (exposed, say).
+    values, labels
+        Shape (items, layers), and which items are labelled (exposed, say).
     key
         Names the draw of relabellings.
     pairs
@@ -225,11 +213,8 @@ def window_test(
 ) -> tuple[LayerTest, float]:
     """Test that an effect is larger inside a window of layers, named beforehand, than outside.
 
-    Returns
-    -------
-    LayerTest, float
-        Of the one number mean(window) - mean(rest), one-sided; and the share of all windows of
-        the same width that have at least this window's number.
+    Return the test of the one number mean(window) - mean(rest), one-sided, and the share of all
+    windows of the same width that have at least this window's number.
     """
     matrix, _ = check(values, labels)
     layers = matrix.shape[1]
@@ -257,11 +242,8 @@ def equivalent_everywhere(
 ) -> tuple[float, list[Equivalence]]:
     """Test that the difference lies within +-`margin` at every layer (TOST).
 
-    Returns
-    -------
-    float, list of Equivalence
-        The largest p-value, which is that of the whole claim (an intersection needs no
-        correction), and the test of each layer.
+    Return the largest p-value, which is that of the whole claim (an intersection needs no
+    correction), and the test of each layer.
     """
     if pairs is None:
         matrix, chosen = check(values, labels)
@@ -283,13 +265,9 @@ def power(
 ) -> Proportion:
     """Return how often `pairs` pairs find an effect at some layer (max-corrected), by simulation.
 
-    Parameters
-    ----------
-    pilot
-        Differences within pairs, shape (pairs, layers); their mean is removed, their spread and
-        their correlation over layers are kept.
-    effect
-        The mean difference to plant at each layer; zeros give the false-positive rate.
+    `pilot` holds differences within pairs, shape (pairs, layers); their mean is removed, their
+    spread and their correlation over layers are kept. `effect` is the mean difference to plant at
+    each layer; zeros give the false-positive rate.
     """
     noise = np.asarray(pilot, dtype=np.float64)
     noise = noise - noise.mean(axis=0)

@@ -55,10 +55,8 @@ def powers(samples: int) -> list[int]:
 def pass_at_k(right: ArrayLike, samples: int, ks: list[int]) -> Array:
     """Return pass@k of every count of right samples; the last axis is `ks`.
 
-    Raises
-    ------
-    ValueError
-        When a count is not within 0 and `samples`, or a k not within 1 and `samples`.
+    A count that is not within 0 and `samples`, or a k not within 1 and `samples`, is a
+    `ValueError`.
     """
     counts = np.asarray(right)
     whole = counts.astype(np.int64)
@@ -77,12 +75,7 @@ def pass_at_k(right: ArrayLike, samples: int, ks: list[int]) -> Array:
 def crossing(difference: Drawn, ks: list[int], level: float = 0.95) -> Crossing:
     """Return where one pass@k curve falls below another.
 
-    Parameters
-    ----------
-    difference
-        The first curve minus the second, per k.
-    ks
-        Increasing.
+    `difference` is the first curve minus the second, per k; `ks` increase.
     """
     place = _place(difference.value[None], ks)[0]
     drawn = _place(difference.draws, ks)
@@ -125,10 +118,7 @@ def swap_test(
 ) -> LayerTest:
     """Test that two curves differ, by swapping them within items; the largest k has to be beaten.
 
-    Parameters
-    ----------
-    after, before
-        Shape (items, ks), in the same order of items.
+    `after` and `before` have shape (items, ks), in the same order of items.
     """
     both = np.concatenate([np.asarray(after), np.asarray(before)])
     count = len(both) // 2

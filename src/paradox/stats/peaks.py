@@ -69,10 +69,7 @@ def held_out(
 ) -> HeldOut:
     """Choose a layer on one half of the items and test it, two-sided, on the other half.
 
-    Parameters
-    ----------
-    names
-        What stays together in a half: pairs (`paired`), or the items' names.
+    `names` say what stays together in a half: pairs (`paired`), or the items' names.
     """
     matrix, chosen = check(values, labels)
     first = half(names, *key)
@@ -99,16 +96,12 @@ def peak_test(
     """Test that the mean curve rises to a peak and declines after it.
 
     One half of the items says where the peak is. In the other half that layer must be above the
-    first `ends` layers and above the last ones; both must hold, so p is the larger of the two
-    and needs no correction. A curve that only rises, or only falls, is rejected at most as often
-    as the level says.
+    first `ends` layers and above the last ones; both must hold, so p is the larger of the two and
+    needs no correction. A curve that only rises, or only falls, is rejected at most as often as the
+    level says.
 
-    Parameters
-    ----------
-    curves
-        Shape (items, layers): one curve per item (or per pair, see `differences`).
-    names
-        Equal names stay in one half.
+    `curves` has shape (items, layers), one per item (or per pair, see `differences`); equal `names`
+    stay in one half.
     """
     matrix = np.asarray(curves, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] < 2 * ends + 1:
@@ -153,10 +146,7 @@ def shape(curve: ArrayLike) -> Shape:
 def peak_shares(curves: ArrayLike, resampling: Resampling) -> Array:
     """Return how often each layer is the peak of the mean curve when items are resampled.
 
-    Parameters
-    ----------
-    curves
-        Shape (items, layers); for a contrast of exposed and twin items see `differences`.
+    `curves` has shape (items, layers); for a contrast of exposed and twin items see `differences`.
     """
     matrix = np.asarray(curves, dtype=np.float64)
     # One name and one number of items give one set of weights: the layers stay paired.

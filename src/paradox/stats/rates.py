@@ -60,12 +60,8 @@ def largest_layer(permutations: int) -> Test:
 def overall(differences: Array, signs: Array) -> Array:
     """Return `max_test(...).overall` of many data at once, shape (runs,).
 
-    Parameters
-    ----------
-    differences
-        Shape (runs, pairs, layers).
-    signs
-        Relabellings of each run, shape (runs, permutations, pairs).
+    `differences` has shape (runs, pairs, layers), `signs`, the relabellings of each run, (runs,
+    permutations, pairs).
     """
     null = signs @ differences / differences.shape[1]
     pool = np.concatenate([differences.mean(axis=1)[:, None], null], axis=1)

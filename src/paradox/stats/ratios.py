@@ -47,10 +47,7 @@ class Drawn:
 def drawn(values: ArrayLike, resampling: Resampling, group: str) -> Drawn:
     """Return the mean over items and seeds, shape of `values`: (items, layers, seeds).
 
-    Parameters
-    ----------
-    group
-        Names the items: two calls with one name and as many items draw the same items.
+    `group` names the items: two calls with one name and as many items draw the same items.
     """
     cube = np.asarray(values, dtype=np.float64)
     draws = [pigeonhole({group: cube[:, n]}, resampling)[group] for n in range(cube.shape[1])]
@@ -68,20 +65,10 @@ def ratio_test(
 ) -> LayerTest | None:
     """Test the difference between the ratios of labelled and of other items at every layer.
 
-    Numerator and denominator of an item are relabelled together.
-
-    Parameters
-    ----------
-    top, bottom
-        Numerators (items, layers) and denominators (items,).
-    labels, key, pairs, permutations
-        See `paradox.stats.layers.label_test`.
-
-    Returns
-    -------
-    LayerTest or None
-        None where a denominator changes its sign under some relabelling: the null of the ratio
-        is then without bounds, and nothing could be compared with it.
+    Numerators `top`, shape (items, layers), and denominators `bottom`, shape (items,), of an item
+    are relabelled together; the rest is as in `paradox.stats.layers.label_test`. None where a
+    denominator changes its sign under some relabelling: the null of the ratio is then without
+    bounds, and nothing could be compared with it.
     """
     matrix, chosen = check(np.column_stack([np.asarray(top), np.asarray(bottom)]), labels)
     total = matrix.sum(axis=0)

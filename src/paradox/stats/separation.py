@@ -46,10 +46,7 @@ class Part(NamedTuple):
 def kernel(parts: Sequence[Part], chosen: Mask) -> Array:
     """Return the kernel of the chosen pairs, shape (layers, chosen, chosen).
 
-    Raises
-    ------
-    ValueError
-        When a part has fewer than `LEAST` of the chosen pairs.
+    A part with fewer than `LEAST` of the chosen pairs is a `ValueError`.
     """
     place = np.cumsum(chosen) - 1
     size, layers = int(chosen.sum()), parts[0].differences.shape[1]
@@ -86,13 +83,8 @@ def relabelled(kernels: Array, signs: Array) -> Array:
 def pseudo_values(kernels: Array) -> Array:
     """Return the pairs' jackknife pseudo-values of U, shape (pairs, layers).
 
-    Their mean is U, and the bootstrap of that mean has U's spread (to first order; resampling
-    whole pairs would make products of a pair with its own copy).
-
-    Raises
-    ------
-    ValueError
-        When there are fewer than 3 pairs.
+    Their mean is U, and the bootstrap of that mean has U's spread (to first order; resampling whole
+    pairs would make products of a pair with its own copy). Fewer than 3 pairs are a `ValueError`.
     """
     if kernels.shape[1] < 3:
         raise ValueError(f"{kernels.shape[1]} pairs are too few to leave one out; 3 are needed")

@@ -81,10 +81,7 @@ def sign_test(values: ArrayLike) -> Signs:
 def sign_power(n: int, probability: float, alpha: float = ALPHA) -> float:
     """Return how often the sign test rejects, in either direction, with `n` seeds without ties.
 
-    Parameters
-    ----------
-    probability
-        That a seed drifts the predicted way.
+    `probability` is that of a seed to drift the predicted way.
 
     >>> round(sign_power(8, 0.5), 4)
     0.0078
@@ -111,12 +108,8 @@ def detectable(n: int, power: float = 0.8, alpha: float = ALPHA) -> float:
 def flip_test(values: ArrayLike) -> float:
     """Return the exact two-sided p-value of a mean of 0, over all 2^n flips of signs.
 
-    Valid when each value is as likely as its negative.
-
-    Raises
-    ------
-    ValueError
-        With more than `MOST_SEEDS` seeds.
+    Valid when each value is as likely as its negative. More than `MOST_SEEDS` seeds are a
+    `ValueError`.
     """
     array = _finite(values)
     if len(array) > MOST_SEEDS:
@@ -144,13 +137,7 @@ def seed_mean(values: ArrayLike, level: float = 0.95) -> Mean:
 
 
 def paired(one: Mapping[int, float], other: Mapping[int, float]) -> Paired:
-    """Compare two methods seed by seed: `one` minus `other`.
-
-    Raises
-    ------
-    ValueError
-        When the methods have not the same seeds.
-    """
+    """Compare two methods seed by seed: `one` minus `other`; unlike seeds are a `ValueError`."""
     if set(one) != set(other):
         raise ValueError(f"the seeds differ: {sorted(one)} and {sorted(other)}")
     gaps = [one[seed] - other[seed] for seed in sorted(one)]
