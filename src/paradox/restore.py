@@ -41,16 +41,10 @@ LISTED = "parameters.arms"
 def restore(root: Path, scale: str, overrides: list[str]) -> None:
     """Verify ``results/<scale>``, compare it with the configuration, and mark it as finished.
 
-    Parameters
-    ----------
-    overrides
-        ``KEY=VALUE`` as the run was given with Snakemake's ``--config``.
-
-    Raises
-    ------
-    ConfigError, ProvenanceError
-        When the configuration is not valid, a file is not what its record says or was made with
-        other settings (nothing is marked then), or when jobs remain.
+    `overrides` are ``KEY=VALUE`` as the run was given with Snakemake's ``--config``. A
+    `ConfigError` tells of a configuration that is not valid; a `ProvenanceError` of files that are
+    not what their records say or were made with other settings (nothing is marked then), and of
+    jobs that remain.
     """
     folder = root / "results" / scale
     if not folder.is_dir():

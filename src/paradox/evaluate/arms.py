@@ -105,21 +105,10 @@ def read_results(
 ) -> Results:
     """Read per-item result files of all arms and check that they fit together.
 
-    Parameters
-    ----------
-    paths
-        Files with the columns base, method, reward, seed, step, item and the measured ones.
-    columns
-        The measured columns; every field must hold a finite number.
-    items
-        The item table; its order is kept.
-    optional
-        Measured columns that may be empty for some items, the same ones in every arm.
-
-    Raises
-    ------
-    DataError
-        Naming every file, arm and step that is malformed, or has not the items of the others.
+    Files have `KEYS`, item and the measured columns; the order of the table `items` is kept. Fields
+    of `columns` must hold finite numbers; those of `optional` may be empty for some items, the same
+    ones in every arm. A `DataError` names every file, arm and step that is malformed, or has not
+    the items of the others.
     """
     if not paths:
         raise DataError("no result files were given; at least the untrained base is needed.")
@@ -204,10 +193,7 @@ def read_items(path: Path) -> pd.DataFrame:
 def levels(items: pd.DataFrame, measured: pd.Index, exposed_from: int) -> list[Level]:
     """Return the twins, each known exposure, and all exposed items that count as such.
 
-    Raises
-    ------
-    DataError
-        When no exposed item has `exposed_from` exposures.
+    A `DataError` tells when no exposed item has `exposed_from` exposures.
     """
     known = items[items["item"].isin(measured)]
     twins = known[known["group"] == "twin"]

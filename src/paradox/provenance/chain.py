@@ -157,16 +157,8 @@ def chain_of(path: Path) -> Chain | None:
 def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
     """Find a file, a copy of one, or a derivation id in the chains of the repository `root`.
 
-    Returns
-    -------
-    tuple
-        The chain, the record of what made it, and the path as records name it (for a copy, of
-        the original).
-
-    Raises
-    ------
-    ProvenanceError
-        When nothing here made it.
+    Return the chain, the record of what made it, and the path as records name it (for a copy, of
+    the original). What nothing here made is a `ProvenanceError`.
     """
     file = Path(target)
     chain = chain_of(file) if file.exists() else None
@@ -205,11 +197,8 @@ def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
 def verify(chain: Chain, target: Record | None = None) -> list[str]:
     """Hash every file again and check every link; return what is broken, upstream first.
 
-    Parameters
-    ----------
-    target
-        Check only what this record was made from; by default the whole chain, in which every
-        file must have a record.
+    With a `target`, only what that record was made from is checked; else the whole chain, in which
+    every file must have a record.
     """
     records = chain.upstream(target) if target else list(chain.records.values())
     wrong = _changed_sources(chain, records) if chain.whole else []

@@ -37,11 +37,8 @@ def differences(
 ) -> list[Difference]:
     """Compare two chains, or two records and what they were made from.
 
-    Returns
-    -------
-    list
-        The first cause first: upstream before downstream and, in one record, in the order of
-        `CAUSES`. Outputs that differ only because something above them does are left out.
+    The first cause comes first: upstream before downstream and, in one record, in the order of
+    `CAUSES`. Outputs that differ only because something above them does are left out.
     """
     if targets:
         pairs = _same_roles(a, b, *targets)

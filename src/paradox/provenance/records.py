@@ -31,10 +31,8 @@ Paths = dict[str, Any]
 def read_record(path: Path) -> Record:
     """Read a record and check that it agrees with itself.
 
-    Raises
-    ------
-    ProvenanceError
-        When it is missing, malformed, or its derivation id is not that of its content.
+    It is a `ProvenanceError` when it is missing, malformed, or has not the derivation id of its
+    content.
     """
     try:
         record = read_json(path)
@@ -75,20 +73,11 @@ def _each(paths: Paths) -> dict[str, list[Path]]:
 
 
 def check_inputs(inputs: Paths, records: Iterable[Path]) -> dict[str, list[dict[str, Any]]]:
-    """Hash a step's inputs and compare those that steps made with their producers' records.
+    """Hash a step's inputs and compare those that steps made with their producers' `records`.
 
-    Parameters
-    ----------
-    inputs
-        Named paths, as the step gets them.
-    records
-        The records of the steps that made them. An input that is itself a record stands for
-        its producer; an input that no step made (a template, a reward file) has none.
-
-    Raises
-    ------
-    ProvenanceError
-        When inputs below ``results/`` have no record or differ from it. All are named.
+    An input that is itself a record stands for its producer; an input that no step made (a
+    template, a reward file) has none. A `ProvenanceError` names all inputs below ``results/`` that
+    have no record or differ from it.
     """
     outputs: dict[str, tuple[dict[str, Any], str, str]] = {}
     for path in records:

@@ -52,24 +52,12 @@ class Cause:
 
 
 def why(target: str, overrides: Sequence[str]) -> tuple[str, bool]:
-    """Say why a result, or any below a folder ``results/<scale>``, would be made again.
+    """Say why a result, or any below ``results/<scale>``, would be made again, and whether.
 
-    Parameters
-    ----------
-    target
-        As `locate` takes it, or a path below ``results`` that Snakemake could make.
-    overrides
-        ``KEY=VALUE`` as Snakemake's ``--config``; the target's scale and grid come after it.
-
-    Returns
-    -------
-    tuple
-        The text, and whether anything would be made again.
-
-    Raises
-    ------
-    ConfigError, ProvenanceError
-        When the configuration is not valid, or nothing here made or could make the target.
+    `target` is as `locate` takes it, or a path below ``results`` that Snakemake could make;
+    `overrides` are ``KEY=VALUE`` as Snakemake's ``--config``, before the target's scale and grid. A
+    configuration that is not valid is a `ConfigError`; a target that nothing here made or could
+    make, a `ProvenanceError`.
     """
     asked = _asked(target)
     if asked is None:
