@@ -1,9 +1,7 @@
 """What tasks, trainers and analyses declare: sections of the configuration, tables, claims.
 
-A folder of `paradox.tasks`, `paradox.train` or `paradox.mechanisms` says what it is in a file
-``declare.py`` that imports nothing else of this package: `paradox.study` finds and checks it when
-a run is planned. No step imports it, so that a changed word makes nothing run again but what
-prints it.
+A folder's ``declare.py`` imports nothing else of this package, and `paradox.study` finds and checks
+it. No step imports it, so that a changed word makes nothing run again but what prints it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The committed reference of a scale: record it, rebuild the scale and compare with it.
 
-``reference/<scale>`` mirrors ``results/<scale>``: all records, the tables and the figures, and
-how far repeated runs were apart. It is recorded only from a clean tree: the commit then says
-what made the numbers.
+``reference/<scale>`` mirrors ``results/<scale>``: all records, tables and figures, and how far
+repeated runs were apart. It is recorded only from a clean tree, so that a commit says what made it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from paradox.files import read_json, write_json, write_text
 from paradox.provenance.chain import MARKED, Chain, held, inside, verify
 from paradox.provenance.compare import held_tables, summary
 from paradox.provenance.identity import without_mark
-from paradox.provenance.records import Record, files_of, host_file
+from paradox.provenance.records import Record, hashes_of, host_file
 from paradox.report.blocks import DOCUMENTS, blocks, with_block
 from paradox.restore import configured
 from paradox.stats.gaps import table_gaps
@@ -69,9 +68,8 @@ def record(scale: str, root: Path, repeats: list[Path]) -> None:
     for path, entry in chain.records.items():
         _copy(chain, path, target)
         _copy(chain, host_file(Path(path)).as_posix(), target)
-        for output in files_of(entry["outputs"]):
-            if held(output["path"]):
-                _copy(chain, output["path"], target)
+        for output in filter(held, hashes_of(entry["outputs"])):
+            _copy(chain, output, target)
     write_json(target / TOLERANCES, found)
     if scale == "tiny":
         for file, block in blocks(target).items():
@@ -139,12 +137,11 @@ def unequal(reference: Chain, other: Chain, path: str) -> list[str]:
     mine, its = reference.records[path], other.records.get(path)
     if its is None:
         return [f"{path}: not made"]
-    hashes = {entry["path"]: entry["sha256"] for entry in files_of(its["outputs"])}
+    its_hashes = hashes_of(its["outputs"])
     return [
-        entry["path"]
-        for entry in files_of(mine["outputs"])
-        if hashes.get(entry["path"]) != entry["sha256"]
-        and not _same_drawing(reference, other, mine, entry["path"])
+        output
+        for output, digest in hashes_of(mine["outputs"]).items()
+        if its_hashes.get(output) != digest and not _same_drawing(reference, other, mine, output)
     ]
 
 

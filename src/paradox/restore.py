@@ -20,7 +20,7 @@ import yaml
 from paradox.errors import ConfigError, ProvenanceError, problems
 from paradox.provenance.chain import Chain, verify
 from paradox.provenance.compare import texts
-from paradox.provenance.records import SUFFIX, Record, files_of
+from paradox.provenance.records import SUFFIX, Record, hashes_of
 from paradox.steps import NOTEBOOKS, TRAINERS
 from paradox.study.clipping import clipping_spec
 from paradox.study.grids import grid_of
@@ -186,7 +186,7 @@ def other_arms(plan: Mechanisms, record: Record) -> list[str]:
     """
     if grid_of(record["path"]) is None or record["step"] == "arm_page":
         return []  # about one arm
-    read = (Path(entry["path"]).parts for entry in files_of(record["inputs"]))
+    read = (Path(path).parts for path in hashes_of(record["inputs"]))
     held = {"/".join(parts[:RUN]) for parts in read if parts[2:3] == ("runs",)}
     name, arms = Path(record["path"]).name.removesuffix(SUFFIX), plan.study.all_arms
     if _summed(record["step"], name):

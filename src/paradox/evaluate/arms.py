@@ -1,7 +1,7 @@
 """Per-item results of all arms, checked and put side by side.
 
-An *arm* is base x method x reward; each arm holds seeds, each seed holds optimiser steps, and
-each step holds one row per item. Step 0 is the untrained base, which is an arm of its own.
+An *arm* is base x method x reward; it holds seeds, a seed optimiser steps, and a step one row per
+item. Step 0 is the untrained base, which is an arm of its own.
 """
 
 from __future__ import annotations

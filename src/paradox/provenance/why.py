@@ -1,9 +1,8 @@
 """Why a result would be made again: ``paradox why``.
 
-What records say that each step was given is compared with what is there now: parameters, source
-files, lock and inputs. A record that differs by itself is a cause; what was made from it follows.
-Contents decide, not times. Where no content differs, Snakemake is asked, which looks at a few
-things that no record holds.
+What records say that each step was given is compared, by content, with what is there now; a record
+that differs by itself is a cause, what was made from it follows. Where nothing differs, Snakemake
+is asked, which looks at a few things that no record holds.
 """
 
 from __future__ import annotations

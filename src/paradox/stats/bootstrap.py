@@ -1,13 +1,10 @@
 """Item-cluster bootstrap: the item is the unit, samples are nested in it.
 
-Items are crossed with training seeds: every seed meets every item. The pigeonhole bootstrap (Owen
-2007) therefore draws items and seeds independently, both with replacement, and weights the cell
-(item, seed) by the product of the two counts. Exposed and twin items are resampled separately, so
-every resample holds as many of each as the study does.
-
-The intervals are percentile intervals. With one seed they cover the choice of items only; with
-several they also cover that of seeds, slightly wide for many seeds and somewhat narrow for two or
-three. Where all items agree (none is solved, say) they have no width: use `binomial_interval`.
+Items are crossed with training seeds, so the pigeonhole bootstrap (Owen 2007) draws both
+independently, with replacement, and weights the cell (item, seed) by the product of the counts.
+Exposed and twin items are resampled separately. Percentile intervals of one seed cover the choice
+of items only; of several, also that of seeds, slightly wide for many and somewhat narrow for two or
+three. Where all items agree they have no width: use `binomial_interval`.
 """
 
 from __future__ import annotations
@@ -124,14 +121,15 @@ def pigeonhole(groups: Mapping[str, ArrayLike], resampling: Resampling) -> dict[
     return draws
 
 
-def _interval(draws: Array, level: float) -> tuple[float, float]:
+def interval(draws: Array, level: float) -> tuple[Array, Array]:
+    """Return the ends of the percentile interval along the first axis."""
     tail = (1 - level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return low, high
 
 
 def _estimate(value: float, draws: Array, level: float, items: int, seeds: int) -> Estimate:
-    return Estimate(float(value), *_interval(draws, level), items, seeds)
+    return Estimate(float(value), *map(float, interval(draws, level)), items, seeds)
 
 
 def mean(values: ArrayLike, resampling: Resampling, group: str = "items") -> Estimate:
@@ -198,7 +196,7 @@ def equivalence(
         raise ValueError(f"the margin must be positive: {margin}")
     groups = pigeonhole({"exposed": exposed, "twin": twin}, resampling)
     draws = groups["exposed"] - groups["twin"]
-    low, high = _interval(draws, 0.90)
+    low, high = map(float, interval(draws, 0.90))
     # One is added to both counts so that a finite number of resamples never gives p = 0.
     beyond = max(int((draws <= -margin).sum()), int((draws >= margin).sum()))
     p = (beyond + 1) / (len(draws) + 1)

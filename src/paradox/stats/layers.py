@@ -1,15 +1,12 @@
 """Tests of claims about layers: where an effect is, whether it peaks, whether it is nowhere.
 
-A curve over layers always has a largest value. "The effect is at layer l" is a claim only if it
-beats the largest value that a curve of nothing has. Here nothing is made by permuting labels:
-within pairs (exposed and twin) where items come in pairs, over all items otherwise. Every layer
-sees the same relabelling, so layers may be as correlated as they are.
+A curve over layers always has a largest value; "the effect is at layer l" must beat the largest of
+a curve of nothing. Nothing is made by permuting labels, within pairs where items come in pairs.
+Every layer sees the same relabelling, so layers may be as correlated as they are.
 
-How to read a `LayerTest`: a curve outside its band (`low`, `high`) at one layer that was named
-beforehand is news; at a layer found by looking, only `corrected` counts, or a test on other items
+A curve outside its band (`low`, `high`) at one layer that was named beforehand is news; at a layer
+found by looking, only `corrected` counts, or a test on other items
 (`paradox.stats.peaks.held_out`). `overall` asks whether there is an effect at any layer.
-
-The item (or the pair) is the unit. Layers are columns, in the caller's order and numbering.
 """
 
 from __future__ import annotations
@@ -29,6 +26,7 @@ from paradox.stats.bootstrap import (
     Resampling,
     binomial_interval,
     equivalence,
+    interval,
 )
 
 Array = NDArray[np.float64]
@@ -150,8 +148,7 @@ def max_test(
         size, observed_size = np.abs(size), np.abs(observed_size)
     top = size.max(axis=1)
     corrected = (top[:, None] >= observed_size - TIE).mean(axis=0)
-    tail = (1 - level) / 2
-    low, high = np.quantile(pool, [tail, 1 - tail], axis=0)
+    low, high = interval(pool, level)
     # Passed by so few of the pool that a p-value there is at most 1 - level.
     threshold = float(np.sort(top)[len(top) - 1 - math.floor((1 - level) * len(top) + TIE)])
     reach = threshold * spread

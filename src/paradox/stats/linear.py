@@ -1,13 +1,10 @@
 """Linear probes of paired items, relabelled as often as one likes.
 
-A probe is a linear classifier of one layer's activations. Every pair has one labelled item and
-one other; a pair is always wholly in the training items or wholly held out, so that nothing
-about a pair can be learnt, and penalties are chosen inside the training pairs.
-
-*Logistic* regression (L2, Newton's method) gives areas under the curve. *Ridge* regression on
-labels of +-1 has a closed form: given a fold's activations, the squared error with each pair left
-out is a quadratic form of the relabelling (+1 or -1 per pair) and the scores are linear in it, so
-one factorisation serves thousands of relabellings. All tests are therefore of the ridge probe.
+A pair is always wholly in the training items or wholly held out, so that nothing about a pair can
+be learnt; penalties are chosen inside the training pairs. *Logistic* regression (L2) gives areas
+under the curve. *Ridge* regression on labels of +-1 has a closed form: the squared error with each
+pair left out is a quadratic form of the relabelling (+1 or -1 per pair) and the scores are linear
+in it, so one factorisation serves thousands of relabellings, and all tests are of the ridge probe.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
 """pass@k: the probability that at least one of k samples is right, and where two curves cross.
 
-With c of n samples right, 1 - C(n - c, k) / C(n, k) is unbiased for every k <= n: it is the share
-of all subsets of k samples that hold a right one. Items are averaged, and the item (or the pair)
-is the unit of every interval.
-
-How to read a curve: it rises towards 1 for every item that can be right at all, by whatever means;
-with answers that can be guessed at a rate g, 1 - (1 - g)^k is what guessing gives. An item whose
-rate is p shows up as solvable among n samples with probability 1 - (1 - p)^n.
+With c of n samples right, 1 - C(n - c, k) / C(n, k) is unbiased for every k <= n. Items are
+averaged, and the item (or the pair) is the unit of every interval. Guessing at a rate g gives 1 -
+(1 - g)^k; an item whose rate is p shows up as solvable among n samples with probability 1 - (1 -
+p)^n.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Claims about the one layer where a curve is highest, tested on items that did not choose it.
 
-The layer that stands out most stands out too much: some of its height is the luck of being
-chosen. Here one half of the items chooses and the other half tests; halves are keyed by name.
+One half of the items chooses and the other half tests; halves are keyed by name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Ratios of means over items, layer by layer: bootstrap, guard against small denominators, test.
 
-A ratio of means is no mean of ratios: one item whose denominator is nearly zero does not count
-more than another. Where the interval of the mean denominator holds zero, a ratio says nothing,
-whatever its interval: ask `Drawn.clear_of_zero` first.
+Where the interval of the mean denominator holds zero, a ratio says nothing, whatever its interval:
+ask `Drawn.clear_of_zero` first.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from paradox.seeds import Key, keyed_rng
-from paradox.stats.bootstrap import Resampling, pigeonhole
+from paradox.stats.bootstrap import Resampling, interval, pigeonhole
 from paradox.stats.layers import Array, LayerTest, Names, check, differences, flips, max_test
 
 
@@ -34,9 +33,7 @@ class Drawn:
 
     def interval(self, level: float) -> tuple[Array, Array]:
         """Return the ends of the percentile interval."""
-        tail = (1 - level) / 2
-        low, high = np.quantile(self.draws, [tail, 1 - tail], axis=0)
-        return low, high
+        return interval(self.draws, level)
 
     def clear_of_zero(self, level: float) -> bool:
         """Return whether the interval leaves out zero at every layer."""

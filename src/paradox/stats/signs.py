@@ -1,11 +1,9 @@
 """Exact tests in which the training seed is the unit.
 
-One training gives one drift. Seeds are few (8, say), so nothing here leans on large numbers: the
-sign test asks whether drifts go one way, the sign-flip test whether their mean is 0, and both
-count every case. The interval of the mean is Student's, not a bootstrap's: resampling n values
-understates their spread by (n - 1) / n and uses no wider quantiles for a small n, so with 8
-seeds a nominal 95 % percentile interval covers about 90 %. A drift is a mean over hundreds of
-items, hence close to normal within a seed; strong skew between seeds would still mislead t.
+Seeds are few (8, say), so the sign test (do drifts go one way?) and the sign-flip test (is their
+mean 0?) count every case. The interval of the mean is Student's: a nominal 95 % percentile
+bootstrap covers about 90 % with 8 seeds. A drift is a mean over hundreds of items, hence close to
+normal within a seed; strong skew between seeds would still mislead t.
 """
 
 from __future__ import annotations
