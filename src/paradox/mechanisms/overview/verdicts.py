@@ -57,10 +57,7 @@ def main(
 def rows_of(table: pd.DataFrame, signature: dict[str, Any]) -> pd.DataFrame:
     """Return the rows of a table that are verdicts, under the names of the table of verdicts.
 
-    Parameters
-    ----------
-    signature
-        The fields of `paradox.declare.Verdicts`.
+    `signature`: the fields of `paradox.declare.Verdicts`.
     """
     for column in signature["largest"]:
         table = table[table[column] == table[column].max()]

@@ -53,7 +53,7 @@ def main(
 
 
 class Curve(NamedTuple):
-    """What an arm has at one state.
+    """What an arm has at one state."""
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Curve(NamedTuple):
 
     arm: tuple[str, ...]
     component: str
-    state: str
+    state: str  # ``base`` (the arm is an untrained base), ``after`` training, or the ``change``
     layers: list[int]
     seeds: list[int]
     values: Array
@@ -82,13 +82,7 @@ def contrasts(
     seed: int,
     permutations: int,
 ) -> pd.DataFrame:
-    """Return the rows of `main`'s table; arms in the order of their names.
-
-    Raises
-    ------
-    DataError
-        When an arm's untrained base is missing, or tables differ in items or layers.
-    """
+    """Return the rows of `main`'s table; arms in the order of their names. Raises as `curves`."""
     names = [*groups.exposed, *groups.twin]
     rows: list[dict[str, Any]] = []
     for measure in measures:
@@ -102,10 +96,7 @@ def contrasts(
 def curves(tables: Sequence[pd.DataFrame], measure: str, names: list[str]) -> Iterator[Curve]:
     """Yield every arm and component at its states, in the order of their names.
 
-    Raises
-    ------
-    DataError
-        When an arm's untrained base is missing, or tables differ in items or layers.
+    Raises `DataError` when an arm's untrained base is missing, or tables differ in items or layers.
     """
     cubes = _cubes(pd.concat(tables, ignore_index=True), measure, names)
     for (*arm, component), (layers, seeds, values) in cubes.items():

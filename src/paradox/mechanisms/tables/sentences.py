@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -26,6 +26,15 @@ def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]
     if len(others):
         shown = int((others["verdict"] == REPRODUCED).sum())
         yield f"In other bases it is reproduced in {shown} of {len(others)}."
+
+
+def by_verdict(
+    rows: pd.DataFrame, words: Callable[[pd.Series], str], separator: str = ", "
+) -> list[str]:
+    """Return each verdict that some rows have, with these rows in words."""
+    named = {v: [words(row) for _, row in of.iterrows()] for v, of in rows.groupby("verdict")}
+    order = (REPRODUCED, NOT, OPEN)
+    return [f"{v} for {separator.join(named[v])}" for v in order if v in named]
 
 
 def _verdict_arm(row: pd.Series) -> str:

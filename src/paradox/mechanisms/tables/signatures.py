@@ -1,8 +1,4 @@
-"""How a signature is tested: numbers per item that should be larger for exposed items than twins.
-
-The functions that say what a signature's number is are in the folders of the analyses, each in a
-module ``signature`` under the signature's name; step ``signatures`` calls them.
-"""
+"""How a signature is tested: a number per item that is larger for exposed items than twins."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ BEYOND_CLEAN = "change beyond the clean base's"
 
 
 class Part(NamedTuple):
-    """One number that has to be above 0.
+    """One number that has to be above 0."""
 
     Attributes
     ----------
@@ -101,14 +97,14 @@ class Tester:
         """
         first = half(self.names.tolist(), self.seed, "signature")
         labels = np.arange(len(values)) < self.split
-        sides = [values[first & of].mean(axis=(0, 2)) for of in (labels, ~labels)]
+        sides = [values[first & side].mean(axis=(0, 2)) for side in (labels, ~labels)]
         peak = 1 + int((sides[0] - sides[1])[1:-1].argmax())
         return [self.test(values[:, peak] - values[:, end], f"{peak}", ~first) for end in (0, -1)]
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the function of a signature is given.
+    """What the function of a signature is given."""
 
     Attributes
     ----------
@@ -144,13 +140,9 @@ def by_curves(
 ) -> Rows:
     """Yield the rows of a signature that is computed from single items.
 
-    Parameters
-    ----------
-    components, measure
-        Which curves of the tables, in this order.
-    parts
-        Makes the signature's numbers of their values, each of shape (items, layers, seeds). The
-        margin is a share of the largest gap that the untrained planted base has at any layer.
+    `components`, `measure`: which curves of the tables, in this order.
+    `parts`: makes the signature's numbers of their values, each of shape (items, layers, seeds).
+    The margin is a share of the largest gap that the untrained planted base has at any layer.
     """
     tables = [read_table(path, [*KEYS, measure]) for path in given.paths]
     groups = given.test.groups
