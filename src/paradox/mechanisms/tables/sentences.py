@@ -16,12 +16,7 @@ def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]
     at_planted, others = rows[rows["base"] == planted], rows[rows["base"] != planted]
     if at_planted.empty:
         return
-    parts = []
-    for verdict in VERDICTS:
-        rows = at_planted[at_planted["verdict"] == verdict]
-        arms = [_verdict_arm(row) for _, row in rows.iterrows()]
-        if arms:
-            parts.append(f"{verdict} for {', '.join(arms)}")
+    parts = by_verdict(at_planted, _verdict_arm)
     yield f"The published signature, that {claim}: {'; '.join(parts)}."
     if len(others):
         shown = int((others["verdict"] == REPRODUCED).sum())
@@ -33,14 +28,13 @@ def by_verdict(
 ) -> list[str]:
     """Return each verdict that some rows have, with these rows in words."""
     named = {v: [words(row) for _, row in of.iterrows()] for v, of in rows.groupby("verdict")}
-    order = (REPRODUCED, NOT, OPEN)
-    return [f"{v} for {separator.join(named[v])}" for v in order if v in named]
+    return [f"{v} for {separator.join(named[v])}" for v in VERDICTS if v in named]
 
 
 def _verdict_arm(row: pd.Series) -> str:
     part = row["signature"].partition(": ")[2]
     who = arm_words(row) + (f" by {part}" if part else "")
-    why = f"{row['reason']}" if row["verdict"] == OPEN else ""
+    why = row["reason"] if row["verdict"] == OPEN else ""
     if pd.isna(row["effect"]):
         return f"{who} ({why})"
     ends = f"[{row['low']:+.3g}, {row['high']:+.3g}]"

@@ -27,22 +27,10 @@ BEYOND_CLEAN = "change beyond the clean base's"
 class Part(NamedTuple):
     """One number that has to be above 0."""
 
-    Attributes
-    ----------
-    estimate
-        With its interval and p.
-    blocks
-        Which blocks it is about.
-    unable
-        Why it could not be decided, whatever the data (`paradox.mechanisms.tables.verdict`).
-    p
-        Corrected over what it was looked for in; None: that of the estimate.
-    """
-
     estimate: Estimate
-    blocks: str = ""
-    unable: str = ""
-    p: float | None = None
+    blocks: str = ""  # which blocks it is about
+    unable: str = ""  # why it could not be decided, whatever the data
+    p: float | None = None  # corrected over what it was looked for in; None: the estimate's
 
 
 class Tester:
@@ -106,26 +94,12 @@ class Tester:
 class Given:
     """What the function of a signature is given."""
 
-    Attributes
-    ----------
-    name
-        The signature's.
-    paths
-        The files that it reads, a file per arm.
-    test
-        Tests numbers per item.
-    planted, clean
-        The base that holds the items, and the one that never saw them (or None).
-    share
-        The margin, as a share of what the signature's function says.
-    """
-
-    name: str
-    paths: list[Path]
+    name: str  # the signature's
+    paths: list[Path]  # the files that it reads, a file per arm
     test: Tester
-    planted: str
-    clean: str | None
-    share: float
+    planted: str  # the base that holds the items
+    clean: str | None  # the one that never saw them
+    share: float  # the margin, as a share of what the signature's function says
 
     def table(self) -> pd.DataFrame:
         """Return the tables of all arms, one below the other."""
