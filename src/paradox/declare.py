@@ -283,6 +283,16 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class Untestable:
+    """A published claim that this study cannot test; it stands in the table of verdicts as such."""
+
+    name: str
+    claim: str  # in words, after "that"
+    source: str  # as in `Signature`
+    why: str  # what is missing here
+
+
+@dataclass(frozen=True)
 class Verdicts:
     """Which rows of a table are verdicts on signatures."""
 
@@ -343,6 +353,7 @@ class Declaration:
     summaries: dict[str, Summary] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
     signatures: tuple[Signature, ...] = ()  # the published claims that it tests
+    untestable: tuple[Untestable, ...] = ()  # those that it cannot test
     # By the name that the table of verdicts has for this folder's rows
     verdicts: dict[str, Verdicts] = field(default_factory=dict)
     # Curves over layers that are compared with those of the other analyses

@@ -21,6 +21,7 @@ from paradox.declare import (
     Signature,
     Summary,
     Tested,
+    Untestable,
     Verdicts,
 )
 from paradox.errors import hint
@@ -42,6 +43,7 @@ KINDS: dict[str, type] = {
     "summaries": Summary,
     "figures": Figure,
     "signatures": Signature,
+    "untestable": Untestable,
     "verdicts": Verdicts,
     "gaps": Gap,
     "tested": Tested,
@@ -113,6 +115,8 @@ class Checks:
             yield from self._figure(f"figures.{name}", folder, figure)
         for signature in declaration.signatures:
             yield from self._signature(f"signatures.{signature.name}", folder, signature)
+        for each in declaration.untestable:
+            yield from self._claim(f"untestable.{each.name}", each, ("claim", "why"))
         for name, verdicts in declaration.verdicts.items():
             yield from self._table(f"verdicts.{name}.table", verdicts.table)
         for gap in declaration.gaps:
@@ -240,10 +244,7 @@ class Checks:
             yield f"{where}.rows is empty; a figure over layers has a row per component"
 
     def _signature(self, where: str, folder: str, signature: Signature) -> Iterator[str]:
-        for part in ("claim", "null", "margin"):
-            if not getattr(signature, part).strip():
-                yield f"{where}.{part} is empty"
-        yield from self._one_of(f"{where}.source", signature.source, references(), "a reference")
+        yield from self._claim(where, signature, ("claim", "null", "margin"))
         if signature.section:
             yield from self._one_of(f"{where}.section", signature.section, sections(), "a section")
             if signature.source == UNPUBLISHED:
@@ -257,6 +258,14 @@ class Checks:
             yield from self._function(f"{where}.reads", folder, "signature", signature.name)
         elif signature.section and not self.registry.declarations[folder].verdicts:
             yield f"{where}.section: neither reads nor the folder's verdicts give it rows to judge"
+
+    def _claim(
+        self, where: str, claim: Signature | Untestable, parts: tuple[str, ...]
+    ) -> Iterator[str]:
+        for part in parts:
+            if not getattr(claim, part).strip():
+                yield f"{where}.{part} is empty"
+        yield from self._one_of(f"{where}.source", claim.source, references(), "a reference")
 
     # --- over all folders ----------------------------------------------------------------
 
@@ -305,8 +314,9 @@ class Checks:
 
 def _single(declaration: Declaration) -> Iterator[tuple[str, str, str]]:
     """Yield kind, place and name of what a declaration may not share with another."""
-    for signature in declaration.signatures:
-        yield "signature", f"signatures.{signature.name}", signature.name
+    for kind in ("signatures", "untestable"):
+        for claim in getattr(declaration, kind):
+            yield "signature", f"{kind}.{claim.name}", claim.name
     for key in declaration.config:
         yield "key", f"config.{key}", key
     for name, analysis in declaration.analyses.items():

@@ -248,7 +248,12 @@ class Mechanisms:
         if what == "verdicts":
             nulls = {each.name: each.null for _, each in REGISTRY.signatures}
             rows = [asdict(each) | {"analysis": name} for name, each in REGISTRY.verdicts.items()]
-            return {"verdicts": rows, "nulls": nulls}
+            untestable = [
+                {"analysis": folder, "signature": each.name, "reason": each.why}
+                for folder, declared in REGISTRY.declarations.items()
+                for each in declared.untestable
+            ]
+            return {"verdicts": rows, "nulls": nulls, "untestable": untestable}
         return {}
 
     def code(self, made: Summary | Figure) -> list[str]:
