@@ -246,6 +246,10 @@ class Analysis:
         return f"{output}.{self.suffix}"
 
 
+# Files in the run folder of every arm of a grid -> the step that makes them.
+RUNS = {"items.csv": "evaluate", "samples.parquet": "evaluate", "nll.csv": "perplexity"}
+
+
 @dataclass(frozen=True)
 class Summary:
     """Tables of a grid; its name is that of the first.
@@ -256,6 +260,8 @@ class Summary:
         What makes them.
     files
         Role -> analysis and output: a file of every arm.
+    runs
+        Role -> what every arm of the grid is measured by, untrained bases too (`RUNS`).
     tables
         Role -> another summary, or ``summary:role``, an output of it that is not the first.
     measures
@@ -273,6 +279,7 @@ class Summary:
 
     step: str
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
     measures: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
     outputs: dict[str, str] = field(default_factory=dict)

@@ -11,6 +11,7 @@ import yaml
 
 from paradox.declare import (
     GATHERED,
+    RUNS,
     SETTINGS,
     Analysis,
     Declaration,
@@ -236,8 +237,10 @@ class Checks:
         yield from self._made(where, folder, own)
         for role, reads in own.files.items():
             yield from self._file(f"{where}.files.{role}", reads)
-        if not (own.files or own.tables or own.gathers):
-            yield f"{where} reads nothing; give files, tables or gathers"
+        for role, file in own.runs.items():
+            yield from self._one_of(f"{where}.runs.{role}", file, RUNS, "a file of every arm")
+        if not (own.files or own.runs or own.tables or own.gathers):
+            yield f"{where} reads nothing; give files, runs, tables or gathers"
 
     def _figure(self, where: str, folder: str, own: Figure) -> Iterator[str]:
         yield from self._made(where, folder, own)

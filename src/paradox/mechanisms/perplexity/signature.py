@@ -1,0 +1,174 @@
+"""The claims on perplexity (2601.11061), each a number or several that should be above 0.
+
+``paradox``: prompts get less likely, answers likelier, whole texts less likely. ``prompt``,
+``mode`` and ``content``: one part of it alone. ``monotone``: the same, and no checkpoint goes back.
+``correlation``: where prompts lose, answers gain, over items. ``clean``: on a base without the
+items, answers and whole texts get less likely. A claim of several numbers is as good as its worst.
+
+A change counts from a tenth (`margin_share`) of what the untrained base has for exposed items, and
+from one per cent of perplexity in any case: published perplexities have two or three digits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paradox.mechanisms.tables.verdict import FLOOR, judged, worst
+from paradox.stats.crossed import UNKNOWN, Number, mean
+
+Array = NDArray[np.float64]
+Row = dict[str, Any]
+# Parts, and the way they are said to move: 1 gets less likely, -1 likelier.
+PATTERN = {"prompt": 1.0, "answer": -1.0, "full": 1.0}
+RISE = {"answer": 1.0, "full": 1.0}
+LEAST = 0.01  # nats per token: one per cent of perplexity
+ONE_STEP = "one checkpoint is no course"
+
+
+class Case(NamedTuple):
+    """How the parts of a group of items changed along the trainings of an arm.
+
+    Attributes
+    ----------
+    sides
+        Name -> weight and, by part, changes since the untrained base, shape (items, replicates,
+        steps), in nats per token. Several sides are summed with their weights.
+    before
+        By part, the untrained base's mean: what margins are shares of.
+    share
+        That share.
+    """
+
+    sides: dict[str, tuple[float, dict[str, Array]]]
+    before: dict[str, float]
+    share: float
+
+    @property
+    def steps(self) -> int:
+        """Number of checkpoints."""
+        return next(iter(self._one.values())).shape[2]
+
+    @property
+    def _one(self) -> dict[str, Array]:
+        return next(iter(self.sides.values()))[1]
+
+    def has(self, *parts: str) -> bool:
+        """Whether these parts were measured."""
+        return all(part in self._one for part in parts)
+
+    def number(self, part: str, sign: float) -> Number:
+        """Return the change of a part by step, the way that a claim says it moves."""
+        first, *others = (mean(side[part], n) * (w * sign) for n, (w, side) in self.sides.items())
+        return sum(others, start=first)
+
+    def margin(self, part: str) -> float:
+        """Return up to which change counts as none."""
+        return max(self.share * self.before[part], LEAST)
+
+    def moved(self, signs: dict[str, float]) -> list[Row]:
+        """Return a row per part: how far it moved up to the last checkpoint."""
+        rows = []
+        for part, sign in signs.items():
+            # What is as likely as can be does not get likelier.
+            unable = FLOOR if sign < 0 and self.before[part] <= LEAST else ""
+            estimate = self.number(part, sign)[-1].estimate()
+            rows.append({"part": part, **judged(estimate, self.margin(part), unable=unable)})
+        return rows
+
+
+def paradox(case: Case) -> list[Row]:
+    """Return prompt up, answer down, full up."""
+    return case.moved(PATTERN)
+
+
+def prompt(case: Case) -> list[Row]:
+    """Return prompt up: one half of the paradox."""
+    return case.moved({"prompt": 1.0})
+
+
+def mode(case: Case) -> list[Row]:
+    """Return mode down: the part of the answer's half that says how to answer."""
+    return case.moved({"mode": -1.0})
+
+
+def content(case: Case) -> list[Row]:
+    """Return content down: the part of the answer's half that is memory of the answer."""
+    return case.moved({"content": -1.0})
+
+
+def monotone(case: Case) -> list[Row]:
+    """Return the paradox, and that no part goes back between two checkpoints.
+
+    The word is *monotone*, so the worst step decides: a trend over steps would also be above 0 for
+    a course that rises and falls again. A step back is forgiven up to the margin over the number
+    of steps, so that noise of a flat course is none; the row of a step is that much above 0.
+    """
+    rows = case.moved(PATTERN)
+    if case.steps < 2:
+        return [row | judged(UNKNOWN, math.nan, unable=ONE_STEP) for row in rows]
+    for part, sign in PATTERN.items():
+        course = case.number(part, sign)
+        for step in range(case.steps):
+            move = course[step] - course[step - 1] if step else course[0]
+            estimate = (move + case.margin(part) / case.steps).estimate()
+            rows.append({"part": f"{part}, step {step + 1}", **judged(estimate, 0.0)})
+    return rows
+
+
+def correlation(case: Case) -> list[Row]:
+    """Return minus the correlation, over items, of the prompt's change with the answer's.
+
+    The mean over replicates of Pearson's r at the last checkpoint; each cell moves r by
+    z_p z_a - r (z_p^2 + z_a^2) / 2 with z the change in standard deviations (its influence). The
+    margin is a share of 1.
+    """
+    _, side = next(iter(case.sides.values()))
+    moves = [side[part][:, :, -1] for part in ("prompt", "answer")]
+    spread = [move.std(axis=0) for move in moves]
+    estimate = UNKNOWN
+    if min(each.min() for each in spread) > 1e-9:
+        one, other = (
+            (move - move.mean(axis=0)) / each for move, each in zip(moves, spread, strict=True)
+        )
+        r = (one * other).mean(axis=0)
+        cells = one * other - r * (one**2 + other**2) / 2 + r
+        estimate = Number(-r.mean(), {"items": r.mean() - cells}).estimate()
+    return [{"part": "prompt, answer", **judged(estimate, case.share)}]
+
+
+def clean(case: Case) -> list[Row]:
+    """Return answer up and full up."""
+    return case.moved(RISE)
+
+
+Claimed = Callable[[Case], list[Row]]
+PARTWISE: dict[str, tuple[Claimed, tuple[str, ...]]] = {
+    "paradox": (paradox, tuple(PATTERN)),
+    "prompt": (prompt, ("prompt",)),
+    "mode": (mode, ("mode",)),
+    "content": (content, ("content",)),
+}
+ALONG = PARTWISE | {
+    "monotone": (monotone, tuple(PATTERN)),
+    "correlation": (correlation, ("prompt", "answer")),
+}
+# What is claimed of a group of items. Of differences only how far they moved: they have no course.
+CLAIMS = {
+    "exposed": ALONG,
+    "twin": ALONG,
+    "difference": PARTWISE,
+    "beyond": PARTWISE,
+    "unseen": ALONG | {"clean": (clean, tuple(RISE))},
+}
+
+
+def verdicts(case: Case, group: str) -> Iterator[Row]:
+    """Yield a row per claim that can be made of a group: that of its worst part."""
+    for name, (claimed, parts) in CLAIMS[group].items():
+        if case.has(*parts):
+            yield {"signature": name, "group": group, **worst(claimed(case))}
