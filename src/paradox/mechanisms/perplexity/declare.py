@@ -19,6 +19,7 @@ SHARE = (
 NULL = "items crossed with replicates (two-way t)"
 GROUPS = {
     "exposed": "exposed items",
+    "seldom": "items with too few exposures to count",
     "twin": "twins",
     "difference": "exposed items minus their twins",
     "beyond": "exposed items, beyond the clean base's change",

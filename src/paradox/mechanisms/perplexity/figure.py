@@ -1,7 +1,8 @@
 """Step ``perplexity_parts_figure``: mode and content apart, by exposure, under each reward.
 
 A row per part, a column per reward, exposures along x; the change since the untrained base at the
-last checkpoint. On the clean base, which saw none of them, exposed items are as new as twins.
+last checkpoint. An interval that ends at the frame goes on. The clean base saw none of the items:
+there, exposed items are as new as twins.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ def draw(table: pd.DataFrame) -> Figure:
                 how = _look(looks[base], group)
                 style.interval(axis, points["x"], points, "change", markersize=4.5, **how)
             axis.set_xticks(range(len(places)), list(places))
+        row[0].set_ylim(*_ends(table[table["part"] == part]))
     for axis, name in zip(axes[0], names, strict=True):
         axis.set_title(name)
     figure.align_ylabels(axes[:, 0])
@@ -86,6 +88,16 @@ def draw(table: pd.DataFrame) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
+
+
+def _ends(table: pd.DataFrame) -> tuple[float, float]:
+    """Return the ends of a row's y axis: all values, and of wide intervals as much again."""
+    least, most = min(0.0, table["change"].min()), max(0.0, table["change"].max())
+    reach = (most - least) or 1.0
+    low, high = table["low"].min(), table["high"].max()
+    return max(min(low, least), least - reach) - reach / 20, min(
+        max(high, most), most + reach
+    ) + reach / 20
 
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ Row = dict[str, Any]
 PATTERN = {"prompt": 1.0, "answer": -1.0, "full": 1.0}
 RISE = {"answer": 1.0, "full": 1.0}
 LEAST = 0.01  # nats per token: one per cent of perplexity
+BOUND = 1 - 1e-12  # of a correlation: Fisher's z of 1 is infinite
 ONE_STEP = "one checkpoint is no course"
 
 
@@ -123,22 +125,37 @@ def monotone(case: Case) -> list[Row]:
 def correlation(case: Case) -> list[Row]:
     """Return minus the correlation, over items, of the prompt's change with the answer's.
 
-    The mean over replicates of Pearson's r at the last checkpoint; each cell moves r by
-    z_p z_a - r (z_p^2 + z_a^2) / 2 with z the change in standard deviations (its influence). The
-    margin is a share of 1.
+    The mean over replicates of Pearson's r at the last checkpoint, as Fisher's z = atanh r and
+    back. What an item moves it by is (n - 1) times what z loses without that item (the jackknife's
+    influence). The margin is a share of 1.
     """
     _, side = next(iter(case.sides.values()))
-    moves = [side[part][:, :, -1] for part in ("prompt", "answer")]
-    spread = [move.std(axis=0) for move in moves]
+    one, other = (side[part][:, :, -1] for part in ("prompt", "answer"))
     estimate = UNKNOWN
-    if min(each.min() for each in spread) > 1e-9:
-        one, other = (
-            (move - move.mean(axis=0)) / each for move, each in zip(moves, spread, strict=True)
-        )
-        r = (one * other).mean(axis=0)
-        cells = one * other - r * (one**2 + other**2) / 2 + r
-        estimate = Number(-r.mean(), {"items": r.mean() - cells}).estimate()
+    if min(move.std(axis=0).min() for move in (one, other)) > 1e-9:
+        z, without = (np.arctanh(np.clip(-r, -BOUND, BOUND)) for r in _pearson(one, other))
+        moves = (len(one) - 1) * (z - without)
+        cells = moves - moves.mean(axis=0) + z - z.mean()
+        found = Number(z.mean(), {"items": cells}).estimate()
+        value, low, high = (math.tanh(each) for each in (found.value, found.low, found.high))
+        se = found.se * (1 - value**2)
+        estimate = replace(found, value=value, low=low, high=high, se=se)
     return [{"part": "prompt, answer", **judged(estimate, case.share)}]
+
+
+def _pearson(one: Array, other: Array) -> tuple[Array, Array]:
+    """Return correlations over items, shape (replicates,), and without each item in turn."""
+    one, other = one - one.mean(axis=0), other - other.mean(axis=0)
+    count = len(one)
+
+    def without(products: Array, first: Array, second: Array) -> Array:
+        # Both are centred, so leaving out an item moves the means by its value over count - 1.
+        return products.sum(axis=0) - products - first * second / (count - 1)
+
+    pairs = [(one, other), (one, one), (other, other)]
+    whole = [(a * b).sum(axis=0) for a, b in pairs]
+    left = [without(a * b, a, b) for a, b in pairs]
+    return whole[0] / np.sqrt(whole[1] * whole[2]), left[0] / np.sqrt(left[1] * left[2])
 
 
 def clean(case: Case) -> list[Row]:
@@ -157,9 +174,11 @@ ALONG = PARTWISE | {
     "monotone": (monotone, tuple(PATTERN)),
     "correlation": (correlation, ("prompt", "answer")),
 }
-# What is claimed of a group of items. Of differences only how far they moved: they have no course.
+# What is claimed of a group of items. Differences have no course, and what is seen too seldom to
+# count is there because recall of all that counts may have no room to get likelier.
 CLAIMS = {
     "exposed": ALONG,
+    "seldom": PARTWISE,
     "twin": ALONG,
     "difference": PARTWISE,
     "beyond": PARTWISE,

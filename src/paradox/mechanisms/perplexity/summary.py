@@ -87,6 +87,11 @@ class Study:
             return pd.Index(self.twin_of.loc[pairs]), True
         return self.twins, False
 
+    def seldom(self, counted: Level) -> pd.Index:
+        """Return the items with exposures too few to count."""
+        fewer = [level.items for level in self.levels if not level.items.isin(counted.items).any()]
+        return fewer[0].append(fewer[1:]) if fewer else pd.Index([])
+
     def measured(self, arm: Arm, seeds: list[int], step: int, items: pd.Index) -> Measured:
         """Return all parts of some items."""
         held = self.nlls
@@ -205,6 +210,10 @@ def cases(study: Study, arm: Arm, spec: dict[str, Any]) -> Iterator[tuple[str, C
         yield "unseen", Case({"items": (1.0, unseen)}, before, share)
         return
     yield "exposed", Case({"items": (1.0, exposed)}, before, share)
+    seldom = study.seldom(level)
+    if len(seldom) > 1:
+        few, before_few = _changes(study, arm, seeds, seldom)
+        yield "seldom", Case({"items": (1.0, few)}, before_few, share)
     if len(twins) > 1:
         twin, before_twin = _changes(study, arm, seeds, twins)
         yield "twin", Case({"items": (1.0, twin)}, before_twin, share)
