@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from paradox.files import write_table
-from paradox.mechanisms.perplexity import figure, signature, summary
-from paradox.mechanisms.perplexity.signature import CLAIMS, ONE_STEP, Case
+from paradox.mechanisms.perplexity import claims, figure, summary
+from paradox.mechanisms.perplexity.claims import CLAIMS, ONE_STEP, Case
 from paradox.mechanisms.tables.verdict import FLOOR, NEGLIGIBLE, NO_SPREAD, NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 
@@ -40,7 +40,7 @@ def case(
 
 def called(name: str, given: Case) -> tuple[str, str]:
     """Return verdict and reason on a claim."""
-    row = {row["signature"]: row for row in signature.verdicts(given, "unseen")}[name]
+    row = {row["signature"]: row for row in claims.verdicts(given, "unseen")}[name]
     return row["verdict"], row["reason"]
 
 
@@ -114,7 +114,7 @@ def correlated(rho: float, seed: int, items: int = 60, sway: float = 0.0) -> Cas
 )
 def test_correlation_over_items(rho: float, verdict: str) -> None:
     given = correlated(rho, 3, items=2000 if rho == -0.01 else 60)
-    (row,) = signature.correlation(given)
+    (row,) = claims.correlation(given)
     _, parts = given.sides["items"]
     found = [np.corrcoef(parts["prompt"][:, s, 0], parts["answer"][:, s, 0])[0, 1] for s in (0, 1)]
     assert row["effect"] == pytest.approx(-np.mean(found), abs=0.02)
@@ -126,7 +126,7 @@ def test_correlation_over_items(rho: float, verdict: str) -> None:
 def test_the_interval_of_a_correlation_covers(rho: float, sway: float) -> None:
     inside = 0
     for seed in range(600):
-        (row,) = signature.correlation(correlated(rho, seed, sway=sway))
+        (row,) = claims.correlation(correlated(rho, seed, sway=sway))
         inside += row["low"] < -rho < row["high"]
     assert 0.92 <= inside / 600 <= 0.98
 

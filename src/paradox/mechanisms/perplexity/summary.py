@@ -8,7 +8,7 @@ whatever way, from samples (`paradox.stats.surprisal`), in nats per answer, with
 standard error of sampling, ``sampling``; ``own`` and ``own_full``: the greedy response of the
 arm's last checkpoint, and prompt and response, the published measure, ``tautological``.
 ``value`` is the mean, ``change`` its change since the untrained base with interval and two-sided
-p (`paradox.stats.crossed`: items x replicates). ``verdicts``: what module ``signature`` says.
+p (`paradox.stats.crossed`: items x replicates). ``verdicts``: what module ``claims`` says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from paradox.evaluate.arms import Arm, Level, Results, levels, read_items, read_results
 from paradox.files import write_table
-from paradox.mechanisms.perplexity.signature import Case, verdicts
+from paradox.mechanisms.perplexity.claims import Case, verdicts
 from paradox.progress import Progress
 from paradox.stats.crossed import Number, difference, mean
 from paradox.stats.surprisal import surprisal, variance
