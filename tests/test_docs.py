@@ -135,7 +135,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", README_NUMBERS)
 def test_a_changed_number_names_its_sentence(name: str, reference: Path) -> None:
-    path = reference / "grids/seeds/tables/summary.json"
+    path = reference / "tables/summary.json"
     entries = read_json(path)
     entries[name]["value"] += 1
     with changed(path, json.dumps(entries)):
@@ -171,7 +171,7 @@ FINDINGS = [
 def test_the_finding_follows_the_numbers(
     given: dict[str, tuple[float, float]], line: str, reference: Path
 ) -> None:
-    path = reference / "grids/seeds/tables/summary.json"
+    path = reference / "tables/summary.json"
     entries = read_json(path)
     for name, (low, high) in given.items():
         entries[name] |= {"low": low, "high": high}
@@ -216,7 +216,7 @@ def test_the_readmes_item_is_the_recorded_one(tmp_path: Path) -> None:
             assert task.equal(task.answer(response), item["answer"])
     assert f"modulo {spec['task']['modulus']}:" in README
     exposures = [items.loc[name, "exposure"] for name, *_ in rows]
-    numbers = Numbers.read(ROOT / "reference/tiny/grids/seeds/tables/summary.json")
+    numbers = Numbers.read(ROOT / "reference/tiny/tables/summary.json")
     start = numbers.count("design/exposed_from")
     assert exposures[0] >= int(start) and exposures[1] == 0
     assert f"for each\nitem seen at least {start} times; for twins it is a guess" in README
@@ -304,7 +304,7 @@ def test_a_verdict_that_no_folder_claims_is_refused() -> None:
         claims_block(table.assign(signature="anchr"))
 
 
-@pytest.mark.parametrize("place", ["tables", "grids/seeds/tables"])
+@pytest.mark.parametrize("place", ["tables"])
 def test_what_the_readme_says_of_the_rewards(place: str) -> None:
     """The list in "How to read the result", in its order."""
     numbers = Numbers.read(ROOT / "reference/tiny" / place / "summary.json")
