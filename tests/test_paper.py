@@ -251,6 +251,8 @@ SAID = {
 @pytest.mark.parametrize("file", SAID)
 def test_a_changed_value_names_the_sentence(file: str, reference: Path) -> None:
     path = reference / "reference/tiny" / file
+    if not path.exists():
+        pytest.skip("no run of the grid is recorded")
     change, said = SAID[file]
     with changed(path, change(path)):
         assert [text for text in unsupported(reference) if said in text]
