@@ -317,8 +317,9 @@ def test_what_the_readme_says_of_the_rewards(place: str) -> None:
     assert moved("contaminated", "ground_truth") == (1, 1)
     assert numbers.clear("did/contaminated/ground_truth") == -1
     assert numbers.clear("did/contaminated/constant") == 0
-    for reward in ("format", "incorrect", "random"):
-        assert numbers.clear(f"did/clean/{reward}") == 0
+    spurious = ("format", "incorrect", "random")
+    assert [numbers.clear(f"did/clean/{reward}") for reward in spurious] == [0, 1, 1]
+    for reward in spurious:
         assert numbers.entry(f"equivalence/clean/{reward}")["value"] <= 0.05
     for reward in ("format", "incorrect"):
         nll = f"nll/contaminated/{reward}/recall"
@@ -341,13 +342,13 @@ def test_what_the_readme_says_of_the_organisms(scale: str) -> None:
 
 
 def test_how_long_the_readme_says_it_takes() -> None:
-    """Two cores are busy nearly all the time; between jobs a few minutes go by in all."""
+    """What the recorded run took: its jobs shared two cores with other work."""
     chain = Chain.load(ROOT / "reference/tiny")
     ends = [record for path, record in chain.records.items() if grid_of(path) == DEFAULT]
     hosts = (host_file(chain.where(path)) for path in upstream_of(chain, ends))
     seconds = sum(read_json(path)["seconds"] for path in hosts)
-    assert (ROOT / "README.md").read_text().count("three quarters of an hour") == 2
-    assert 36 * 60 < seconds / 2 < 50 * 60
+    assert "shared its cores and took\nan hour and a quarter" in (ROOT / "README.md").read_text()
+    assert 65 * 60 < seconds / 2 < 85 * 60
 
 
 def test_a_table_of_arms_says_what_did_says() -> None:
