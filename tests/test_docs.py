@@ -135,7 +135,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", README_NUMBERS)
 def test_a_changed_number_names_its_sentence(name: str, reference: Path) -> None:
-    path = reference / "grids/seeds/tables/summary.json"
+    path = reference / "tables/summary.json"
     entries = read_json(path)
     entries[name]["value"] += 1
     with changed(path, json.dumps(entries)):
@@ -171,7 +171,7 @@ FINDINGS = [
 def test_the_finding_follows_the_numbers(
     given: dict[str, tuple[float, float]], line: str, reference: Path
 ) -> None:
-    path = reference / "grids/seeds/tables/summary.json"
+    path = reference / "tables/summary.json"
     entries = read_json(path)
     for name, (low, high) in given.items():
         entries[name] |= {"low": low, "high": high}
@@ -216,7 +216,7 @@ def test_the_readmes_item_is_the_recorded_one(tmp_path: Path) -> None:
             assert task.equal(task.answer(response), item["answer"])
     assert f"modulo {spec['task']['modulus']}:" in README
     exposures = [items.loc[name, "exposure"] for name, *_ in rows]
-    numbers = Numbers.read(ROOT / "reference/tiny/grids/seeds/tables/summary.json")
+    numbers = Numbers.read(ROOT / "reference/tiny/tables/summary.json")
     start = numbers.count("design/exposed_from")
     assert exposures[0] >= int(start) and exposures[1] == 0
     assert f"for each\nitem seen at least {start} times; for twins it is a guess" in README
@@ -304,7 +304,7 @@ def test_a_verdict_that_no_folder_claims_is_refused() -> None:
         claims_block(table.assign(signature="anchr"))
 
 
-@pytest.mark.parametrize("place", ["tables", "grids/seeds/tables"])
+@pytest.mark.parametrize("place", ["tables"])
 def test_what_the_readme_says_of_the_rewards(place: str) -> None:
     """The list in "How to read the result", in its order."""
     numbers = Numbers.read(ROOT / "reference/tiny" / place / "summary.json")
@@ -317,8 +317,9 @@ def test_what_the_readme_says_of_the_rewards(place: str) -> None:
     assert moved("contaminated", "ground_truth") == (1, 1)
     assert numbers.clear("did/contaminated/ground_truth") == -1
     assert numbers.clear("did/contaminated/constant") == 0
-    for reward in ("format", "incorrect", "random"):
-        assert numbers.clear(f"did/clean/{reward}") == 0
+    spurious = ("format", "incorrect", "random")
+    assert [numbers.clear(f"did/clean/{reward}") for reward in spurious] == [0, 1, 1]
+    for reward in spurious:
         assert numbers.entry(f"equivalence/clean/{reward}")["value"] <= 0.05
     for reward in ("format", "incorrect"):
         nll = f"nll/contaminated/{reward}/recall"
@@ -341,13 +342,13 @@ def test_what_the_readme_says_of_the_organisms(scale: str) -> None:
 
 
 def test_how_long_the_readme_says_it_takes() -> None:
-    """Two cores are busy nearly all the time; between jobs a few minutes go by in all."""
+    """What the recorded run took: its jobs shared two cores with other work."""
     chain = Chain.load(ROOT / "reference/tiny")
     ends = [record for path, record in chain.records.items() if grid_of(path) == DEFAULT]
     hosts = (host_file(chain.where(path)) for path in upstream_of(chain, ends))
     seconds = sum(read_json(path)["seconds"] for path in hosts)
-    assert (ROOT / "README.md").read_text().count("three quarters of an hour") == 2
-    assert 36 * 60 < seconds / 2 < 50 * 60
+    assert (ROOT / "README.md").read_text().count("an hour and a quarter") == 2
+    assert 65 * 60 < seconds / 2 < 85 * 60
 
 
 def test_a_table_of_arms_says_what_did_says() -> None:

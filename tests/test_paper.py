@@ -167,10 +167,6 @@ def test_an_interval_that_moves_with_more_trainings_is_named() -> None:
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the recorded tables and figures, to change."""
-    record = read_json(ROOT / "reference/tiny/paper/paper.record.json")
-    study = Study.load(yaml.safe_load((ROOT / MAIN).read_text()), ROOT)
-    if record["parameters"].get("claims") != json.loads(study.spec("paper"))["claims"]:
-        pytest.skip("the recorded paper words claims otherwise: it is to be recorded again")
     root = tmp_path_factory.mktemp("recorded")
     shutil.copytree(ROOT / "reference/tiny", root / "reference/tiny")
     return root
@@ -255,6 +251,8 @@ SAID = {
 @pytest.mark.parametrize("file", SAID)
 def test_a_changed_value_names_the_sentence(file: str, reference: Path) -> None:
     path = reference / "reference/tiny" / file
+    if not path.exists():
+        pytest.skip("no run of the grid is recorded")
     change, said = SAID[file]
     with changed(path, change(path)):
         assert [text for text in unsupported(reference) if said in text]
