@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +59,11 @@ class Tester:
         names = [*groups.exposed, *groups.twin] if groups.pairs is None else groups.pairs * 2
         self.names = np.array(names)
 
+    @cached_property
+    def choosing(self) -> NDArray[np.bool_]:
+        """The half of the items that says where a peak is; the other half is measured there."""
+        return half(self.names.tolist(), self.seed, "signature")
+
     def gaps(self, values: Array) -> Array:
         """Return exposed minus twins per layer."""
         return values[: self.split].mean(axis=(0, 2)) - values[self.split :].mean(axis=(0, 2))
@@ -99,7 +105,7 @@ class Tester:
 
         One half of the items says which block that is, the other half is measured.
         """
-        first = half(self.names.tolist(), self.seed, "signature")
+        first = self.choosing
         labels = np.arange(len(values)) < self.split
         sides = [values[first & of].mean(axis=(0, 2)) for of in (labels, ~labels)]
         peak = 1 + int((sides[0] - sides[1])[1:-1].argmax())
