@@ -6,8 +6,8 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from paradox.errors import ParadoxError, ProvenanceError
 
@@ -30,54 +30,58 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paradox", description=__doc__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    trace = commands.add_parser("trace", help="show what a figure, table or checkpoint was made of")
+    def command(name: str, call: Callable[..., int], about: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=about)
+        added.set_defaults(call=call)
+        return added
+
+    trace = command("trace", _trace, "show what a figure, table or checkpoint was made of")
     trace.add_argument("target", help="a result, a copy of one, or a derivation id (6+ digits)")
-    trace.set_defaults(call=_trace)
 
-    verify = commands.add_parser("verify", help="hash results again and check every link")
+    verify = command("verify", _verify, "hash results again and check every link")
     verify.add_argument("path", nargs="?", type=Path, help="a result or results/SCALE; default all")
-    verify.set_defaults(call=_verify)
 
-    diff = commands.add_parser("diff", help="say which cause of a difference comes first")
+    diff = command("diff", _diff, "say which cause of a difference comes first")
     diff.add_argument("a", type=Path, help="a result or a folder results/SCALE, reference/SCALE")
     diff.add_argument("b", type=Path)
-    diff.set_defaults(call=_diff)
 
-    _takes_why(commands)
+    why = command("why", _why, "say which change makes a result be made again")
+    why.add_argument("target", help="as of trace, a path to be made, or a folder results/SCALE")
+    _takes_config(why)
 
-    restore = commands.add_parser("restore", help="after dvc pull: verify, then mark as up to date")
+    restore = command("restore", _restore, "after dvc pull: verify, then mark as up to date")
     restore.add_argument("scale")
     _takes_config(restore)
-    restore.set_defaults(call=_restore)
 
-    replay = commands.add_parser("replay", help="rebuild a scale and compare with its reference")
+    replay = command("replay", _replay, "rebuild a scale and compare with its reference")
     replay.add_argument("scale")
     replay.add_argument("--folder", type=Path, help="where to rebuild (kept); default: temporary")
     replay.add_argument("--cores", default="all")
     _takes_config(replay)
-    replay.set_defaults(call=_replay)
 
-    _takes_plan(commands)
+    plan = command("plan", _plan, "say what would run and what it will cost")
+    plan.add_argument("targets", nargs="*", help="as snakemake's; default: everything")
+    plan.add_argument("--cores", default="all", metavar="N")
+    plan.add_argument(
+        "--gpus", type=int, default=1, metavar="N", help="as snakemake --resources gpu=N"
+    )
+    _takes_config(plan)
 
-    crate = commands.add_parser("crate", help="describe a scale's results as an RO-Crate")
+    crate = command("crate", _crate, "describe a scale's results as an RO-Crate")
     crate.add_argument("scale")
-    crate.set_defaults(call=_crate)
 
-    reference = commands.add_parser("reference", help="record a finished run in reference/")
+    reference = command("reference", _reference, "record a finished run in reference/")
     reference.add_argument("scale")
     reference.add_argument(
         "--repeat", type=Path, nargs="*", default=[], help="results/SCALE folders of repeated runs"
     )
-    reference.set_defaults(call=_reference)
 
-    schema = commands.add_parser("schema", help="write the configuration's JSON Schema")
+    schema = command("schema", _schema, "write the configuration's JSON Schema")
     schema.add_argument("path", type=Path)
-    schema.set_defaults(call=_schema)
 
-    guide = commands.add_parser("guide", help="write the reading guide's index of pages")
-    guide.set_defaults(call=_guide)
+    command("guide", _guide, "write the reading guide's index of pages")
 
-    run = commands.add_parser("run", help="run one step of the study (used by the workflow)")
+    run = command("run", _run, "run one step of the study (used by the workflow)")
     run.add_argument("step")
     run.add_argument("--label", default="", help="how the job calls itself in progress lines")
     run.add_argument("--spec", default="{}", help="the step's parameters, JSON")
@@ -94,26 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--threads", type=int, default=1)
     run.add_argument("--disk-mb", type=float, default=0.0)
     run.add_argument("--log", type=Path, required=True)
-    run.set_defaults(call=_run)
     return parser
-
-
-def _takes_why(commands: Any) -> None:
-    why = commands.add_parser("why", help="say which change makes a result be made again")
-    why.add_argument("target", help="as of trace, a path to be made, or a folder results/SCALE")
-    _takes_config(why)
-    why.set_defaults(call=_why)
-
-
-def _takes_plan(commands: Any) -> None:
-    plan = commands.add_parser("plan", help="say what would run and what it will cost")
-    plan.add_argument("targets", nargs="*", help="as snakemake's; default: everything")
-    plan.add_argument("--cores", default="all", metavar="N")
-    plan.add_argument(
-        "--gpus", type=int, default=1, metavar="N", help="as snakemake --resources gpu=N"
-    )
-    _takes_config(plan)
-    plan.set_defaults(call=_plan)
 
 
 def _takes_config(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from paradox.files import read_json
 from paradox.host import device_class
 from paradox.jobs import Job, Kind, Work, planned, wall
 from paradox.provenance.chain import Chain
-from paradox.provenance.records import SUFFIX, files_of, host_file
+from paradox.provenance.records import SUFFIX, hashes_of, host_file
 from paradox.steps import TRAINERS
 
 # Between two jobs (a process ends, Snakemake chooses, the next starts), if no run tells: the
@@ -80,7 +80,7 @@ def timings(root: Path, scale: str) -> list[Timing]:
 
 def _checkpoint_bytes(chain: Chain, record: dict[str, Any]) -> int | None:
     """Return the size of the weights that a job wrote, where its manifest is at hand."""
-    paths = [entry["path"] for entry in files_of(record["outputs"])]
+    paths = hashes_of(record["outputs"])
     manifests = [chain.where(path) for path in paths if path.endswith("/manifest.json")]
     if not manifests or not manifests[0].exists():
         return None

@@ -1,9 +1,7 @@
 """What tasks, trainers and analyses declare: sections of the configuration, tables, claims.
 
-A folder of `paradox.tasks`, `paradox.train` or `paradox.mechanisms` says what it is in a file
-``declare.py`` that imports nothing else of this package: `paradox.study` finds and checks it when
-a run is planned. No step imports it, so that a changed word makes nothing run again but what
-prints it.
+A folder's ``declare.py`` imports nothing else of this package, and `paradox.study` finds and checks
+it. No step imports it, so that a changed word makes nothing run again but what prints it.
 """
 
 from __future__ import annotations
@@ -47,37 +45,20 @@ class PlantedTask(Section):
 
 @dataclass(frozen=True)
 class TaskDeclaration:
-    """What the study must know of a kind of task, ``DECLARATION`` in its ``declare.py``.
+    """What the study must know of a kind of task, ``DECLARATION`` in its ``declare.py``."""
 
-    Attributes
-    ----------
-    name
-        The kind: the name of its folder.
-    section
-        The section ``task`` of a scale of this kind, with ``kind: Literal[name]``.
-    corpus
-        Whether it makes documents to train a base on.
-    pairs
-        Whether each exposed item has a twin of the same form.
-    worked
-        Whether it can work out the answer to a training prompt.
-    values
-        Whether its training prompts have values.
-    truth
-        A key of the section (``a.b``) that is null when the training prompts have no right
-        answer; None when they always have.
-    vocabulary
-        The keys of the section that its words are made from, which is all that a base with random
-        weights depends on; None when it has no words of its own.
-    """
-
-    name: str
+    name: str  # the kind: the name of its folder
+    # The section ``task`` of a scale of this kind, with ``kind: Literal[name]``
     section: type[Section]
-    corpus: bool
-    pairs: bool
-    worked: bool
-    values: bool
+    corpus: bool  # whether it makes documents to train a base on
+    pairs: bool  # whether each exposed item has a twin of the same form
+    worked: bool  # whether it can work out the answer to a training prompt
+    values: bool  # whether its training prompts have values
+    # A key of the section (``a.b``) that is null when the training prompts have no right
+    # answer; None when they always have
     truth: str | None = None
+    # The keys of the section that its words are made from, which is all that a base with random
+    # weights depends on; None when it has no words of its own
     vocabulary: tuple[str, ...] | None = None
 
 
@@ -118,24 +99,14 @@ class Rows(Common):
 
 @dataclass(frozen=True)
 class TrainerDeclaration:
-    """What the study must know of a trainer, ``DECLARATION`` in its ``declare.py``.
+    """What the study must know of a trainer, ``DECLARATION`` in its ``declare.py``."""
 
-    Attributes
-    ----------
-    name
-        The name of its folder, of its step and of ``trainer`` in a method.
-    section
-        Its settings: those of `Rollouts` or of `Rows`, and its own.
-    from_samples
-        Whether it learns from samples of the base, which are made beforehand.
-    pairs
-        Whether it learns from pairs of a rewarded and an unrewarded one.
-    """
-
-    name: str
+    name: str  # the name of its folder, of its step and of ``trainer`` in a method
+    # Its settings: those of `Rollouts` or of `Rows`, and its own
     section: type[Rollouts] | type[Rows]
+    # Whether it learns from samples of the base, which are made beforehand
     from_samples: bool = False
-    pairs: bool = False
+    pairs: bool = False  # whether it learns from pairs of a rewarded and an unrewarded one
 
 
 # --- analyses: what runs -------------------------------------------------------------------
@@ -165,80 +136,43 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Shown:
-    """How the page of an arm sums up a table with a row per item, component and layer.
+    """How the page of an arm sums up a table with a row per item, component and layer."""
 
-    Attributes
-    ----------
-    measure
-        The column that is shown, and ``what`` it is, in words.
-    only
-        A pattern of the components that are shown; all when empty.
-    """
-
-    measure: str
-    what: str
-    only: str = ""
+    measure: str  # the column that is shown
+    what: str  # what that is, in words
+    only: str = ""  # a pattern of the components that are shown; all when empty
 
 
 @dataclass(frozen=True)
 class Read:
-    """How the page of an arm reads a table that has no rows per block.
+    """How the page of an arm reads a table that has no rows per block."""
 
-    Attributes
-    ----------
-    function
-        Of the folder's module ``arm``: takes the table's path, returns the rows that are shown.
-    what
-        What the page says above them.
-    """
-
+    # Of the folder's module ``arm``: takes the table's path, returns the rows that are shown
     function: str
-    what: str
+    what: str  # what the page says above them
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is measured on every arm, at its last checkpoint; its name is that of its step.
+    """What is measured on every arm, at its last checkpoint; its name is that of its step."""
 
-    Attributes
-    ----------
-    outputs
-        Names of its tables.
-    needs
-        What it reads beside the arm's checkpoint and the items: ``base`` (the untrained base's
-        checkpoint), ``reference`` (the clean base's) or ``samples`` (of the base and of the arm,
-        in place of the arm's checkpoint); ``reference?`` (unless it is the arm's own) and
-        ``corpus?`` (that the base was trained on) where there are.
-    trained
-        Whether untrained bases are left out.
-    paired
-        Whether every exposed item needs a twin of its own.
-    suffix
-        Of its tables; those with a row per item, component and layer are large.
-    locks
-        Of packages that only this analysis needs.
-    takes
-        Settings of other parts of the configuration (`SETTINGS`).
-    unread
-        Outputs that no summary reads: kept for who looks into single items.
-    config
-        Its section of the configuration, below ``mechanisms``.
-    methods
-        What its own list of methods is for (``mechanisms.methods_of``); most have none.
-    on_arm_page
-        Output -> how the page of an arm shows it.
-    """
-
-    outputs: tuple[str, ...] = ("table",)
+    outputs: tuple[str, ...] = ("table",)  # names of its tables
+    # What it reads beside the arm's checkpoint and the items: ``base`` (the untrained base's
+    # checkpoint), ``reference`` (the clean base's) or ``samples`` (of the base and of the arm,
+    # in place of the arm's checkpoint); ``reference?`` (unless it is the arm's own) and
+    # ``corpus?`` (that the base was trained on) where there are
     needs: tuple[str, ...] = ()
-    trained: bool = False
-    paired: bool = False
-    suffix: str = "csv"
-    locks: tuple[str, ...] = ()
-    takes: tuple[str, ...] = ()
+    trained: bool = False  # whether untrained bases are left out
+    paired: bool = False  # whether every exposed item needs a twin of its own
+    suffix: str = "csv"  # of its tables; those with a row per item, component and layer are large
+    locks: tuple[str, ...] = ()  # of packages that only this analysis needs
+    takes: tuple[str, ...] = ()  # settings of other parts of the configuration (`SETTINGS`)
+    # Outputs that no summary reads: kept for who looks into single items
     unread: tuple[str, ...] = ()
-    config: type[Section] | None = None
+    config: type[Section] | None = None  # its section below ``mechanisms``
+    # What its own list of methods is for (``mechanisms.methods_of``); most have none
     methods: str = ""
+    # Output -> how the page of an arm shows it
     on_arm_page: dict[str, Shown | Read] = field(default_factory=dict)
 
     def file(self, output: str) -> str:
@@ -248,37 +182,20 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Summary:
-    """Tables of a grid; its name is that of the first.
+    """Tables of a grid; its name is that of the first."""
 
-    Attributes
-    ----------
-    step
-        What makes them.
-    files
-        Role -> analysis and output: a file of every arm.
-    tables
-        Role -> another summary, or ``summary:role``, an output of it that is not the first.
-    measures
-        Columns that are summed up.
-    outputs
-        Role -> file.
-    takes
-        Settings that the step is given (`SETTINGS`, or keys of the sections of
-        the folder's analyses).
-    gathers
-        What it reads of all analyses, as they declare it (`GATHERED`).
-    planted
-        Whether there must be a contaminated base.
-    """
-
-    step: str
+    step: str  # what makes them
+    # Role -> analysis and output: a file of every arm
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # Role -> another summary, or ``summary:role``, an output of it that is not the first
     tables: dict[str, str] = field(default_factory=dict)
-    measures: tuple[str, ...] | dict[str, tuple[str, ...]] = ()
-    outputs: dict[str, str] = field(default_factory=dict)
+    measures: tuple[str, ...] | dict[str, tuple[str, ...]] = ()  # columns that are summed up
+    outputs: dict[str, str] = field(default_factory=dict)  # role -> file
+    # Settings that the step is given (`SETTINGS`, or keys of the sections of the folder's
+    # analyses)
     takes: tuple[str, ...] = ()
-    gathers: str = ""
-    planted: bool = False
+    gathers: str = ""  # what it reads of all analyses, as they declare it (`GATHERED`)
+    planted: bool = False  # whether there must be a contaminated base
 
 
 def by_layer(analysis: str, output: str, *measures: str) -> Summary:
@@ -314,57 +231,28 @@ class Caption:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of panels of a figure over layers.
+    """A row of panels of a figure over layers."""
 
-    Attributes
-    ----------
-    component, measure
-        As in the table.
-    label
-        Of the y axis.
-    levels
-        Whether the two columns of a base show exposed items and twins; otherwise their difference
-        and how training changed it.
-    """
-
-    component: str
+    component: str  # as in the table, like the measure
     measure: str
-    label: str
+    label: str  # of the y axis
+    # Whether the two columns of a base show exposed items and twins; otherwise their difference
+    # and how training changed it
     levels: bool = False
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure; its name is that of its file.
+    """A figure; its name is that of its file."""
 
-    Attributes
-    ----------
-    step
-        What draws it.
-    tables
-        As in `Summary`; a role that ends in + takes a list of files.
-    caption
-        The words beside it.
-    beside
-        Summaries that are made with it.
-    rows
-        Of a figure over layers, its rows of panels.
-    overview
-        Whether the summary of a run shows it, beside its own page.
-    takes
-        Settings that the step is given (`SETTINGS`).
-    gathers
-        As in `Summary`.
-    """
-
-    step: str
-    tables: dict[str, str]
-    caption: Caption
-    beside: tuple[str, ...] = ()
-    rows: tuple[Row, ...] = ()
-    overview: bool = False
-    takes: tuple[str, ...] = ()
-    gathers: str = ""
+    step: str  # what draws it
+    tables: dict[str, str]  # as in `Summary`; a role that ends in + takes a list of files
+    caption: Caption  # the words beside it
+    beside: tuple[str, ...] = ()  # summaries that are made with it
+    rows: tuple[Row, ...] = ()  # of a figure over layers, its rows of panels
+    overview: bool = False  # whether the summary of a run shows it, beside its own page
+    takes: tuple[str, ...] = ()  # settings that the step is given (`SETTINGS`)
+    gathers: str = ""  # as in `Summary`
 
 
 def over_layers(table: str, caption: Caption, *rows: Row) -> Figure:
@@ -377,116 +265,74 @@ def over_layers(table: str, caption: Caption, *rows: Row) -> Figure:
 
 @dataclass(frozen=True)
 class Signature:
-    """A published claim as one number that it says is above 0.
+    """A published claim as one number that it says is above 0."""
 
-    Attributes
-    ----------
-    name
-        What its rows in the tables of verdicts are called, or begin with.
-    claim
-        In words, after "that".
-    source
-        Who published it: a key of ``paper/references.yml``, or "this study".
-    null
-        What its p is drawn from.
-    margin
-        Up to which effect counts as none, in words.
-    section
-        Of the paper that judges it; empty: the paper does not name it, which it only does of
-        published claims.
-    reads
-        Of a signature that step ``signatures`` computes, by the function of this name in the
-        folder's module ``signature``: analysis and output (a file of every arm), or a summary.
-    details
-        What may follow the name in a row, and how it is put into words.
-    """
-
-    name: str
-    claim: str
-    source: str
-    null: str
-    margin: str
+    name: str  # what its rows in the tables of verdicts are called, or begin with
+    claim: str  # in words, after "that"
+    source: str  # who published it: a key of ``paper/references.yml``, or "this study"
+    null: str  # what its p is drawn from
+    margin: str  # up to which effect counts as none, in words
+    # Of the paper that judges it; empty: the paper does not name it, which it only does of
+    # published claims
     section: str = ""
+    # Of a signature that step ``signatures`` computes, by the function of this name in the
+    # folder's module ``signature``: analysis and output (a file of every arm), or a summary
     reads: tuple[str, str] | str | None = None
+    # What may follow the name in a row, and how it is put into words
     details: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
+class Untestable:
+    """A published claim that this study cannot test; it stands in the table of verdicts as such."""
+
+    name: str
+    claim: str  # in words, after "that"
+    source: str  # as in `Signature`
+    why: str  # what is missing here
+
+
+@dataclass(frozen=True)
 class Verdicts:
-    """Which rows of a table are verdicts on signatures.
+    """Which rows of a table are verdicts on signatures."""
 
-    Attributes
-    ----------
-    table
-        A summary, or ``summary:role``.
-    name
-        How a row's signature is called, made from its columns.
-    only, without
-        Column -> values that rows must have, or must not.
-    largest
-        Columns of which only the largest value counts.
-    columns
-        Column of the table of verdicts -> column of this table, where they differ.
-    """
-
-    table: str
-    name: str = "{signature}"
+    table: str  # a summary, or ``summary:role``
+    name: str = "{signature}"  # how a row's signature is called, made from its columns
+    # Column -> values that rows must have, or must not
     only: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     without: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    largest: tuple[str, ...] = ()
+    largest: tuple[str, ...] = ()  # columns of which only the largest value counts
+    # Column of the table of verdicts -> column of this table, where they differ
     columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Gap:
-    """A curve over layers that the run puts into words and draws beside the causal truth.
+    """A curve over layers that the run puts into words and draws beside the causal truth."""
 
-    Attributes
-    ----------
-    table
-        The summary by layer that it is in, with its `component` and `measure`.
-    words, unit
-        How the gap between exposed items and twins is called; empty: not put into words.
-    label
-        In the figure ``memory``.
-    truth
-        Whether it is causal: what the other curves are held against.
-    place
-        Among the curves; those alike in this are in the order of their analyses.
-    as_contrast
-        Function of the folder's module ``contrast`` that puts the table into the form that step
-        ``by_layer`` gives; empty where it has it.
-    """
-
-    table: str
+    table: str  # the summary by layer that it is in, with its `component` and `measure`
     component: str
     measure: str
+    # How the gap between exposed items and twins is called; empty: not put into words
     words: str
     unit: str
-    label: str
-    truth: bool = False
-    place: int = 0
+    label: str  # in the figure ``memory``
+    truth: bool = False  # whether it is causal: what the other curves are held against
+    place: int = 0  # among the curves; those alike in this are in the order of their analyses
+    # Function of the folder's module ``contrast`` that puts the table into the form that step
+    # ``by_layer`` gives; empty where it has it
     as_contrast: str = ""
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A test of exposed items against twins whose error rates are counted.
+    """A test of exposed items against twins whose error rates are counted."""
 
-    Attributes
-    ----------
-    reads
-        Analysis and output: a file of every arm.
-    measures
-        Columns that are tested.
-    how
-        ``layers``: rows per item, component and layer, tested at the largest layer; ``counted``:
-        the analysis has counted for itself; ``own``: the folder's module ``rates`` has
-        ``sides(paths, measures, pairs)`` and ``test(permutations)``.
-    """
-
-    reads: tuple[str, str]
-    measures: tuple[str, ...] = ()
+    reads: tuple[str, str]  # analysis and output: a file of every arm
+    measures: tuple[str, ...] = ()  # columns that are tested
+    # ``layers``: rows per item, component and layer, tested at the largest layer; ``counted``:
+    # the analysis has counted for itself; ``own``: the folder's module ``rates`` has
+    # ``sides(paths, measures, pairs)`` and ``test(permutations)``
     how: Literal["layers", "counted", "own"] = "layers"
 
 
@@ -497,35 +343,22 @@ GATHERED = ("tested", "signatures", "gaps", "verdicts")
 
 @dataclass(frozen=True)
 class Declaration:
-    """All that a folder of `paradox.mechanisms` says of itself.
+    """All that a folder of `paradox.mechanisms` says of itself."""
 
-    Attributes
-    ----------
-    question
-        What it asks, for the index of the reading guide.
-    place
-        Where it stands in lists of all analyses; those alike in this are ordered by name.
-    analyses, summaries, figures
-        By name. What has the folder's name is its main one.
-    signatures
-        The published claims that it tests.
-    verdicts
-        By the name that the table of verdicts has for this folder's rows.
-    gaps
-        Curves over layers that are compared with those of the other analyses.
-    tested
-        Tests whose error rates are counted, by the name that the table of rates has for them.
-    config
-        A section below ``mechanisms`` that belongs to no single analysis, by its key.
-    """
-
-    question: str
+    question: str  # what it asks, for the index of the reading guide
+    # Where it stands in lists of all analyses; those alike in this are ordered by name
     place: int = 1000
+    # By name. What has the folder's name is its main one.
     analyses: dict[str, Analysis] = field(default_factory=dict)
     summaries: dict[str, Summary] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
-    signatures: tuple[Signature, ...] = ()
+    signatures: tuple[Signature, ...] = ()  # the published claims that it tests
+    untestable: tuple[Untestable, ...] = ()  # those that it cannot test
+    # By the name that the table of verdicts has for this folder's rows
     verdicts: dict[str, Verdicts] = field(default_factory=dict)
+    # Curves over layers that are compared with those of the other analyses
     gaps: tuple[Gap, ...] = ()
+    # Tests whose error rates are counted, by the name that the table of rates has for them
     tested: dict[str, Tested] = field(default_factory=dict)
+    # A section below ``mechanisms`` that belongs to no single analysis, by its key
     config: dict[str, type[Section]] = field(default_factory=dict)

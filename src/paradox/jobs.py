@@ -103,10 +103,7 @@ def planned(
 ) -> tuple[list[Job], float]:
     """Ask Snakemake what it would run; return the jobs and the seconds that asking took.
 
-    Raises
-    ------
-    ConfigError
-        With Snakemake's own message, when it refuses.
+    Its refusal is a `ConfigError` with its own message.
     """
     for pair in overrides:
         if "=" not in pair:
@@ -126,10 +123,7 @@ def planned(
 def jobs_of(text: str) -> list[Job]:
     """Return the jobs of a dry run that prints rules and shell commands.
 
-    Raises
-    ------
-    DataError
-        When they are not those of Snakemake's own table of counts.
+    A `DataError` tells when they are not those of Snakemake's own table of counts.
     """
     _, *parts = re.split(r"^(?:local)?rule (\w+):$", text, flags=re.MULTILINE)
     jobs = []

@@ -1,8 +1,7 @@
 """The committed reference of a scale: record it, rebuild the scale and compare with it.
 
-``reference/<scale>`` mirrors ``results/<scale>``: all records, the tables and the figures, and
-how far repeated runs were apart. It is recorded only from a clean tree: the commit then says
-what made the numbers.
+``reference/<scale>`` mirrors ``results/<scale>``: all records, tables and figures, and how far
+repeated runs were apart. It is recorded only from a clean tree, so that a commit says what made it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from paradox.files import read_json, write_json, write_text
 from paradox.provenance.chain import MARKED, Chain, held, inside, verify
 from paradox.provenance.compare import held_tables, summary
 from paradox.provenance.identity import without_mark
-from paradox.provenance.records import Record, files_of, host_file
+from paradox.provenance.records import Record, hashes_of, host_file
 from paradox.report.blocks import DOCUMENTS, blocks, with_block
 from paradox.restore import configured
 from paradox.stats.gaps import table_gaps
@@ -36,18 +35,10 @@ FACTOR = 3
 def record(scale: str, root: Path, repeats: list[Path]) -> None:
     """Copy records, tables and figures of ``results/<scale>`` and rewrite the README's numbers.
 
-    Parameters
-    ----------
-    repeats
-        ``results/<scale>`` folders of repeated runs of the same commit and configuration. Those
-        on another device class give the tolerance of each column: `FACTOR` times the largest
-        difference that was seen.
-
-    Raises
-    ------
-    ParadoxError
-        When the tree holds changes that are not committed, the run is not finished, a link of
-        its chain is broken, or a repeated run was made from something else.
+    `repeats` are ``results/<scale>`` folders of repeated runs of the same commit and configuration.
+    Those on another device class give the tolerance of each column: `FACTOR` times the largest
+    difference that was seen. A `ParadoxError` tells of changes that are not committed, of a run
+    that is not finished, and of a broken link in its chain.
     """
     changed = subprocess.run(
         ["git", "status", "--porcelain", "--", ".", *WRITTEN],
@@ -77,9 +68,8 @@ def record(scale: str, root: Path, repeats: list[Path]) -> None:
     for path, entry in chain.records.items():
         _copy(chain, path, target)
         _copy(chain, host_file(Path(path)).as_posix(), target)
-        for output in files_of(entry["outputs"]):
-            if held(output["path"]):
-                _copy(chain, output["path"], target)
+        for output in filter(held, hashes_of(entry["outputs"])):
+            _copy(chain, output, target)
     write_json(target / TOLERANCES, found)
     if scale == "tiny":
         for file, block in blocks(target).items():
@@ -103,15 +93,12 @@ def _copy(chain: Chain, path: str, target: Path) -> None:
 def tolerances(chain: Chain, repeats: list[Chain]) -> dict[str, Any]:
     """Measure how far repeated runs are apart.
 
-    Returns
-    -------
-    dict
-        ``steps``: determinism class of each step on the device class it ran on. ``repeats``: per
-        repeated run its device classes and in how many records all bytes are equal. ``columns``:
-        table -> column -> ``largest`` difference over the runs on other device classes and what
-        is ``allowed`` (null: texts or missing values differed, so the column is not compared).
-        Where a table has rows over all seeds, only those count: rounding can send the training of
-        one seed another way.
+    ``steps`` has the determinism class of each step on the device class it ran on; ``repeats``, per
+    repeated run, its device classes and in how many records all bytes are equal; ``columns``, by
+    table and column, the ``largest`` difference over the runs on other device classes and what is
+    ``allowed`` (null: texts or missing values differed, so the column is not compared). Where a
+    table has rows over all seeds, only those count: rounding can send the training of one seed
+    another way.
     """
     columns: dict[str, dict[str, Any]] = {}
     runs = []
@@ -150,12 +137,11 @@ def unequal(reference: Chain, other: Chain, path: str) -> list[str]:
     mine, its = reference.records[path], other.records.get(path)
     if its is None:
         return [f"{path}: not made"]
-    hashes = {entry["path"]: entry["sha256"] for entry in files_of(its["outputs"])}
+    its_hashes = hashes_of(its["outputs"])
     return [
-        entry["path"]
-        for entry in files_of(mine["outputs"])
-        if hashes.get(entry["path"]) != entry["sha256"]
-        and not _same_drawing(reference, other, mine, entry["path"])
+        output
+        for output, digest in hashes_of(mine["outputs"]).items()
+        if its_hashes.get(output) != digest and not _same_drawing(reference, other, mine, output)
     ]
 
 
@@ -168,24 +154,12 @@ def _same_drawing(reference: Chain, other: Chain, record: Record, path: str) -> 
 
 
 def replay(root: Path, scale: str, folder: Path | None, cores: str, overrides: list[str]) -> bool:
-    """Rebuild a scale in a folder of its own and compare it with the reference.
+    """Rebuild a scale in a folder of its own and say whether it agrees with the reference.
 
-    On the reference's device class every output of a bitwise step must have equal bytes; on
-    another one, each column of each table must be within its measured tolerance.
-
-    Parameters
-    ----------
-    folder
-        Where to rebuild; it is kept, and an interrupted replay goes on there. By default a
-        temporary folder, kept only when the comparison fails.
-    cores, overrides
-        As for ``snakemake --cores`` and ``--config``.
-
-    Returns
-    -------
-    bool
-        Whether everything agrees. What was compared, and the first cause of a difference, is
-        printed.
+    On the reference's device class every output of a bitwise step must have equal bytes; on another
+    one, each column of each table must be within its measured tolerance. What was compared, and the
+    first cause of a difference, is printed. `folder` is kept, and an interrupted replay goes on
+    there; without one it is temporary, and kept only when the comparison fails.
     """
     recorded = root / "reference" / scale
     if not (recorded / TOLERANCES).exists():
@@ -217,13 +191,7 @@ def replay(root: Path, scale: str, folder: Path | None, cores: str, overrides: l
 
 
 def compare(reference: Chain, again: Chain) -> tuple[list[str], list[str]]:
-    """Compare a rebuilt chain with the reference.
-
-    Returns
-    -------
-    tuple
-        What is wrong, and sentences on what was compared.
-    """
+    """Return what is wrong in a rebuilt chain, and sentences on what was compared."""
     if _devices(reference) == _devices(again):
         bitwise = [p for p, r in reference.records.items() if r["determinism"] == "bitwise"]
         wrong = [text for path in bitwise for text in unequal(reference, again, path)]

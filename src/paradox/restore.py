@@ -20,7 +20,7 @@ import yaml
 from paradox.errors import ConfigError, ProvenanceError, problems
 from paradox.provenance.chain import Chain, verify
 from paradox.provenance.compare import texts
-from paradox.provenance.records import SUFFIX, Record, files_of
+from paradox.provenance.records import SUFFIX, Record, hashes_of
 from paradox.steps import NOTEBOOKS, TRAINERS
 from paradox.study.clipping import clipping_spec
 from paradox.study.grids import grid_of
@@ -41,16 +41,10 @@ LISTED = "parameters.arms"
 def restore(root: Path, scale: str, overrides: list[str]) -> None:
     """Verify ``results/<scale>``, compare it with the configuration, and mark it as finished.
 
-    Parameters
-    ----------
-    overrides
-        ``KEY=VALUE`` as the run was given with Snakemake's ``--config``.
-
-    Raises
-    ------
-    ConfigError, ProvenanceError
-        When the configuration is not valid, a file is not what its record says or was made with
-        other settings (nothing is marked then), or when jobs remain.
+    `overrides` are ``KEY=VALUE`` as the run was given with Snakemake's ``--config``. A
+    `ConfigError` tells of a configuration that is not valid; a `ProvenanceError` of files that are
+    not what their records say or were made with other settings (nothing is marked then), and of
+    jobs that remain.
     """
     folder = root / "results" / scale
     if not folder.is_dir():
@@ -192,7 +186,7 @@ def other_arms(plan: Mechanisms, record: Record) -> list[str]:
     """
     if grid_of(record["path"]) is None or record["step"] == "arm_page":
         return []  # about one arm
-    read = (Path(entry["path"]).parts for entry in files_of(record["inputs"]))
+    read = (Path(path).parts for path in hashes_of(record["inputs"]))
     held = {"/".join(parts[:RUN]) for parts in read if parts[2:3] == ("runs",)}
     name, arms = Path(record["path"]).name.removesuffix(SUFFIX), plan.study.all_arms
     if _summed(record["step"], name):

@@ -1,9 +1,7 @@
 """Run one step: ``python -m paradox run STEP``; what every rule of the workflow calls.
 
-A step is a module with ``main(spec, inputs, outputs, progress)``. The runner checks the disk
-and that each input is what its producer recorded, fixes threads and seeds, sends everything the
-libraries print to the log, shows progress and errors on the screen as well, writes the record of
-what was made from what, and exits with 1 when the step failed.
+A step is a module with ``main(spec, inputs, outputs, progress)``. What libraries print goes to the
+log; progress and errors are shown on the screen, too.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,7 +24,7 @@ from paradox.errors import DataError, ParadoxError, hint, problems
 from paradox.files import raise_if_disk_full, require_disk_space
 from paradox.progress import Progress
 from paradox.provenance.identity import VARIABLE
-from paradox.provenance.records import Paths, check_inputs, draft, write_record
+from paradox.provenance.records import Paths, check_inputs, draft, each, write_record
 from paradox.steps import STEPS, numeric
 
 # Only these steps may ask a model hub for something (pinned models and benchmarks).
@@ -34,46 +33,21 @@ ONLINE = {"data", "base"}
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a step.
+    """One run of a step."""
 
-    Attributes
-    ----------
-    step
-        A key of `paradox.steps.STEPS`.
-    label
-        How the job calls itself in progress lines.
-    spec
-        The step's resolved parameters, plain data.
-    inputs, outputs
-        Named paths; a list where a step takes many files under one name.
-    record
-        Where the record of this job goes.
-    log
-        Receives everything that is printed, tracebacks too.
-    producers
-        Records of the jobs that made the inputs.
-    code
-        Source files that the result depends on.
-    locks
-        The lock files of the environment.
-    threads
-        Number of CPU threads, part of the result's identity on most machines.
-    disk_mb
-        Space that must be free before the step starts.
-    """
-
-    step: str
-    label: str
-    spec: dict[str, Any]
+    step: str  # a key of `paradox.steps.STEPS`
+    label: str  # how the job calls itself in progress lines
+    spec: dict[str, Any]  # the step's resolved parameters, plain data
+    # By name; a list where a step takes many files under one name
     inputs: Paths
     outputs: Paths
-    record: Path
-    log: Path
-    producers: list[Path]
-    code: list[Path]
-    locks: list[Path]
-    threads: int = 1
-    disk_mb: float = 0.0
+    record: Path  # where the record of this job goes
+    log: Path  # receives everything that is printed, tracebacks too
+    producers: list[Path]  # records of the jobs that made the inputs
+    code: list[Path]  # source files that the result depends on
+    locks: list[Path]  # the lock files of the environment
+    threads: int = 1  # number of CPU threads, part of the result's identity on most machines
+    disk_mb: float = 0.0  # space that must be free before the step starts
 
 
 def run(job: Job) -> int:
@@ -114,12 +88,7 @@ def _run(job: Job, progress: Progress) -> None:
 def _check(job: Job) -> None:
     if job.step not in STEPS:
         raise DataError(f"{job.step!r} is not a step; {hint(job.step, STEPS)}")
-    names = [
-        *(p for v in job.inputs.values() for p in (v if isinstance(v, list) else [v])),
-        *job.producers,
-        *job.code,
-        *job.locks,
-    ]
+    names = [*chain(*each(job.inputs).values()), *job.producers, *job.code, *job.locks]
     missing = [f"{path}: no such file" for path in names if not path.exists()]
     if missing:
         raise DataError(problems(f"step {job.step}: missing inputs", missing))

@@ -1,9 +1,5 @@
 # ---
 # jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -67,10 +63,10 @@ display(HTML(page.links(links)))
 
 # %%
 if trained:
-    found = arm_tables.summed(summed, Path(items), evaluations, nlls)
-    numbers, base = found.numbers, arm["base"]
+    sums = arm_tables.summed(summed, Path(items), evaluations, nlls)
+    numbers, base = sums.numbers, arm["base"]
     say(words.did_sentences(numbers, base) + words.gain_sentences(numbers, base))
-    rows = arm_tables.before_and_after(found, counted)
+    rows = arm_tables.before_and_after(sums, counted)
     show(rows, "Per cent of samples (greedy: of items), with 95 % intervals over items.")
 else:
     rows = arm_tables.untrained(summed, Path(items), Path(evaluations[0]), Path(nlls[0]))
@@ -90,7 +86,7 @@ else:
 # %%
 if trained:
     said = "Share of samples right, and answered at once, along training; step 0: untrained base."
-    display(HTML(page.chart(arm_tables.course(found), said)))
+    display(HTML(page.chart(arm_tables.course(sums), said)))
     say(words.recall_sentences(numbers, base))
 
 # %% [markdown]
@@ -100,7 +96,7 @@ if trained:
 if trained:
     say(words.perplexity_sentences(numbers, base))
     said = "Mean negative log-likelihood; below zero a change made the text likelier."
-    show(arm_tables.texts(found), said)
+    show(arm_tables.texts(sums), said)
 else:
     rows = arm_tables.untrained_texts(Path(items), Path(nlls[0]), counted)
     show(rows, "Mean negative log-likelihood of fixed texts.")
@@ -116,16 +112,11 @@ if analyses:
     )
     for said, rows in arm_analyses.shown(shown, [*map(Path, tables)], Path(items), counted):
         show(rows, said)
-    rows = [
-        f"<li>{analysis}: "
-        + ", ".join(
-            page.link(f"{UP}mechanisms/{name}.html", title) for name, title in drawn.items()
-        )
-        + "</li>"
-        for analysis, drawn in analyses.items()
-        if drawn
-    ]
-    display(HTML(f"<p>Pages of these analyses:</p><ul>{''.join(rows)}</ul>"))
+    entries = ""
+    for analysis, titles in analyses.items():
+        links = [page.link(f"{UP}mechanisms/{name}.html", titles[name]) for name in titles]
+        entries += f"<li>{analysis}: {', '.join(links)}</li>" if links else ""
+    display(HTML(f"<p>Pages of these analyses:</p><ul>{entries}</ul>"))
 
 # %% [markdown]
 # ## Sample responses

@@ -1,9 +1,5 @@
 # ---
 # jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -51,15 +47,16 @@ display(HTML(f"<ul>{items}</ul>"))
 # minus gain of never-seen twins, in points, with its 95 % interval.
 
 # %%
-found = read_table(Path(did), ["base", "method", "reward", "seed", "did"])
+dids = read_table(Path(did), ["base", "method", "reward", "seed", "did"])
 for base in names.bases_in_order(arm["base"] for arm in arms):
-    rows = arm_index.of_base(arms, found, base)
+    rows = arm_index.of_base(arms, dids, base)
     display(HTML(page.table(rows, caption=names.label(base), raw=["page"])))
 
 # %%
 if mechanisms:
     display(HTML("<h2>Mechanisms</h2>"))
-    links = [page.link(f"mechanisms/{each['name']}.html", each["title"]) for each in mechanisms]
-    texts = [each["text"] for each in mechanisms]
-    items = "".join(f"<li>{link}: {text}</li>" for link, text in zip(links, texts, strict=True))
+    items = ""
+    for each in mechanisms:
+        link = page.link(f"mechanisms/{each['name']}.html", each["title"])
+        items += f"<li>{link}: {each['text']}</li>"
     display(HTML(f"<ul>{items}</ul>"))

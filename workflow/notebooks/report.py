@@ -1,9 +1,5 @@
 # ---
 # jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -78,15 +74,12 @@ facts = [
     f"{numbers.count('design/seeds')} training seed(s), "
     f"{numbers.count('design/samples')} samples per item and model."
 ]
-if numbers.has("design/exposed_from"):
-    facts.append(
-        "An exposed item counts in the DiD from "
-        f"{numbers.count('design/exposed_from')} exposures on; figure accuracy shows the others."
-    )
-else:
-    facts.append(
-        "How often the exposed items were seen is not known; they are suspected, not planted."
-    )
+facts += [
+    f"An exposed item counts in the DiD from {numbers.count('design/exposed_from')} exposures on; "
+    "figure accuracy shows the others."
+    if numbers.has("design/exposed_from")
+    else "How often the exposed items were seen is not known; they are suspected, not planted."
+]
 facts += [
     "Not run: "
     + ", ".join(f"{key} {value}" for key, value in entry.items() if key != "why")
@@ -127,10 +120,10 @@ show(
 say_of_bases(words.gain_sentences)
 
 # %%
-found = read_table(Path(did), ["base", "method", "reward", "seed", "did"])
-found = found.assign(base=found["base"].map(names.label), reward=found["reward"].map(names.label))
+dids = read_table(Path(did), ["base", "method", "reward", "seed", "did"])
+dids = dids.assign(base=dids["base"].map(names.label), reward=dids["reward"].map(names.label))
 shown = page.estimates(
-    found,
+    dids,
     {
         "did": "DiD, points",
         "exposed_gain": "gain of exposed, points",
@@ -140,7 +133,7 @@ shown = page.estimates(
     },
 )
 said = "Gains and their difference; seed “all” crosses items with seeds."
-rows = found[["base", "method", "reward", "seed", "step"]].join(shown)
+rows = dids[["base", "method", "reward", "seed", "step"]].join(shown)
 display(HTML(page.table(rows, caption=said)))
 
 # %% [markdown]
@@ -150,14 +143,9 @@ display(HTML(page.table(rows, caption=said)))
 # items and seeds.
 
 # %%
-say(
-    [
-        words.about(name, words.against_sentences(numbers, name))
-        for name in numbers.bases
-        if words.against_sentences(numbers, name)
-    ]
-    or ["This run has no arm to compare with."]
-)
+against = {name: words.against_sentences(numbers, name) for name in numbers.bases}
+compared = [words.about(name, sentences) for name, sentences in against.items() if sentences]
+say(compared or ["This run has no arm to compare with."])
 
 # %% [markdown]
 # ## Likelihood of fixed texts
@@ -191,13 +179,8 @@ if mechanisms:
         show(each["name"], each["text"])
     for verdict in verdicts:
         rows = in_words(read_table(Path(verdict)))
-        display(
-            HTML(
-                page.table(
-                    rows, code=["signature"], caption="Every published signature on every arm."
-                )
-            )
-        )
+        said = "Every published signature on every arm."
+        display(HTML(page.table(rows, code=["signature"], caption=said)))
     links = [page.link(f"mechanisms/{each['name']}.html", each["title"]) for each in mechanisms]
     display(HTML("<p>A page for each analysis: " + ", ".join(links) + ".</p>"))
 

@@ -6,7 +6,7 @@ from paradox.study.pages import pairs
 ARM = "results/{scale}/runs/{base}/{method}/{reward}/s{seed}"
 
 
-for _analysis, _how in ANALYSES.items():
+for _analysis, _declared in ANALYSES.items():
 
     rule:
         name:
@@ -15,9 +15,9 @@ for _analysis, _how in ANALYSES.items():
             read=lambda w, name=_analysis: list(MECHANISMS.inputs(name, w).values()),
             records=lambda w, name=_analysis: MECHANISMS.producers(name, w),
             code=STUDY.code(_analysis),
-            lock=[LOCK, *_how.locks],
+            lock=[LOCK, *_declared.locks],
         output:
-            tables=[f"{ARM}/{_analysis}/{_how.file(name)}" for name in _how.outputs],
+            tables=[f"{ARM}/{_analysis}/{_declared.file(name)}" for name in _declared.outputs],
             record=f"{ARM}/{_analysis}/{_analysis}.record.json",
         log:
             f"logs/{{scale}}/{_analysis}/{{base}}/{{method}}/{{reward}}/s{{seed}}.log",
@@ -29,12 +29,8 @@ for _analysis, _how in ANALYSES.items():
         params:
             step=_analysis,
             spec=lambda w, name=_analysis: MECHANISMS.spec(name, w),
-            read=lambda w, name=_analysis: [
-                f"{role}={path}" for role, path in MECHANISMS.inputs(name, w).items()
-            ],
-            made=lambda w, output, names=_how.outputs: [
-                f"{name}={path}" for name, path in zip(names, output.tables)
-            ],
+            read=lambda w, name=_analysis: pairs(MECHANISMS.inputs(name, w)),
+            made=lambda w, output, names=_declared.outputs: pairs(dict(zip(names, output.tables))),
         shell:
             STUDY.command(
                 "evaluate",
@@ -74,7 +70,7 @@ for _summary in MECHANISMS.summaries:
             # A function: braces in a declaration are no wildcards.
             spec=lambda w, name=_summary: MECHANISMS.summary_spec(name),
             read=pairs(MECHANISMS.sources(_summary)),
-            made=[f"{role}={path}" for role, path in MECHANISMS.outputs(_summary).items()],
+            made=pairs(MECHANISMS.outputs(_summary)),
         shell:
             STUDY.command(
                 "summary",
@@ -109,7 +105,7 @@ for _figure in MECHANISMS.figures:
         params:
             step=MECHANISM_FIGURES[_figure].step,
             name=_figure,
-            read=[f"{role}={path}" for role, path in MECHANISMS.figure_sources(_figure)[0].items()],
+            read=pairs(MECHANISMS.figure_sources(_figure)[0]),
             spec=lambda w, name=_figure: MECHANISMS.figure_spec(name),
         shell:
             STUDY.command(

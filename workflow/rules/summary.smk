@@ -7,8 +7,7 @@ from paradox.study.pages import Pages
 from paradox.study.paper import quoted, recorded, sources
 
 # Tables and figures belong to a grid; those of the grid `default` have no folder of their own.
-SUMMARY = f"results/{STUDY.scale}/{STUDY.part}".rstrip("/")
-LOGS = f"logs/{STUDY.scale}/{STUDY.part}".rstrip("/")
+SUMMARY, LOGS = STUDY.summed, STUDY.logs
 FIGURES = STUDY.figures
 if not clipping_runs(STUDY, "items.csv"):
     # The command line can leave a grid without the arms of this study.

@@ -1,7 +1,7 @@
 """Per-item results of all arms, checked and put side by side.
 
-An *arm* is base x method x reward; each arm holds seeds, each seed holds optimiser steps, and
-each step holds one row per item. Step 0 is the untrained base, which is an arm of its own.
+An *arm* is base x method x reward; it holds seeds, a seed optimiser steps, and a step one row per
+item. Step 0 is the untrained base, which is an arm of its own.
 """
 
 from __future__ import annotations
@@ -43,38 +43,22 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class Level:
-    """Items that are summed up together.
+    """Items that are summed up together."""
 
-    Attributes
-    ----------
-    name
-        ``"twin"``, an exposure count such as ``"32"``, or ``"exposed"`` for all exposed items
-        with at least `exposed_from` exposures (or of unknown exposure).
-    group
-        exposed or twin.
-    exposure
-        The exposure count; None for ``"exposed"``.
-    items
-        Names of the items, in the order of the item table.
-    """
-
+    # ``"twin"``, an exposure count such as ``"32"``, or ``"exposed"`` for all exposed items
+    # with at least `exposed_from` exposures (or of unknown exposure)
     name: str
-    group: str
-    exposure: int | None
-    items: pd.Index
+    group: str  # exposed or twin
+    exposure: int | None  # the exposure count; None for ``"exposed"``
+    items: pd.Index  # names of the items, in the order of the item table
 
 
 @dataclass(frozen=True)
 class Results:
-    """Per-item tables of all arms.
+    """Per-item tables of all arms."""
 
-    Attributes
-    ----------
-    tables
-        Maps an arm to seed to step to a table indexed by item; all have the same items in the
-        same order.
-    """
-
+    # Maps an arm to seed to step to a table indexed by item; all have the same items in the
+    # same order
     tables: dict[Arm, dict[int, dict[int, pd.DataFrame]]]
 
     def each(self) -> Iterator[pd.DataFrame]:
@@ -121,21 +105,10 @@ def read_results(
 ) -> Results:
     """Read per-item result files of all arms and check that they fit together.
 
-    Parameters
-    ----------
-    paths
-        Files with the columns base, method, reward, seed, step, item and the measured ones.
-    columns
-        The measured columns; every field must hold a finite number.
-    items
-        The item table; its order is kept.
-    optional
-        Measured columns that may be empty for some items, the same ones in every arm.
-
-    Raises
-    ------
-    DataError
-        Naming every file, arm and step that is malformed, or has not the items of the others.
+    Files have `KEYS`, item and the measured columns; the order of the table `items` is kept. Fields
+    of `columns` must hold finite numbers; those of `optional` may be empty for some items, the same
+    ones in every arm. A `DataError` names every file, arm and step that is malformed, or has not
+    the items of the others.
     """
     if not paths:
         raise DataError("no result files were given; at least the untrained base is needed.")
@@ -220,10 +193,7 @@ def read_items(path: Path) -> pd.DataFrame:
 def levels(items: pd.DataFrame, measured: pd.Index, exposed_from: int) -> list[Level]:
     """Return the twins, each known exposure, and all exposed items that count as such.
 
-    Raises
-    ------
-    DataError
-        When no exposed item has `exposed_from` exposures.
+    A `DataError` tells when no exposed item has `exposed_from` exposures.
     """
     known = items[items["item"].isin(measured)]
     twins = known[known["group"] == "twin"]

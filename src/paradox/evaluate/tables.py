@@ -1,8 +1,7 @@
 """Step ``tables``: sum up all arms, with intervals, in the tables that figures and texts use.
 
-Rows with ``seed`` = "all" cross items with seeds; rows with a number hold one seed and its
-items only. *Before* is the untrained base. Accuracies and shares lie between 0 and 1; negative
-log-likelihoods are in nats per token. See `paradox.stats.bootstrap` for how to read intervals.
+Rows with ``seed`` = "all" cross items with seeds; rows with a number hold one seed. *Before* is the
+untrained base. Shares lie between 0 and 1; log-likelihoods are negative, in nats per token.
 """
 
 from __future__ import annotations
@@ -17,15 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from paradox.errors import DataError
-from paradox.evaluate.arms import (
-    ALL_SEEDS,
-    Arm,
-    Level,
-    Results,
-    levels,
-    read_items,
-    read_results,
-)
+from paradox.evaluate.arms import ALL_SEEDS, Arm, Level, Results, levels, read_items, read_results
 from paradox.evaluate.summary import summarise
 from paradox.files import write_json, write_table
 from paradox.progress import Progress
@@ -93,20 +84,14 @@ def main(
     Parameters
     ----------
     spec
-        ``seed`` (keys the bootstrap), ``resamples``, ``exposed_from`` (an exposed item with
-        fewer exposures does not count as exposed), ``equivalence_margin`` (in accuracy),
-        ``chance`` (probability that a guess is right, or None) and ``clean_base`` (name of the
-        base that never saw the items, or None).
+        ``seed`` (keys the bootstrap), ``resamples``, ``exposed_from`` (an exposed item with fewer
+        exposures does not count as exposed), ``equivalence_margin`` (in accuracy), ``chance``
+        (probability that a guess is right, or None) and ``clean_base`` (name of the base that never
+        saw the items, or None).
     inputs
-        ``evaluations`` and ``nlls``: lists of per-item files of all arms; ``items``: the item
-        table.
+        ``evaluations`` and ``nlls``: per-item files of all arms; ``items``: the item table.
     outputs
-        ``accuracy``, ``did``, ``perplexity``, ``base``, ``trajectory`` and ``summary``.
-
-    Raises
-    ------
-    DataError
-        When the files are malformed or do not fit together.
+        By name.
     """
     evaluated, scored = _read(spec, inputs)
     if not any(arm.trained for arm in evaluated.results.arms):
@@ -229,16 +214,11 @@ def _did_row(study: Study, arm: Arm, seeds: list[int], step: int, spec: dict[str
         **_columns("exposed_gain", estimates["exposed"]),
         **_columns("twin_gain", estimates.get("twin")),
     }
-    test = None
+    row["equivalence_margin"], test = spec["equivalence_margin"], None
     if twin is not None:
         test = equivalence(exposed, twin, spec["equivalence_margin"], study.resampling)
-    row |= {
-        "equivalence_margin": spec["equivalence_margin"],
-        "equivalence_low": test.low if test else None,
-        "equivalence_high": test.high if test else None,
-        "equivalence_p": test.p if test else None,
-        "equivalent": test.equivalent if test else None,
-    }
+    row |= {f"equivalence_{end}": getattr(test, end, None) for end in ("low", "high", "p")}
+    row["equivalent"] = test.equivalent if test else None
     truth = arm._replace(reward="ground_truth")
     row |= _against(study, arm, truth, seeds, step, "minus_ground_truth")
     clean = arm._replace(base=spec["clean_base"] or arm.base)

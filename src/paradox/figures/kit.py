@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ BAND = "#dddddd"
 
 
 def depth(layers: pd.Series, blocks: int) -> pd.Series:
-    """Return where layers are between the embedding (0) and the last block (1).
+    """Return where layers are: the embedding (-1) at 0, block l of L blocks at (l + 1) / L.
 
     >>> depth(pd.Series([-1, 0, 3]), 4).tolist()
     [0.0, 0.25, 1.0]
@@ -47,30 +48,57 @@ def pick(table: pd.DataFrame, contrast: str) -> pd.DataFrame:
     return table[~changed & (table["contrast"] == contrast)]
 
 
-def arm_looks(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Return how each arm's curve is drawn."""
-    palette = style.colours(max(len(names), 1))
-    return {
-        name: {
-            "color": palette[index],
-            "marker": style.MARKERS[index % len(style.MARKERS)],
-            "linestyle": style.LINES[index % len(style.LINES)],
-        }
-        for index, name in enumerate(names)
-    }
+def arm_columns(
+    table: pd.DataFrame, rows: int, height: float, **shared: Any
+) -> tuple[Figure, np.ndarray, list[pd.DataFrame]]:
+    """Return a figure with a titled column per arm, its axes, and the rows of each arm."""
+    table = table.assign(name=style.arm_names(table))
+    arms = style.panels(table)
+    figure, axes = style.grid(rows, len(arms), height, **shared)
+    for (base, name), axis in zip(arms, axes[0], strict=True):
+        axis.set_title(style.title(base, name))
+    return (
+        figure,
+        axes,
+        [table[(table["base"] == base) & (table["name"] == name)] for base, name in arms],
+    )
+
+
+def by_direction(
+    table: pd.DataFrame,
+    measures: dict[str, str],
+    directions: tuple[str, ...],
+    panel: Callable[[Axes, pd.DataFrame], None],
+    sharey: str | bool,
+) -> Figure:
+    """Draw a column per arm over depth, a row per measure and direction; `panel` draws one."""
+    shown = [name for name in measures if (table["measure"] == name).any()]
+    rows = list(product(shown, directions))
+    figure, axes, arms = arm_columns(table, len(rows), 1.5 + 1.9 * len(rows), sharey=sharey)
+    for arm, column in zip(arms, axes.T, strict=True):
+        for axis, (measure, direction) in zip(column, rows, strict=True):
+            axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
+            axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
+            panel(axis, arm[(arm["measure"] == measure) & (arm["direction"] == direction)])
+        depth_axis(column[-1])
+    for axis, (measure, direction) in zip(axes[:, 0], rows, strict=True):
+        axis.set_ylabel(f"{measures[measure]}\n{direction} (nats)")
+    figure.align_ylabels(axes[:, 0])
+    return figure
 
 
 def panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
     """Draw the arms' curves and the widest of their null bands (columns name, depth, value ...)."""
     axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
     if table.empty:
-        how = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
-        axis.text(0.5, 0.7, "no such arm", transform=axis.transAxes, **how)
+        font = {"ha": "center", "va": "center", "color": style.GREY, "backgroundcolor": "white"}
+        axis.text(0.5, 0.7, "no such arm", transform=axis.transAxes, **font)
     band(axis, table)
-    for place, (name, rows) in enumerate(_by_arm(table, looks)):
-        rows = rows.sort_values("depth")
+    drawn = set(table["name"])
+    for place, name in enumerate(name for name in looks if name in drawn):
+        rows = table[table["name"] == name].sort_values("depth")
         step = 1 / max(len(rows), 1)
-        x = rows["depth"] + 0.1 * step * (place - (table["name"].nunique() - 1) / 2)
+        x = rows["depth"] + 0.1 * step * (place - (len(drawn) - 1) / 2)
         curve(axis, x, rows, looks[name])
 
 
@@ -84,30 +112,13 @@ def band(axis: Axes, table: pd.DataFrame) -> None:
 
 def curve(axis: Axes, x: pd.Series, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     """Draw one curve; markers are filled where it leaves its null."""
-    bars = rows.rename(columns={"low": "value_low", "high": "value_high"})
     line = {name: value for name, value in look.items() if name != "marker"}
-    style.interval(axis, x, bars, "value", linewidth=1.2, zorder=2, **line)
+    style.interval(axis, x, rows, "value", linewidth=1.2, zorder=2, **line)
     out = rows["corrected"].isna() | (rows["corrected"] <= ALPHA)
+    mark = {"marker": look["marker"], "color": look["color"], "markersize": 4.5, "zorder": 3}
     for chosen, face in ((out, look["color"]), (~out, "white")):
-        axis.plot(
-            x[chosen],
-            rows.loc[chosen, "value"],
-            marker=look["marker"],
-            color=look["color"],
-            markerfacecolor=face,
-            markersize=4.5,
-            linestyle="none",
-            zorder=3,
-        )
-
-
-def _by_arm(
-    table: pd.DataFrame, looks: dict[str, dict[str, Any]]
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    for name in looks:
-        rows = table[table["name"] == name]
-        if len(rows):
-            yield name, rows
+        marked = rows.loc[chosen, "value"]
+        axis.plot(x[chosen], marked, markerfacecolor=face, linestyle="none", **mark)
 
 
 def depth_axis(axis: Axes) -> None:
@@ -129,14 +140,19 @@ def arm_handles(looks: dict[str, dict[str, Any]]) -> list[Artist]:
     return [Line2D([], [], label=name, markersize=4.5, **look) for name, look in looks.items()]
 
 
+def marker_handles(filled: str, hollow: str) -> list[Artist]:
+    """Return the legend's entries of filled and open markers."""
+    grey: Any = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
+    return [
+        Line2D([], [], label=filled, **grey),
+        Line2D([], [], label=hollow, markerfacecolor="white", **grey),
+    ]
+
+
 def null_handles() -> list[Artist]:
     """Return the legend's entries of filled and open markers and the band."""
-    grey = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
-    return [
-        Line2D([], [], label="outside its null", **grey),
-        Line2D([], [], label="inside", markerfacecolor="white", **grey),
-        Patch(color=BAND, label="widest 95 % null"),
-    ]
+    band = Patch(color=BAND, label="widest 95 % null")
+    return [*marker_handles("outside its null", "inside"), band]
 
 
 def legend(figure: Figure, *rows: list[Artist]) -> None:

@@ -1,15 +1,9 @@
 """Step ``layer_figure``: curves over the blocks, exposed against twins, beside their null.
 
-Which curves is said by the analysis' declaration; a row of panels per component and measure. Two
-columns per base: exposed minus twins in every arm (for the untrained arm as it is, for the others
-after training), and how training changed that.
-
-The grey band is the widest of the null's 95 % bands of the panel's arms, each corrected for looking
-at all blocks. A filled marker lies outside of its own arm's band, an open one inside. Bars are
-intervals of the bootstrap over items and seeds.
-
-Depth: block l of L blocks is at (l + 1) / L, the embedding (layer -1) at 0. Every figure over
-layers takes it from `depth`.
+Two columns per base: exposed minus twins in every arm (trained ones after training), and how
+training changed that. The grey band is the widest of the arms' 95 % bands of the null, each
+corrected for looking at all blocks; a filled marker lies outside of its own arm's band. Bars are
+bootstrap intervals over items and seeds.
 """
 
 from __future__ import annotations
@@ -21,54 +15,31 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from paradox.errors import DataError, hint
-from paradox.figures import style
-from paradox.figures.kit import (
-    CHANGE,
-    COLUMNS,
-    arm_handles,
-    arm_looks,
-    depth_axis,
-    legend,
-    log_axis,
-    null_handles,
-    panel,
-    pick,
-    with_depth,
-)
+from paradox.figures import kit, style
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.progress import Progress
 
 
 class Row(NamedTuple):
-    """A row of panels.
-
-    Attributes
-    ----------
-    component, measure
-        As in the table.
-    label
-        Of the y axis.
-    levels
-        Whether the two columns of a base show exposed items and twins; otherwise their difference
-        and how training changed it.
-    """
+    """A row of panels: a component and measure of the table, and the label of its y axis."""
 
     component: str
     measure: str
     label: str
+    # Whether a base's columns show exposed items and twins; else their difference and its change.
     levels: bool = False
 
     @property
     def contrasts(self) -> tuple[str, str]:
         """What the two columns of a base show."""
-        return LEVELS if self.levels else ("difference", CHANGE)
+        return LEVELS if self.levels else ("difference", kit.CHANGE)
 
 
 LEVELS = ("exposed", "twin")
 TITLES = {
     "difference": "exposed − twins",
-    CHANGE: "change of it",
+    kit.CHANGE: "change of it",
     "exposed": "exposed items",
     "twin": "never-seen twins",
 }
@@ -77,16 +48,9 @@ TITLES = {
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw a figure.
+    """Draw the figure `spec["figure"]` with `spec["rows"]`, the fields of each `Row`.
 
-    Parameters
-    ----------
-    spec
-        ``figure`` (its name) and ``rows``: the fields of each `Row`.
-    inputs
-        ``table``: what step ``by_layer`` wrote.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``table`` is what step ``by_layer`` wrote.
     """
     rows = [Row(**row) for row in spec["rows"]]
     table = data(inputs["table"], rows)
@@ -94,14 +58,8 @@ def main(
 
 
 def data(path: Path, rows: list[Row]) -> pd.DataFrame:
-    """Return the drawn rows of a contrast table.
-
-    Raises
-    ------
-    DataError
-        When the table has not a component and measure that the figure shows.
-    """
-    table = read_table(path, COLUMNS)
+    """Return the drawn rows of a contrast table; a row of `rows` without any is a `DataError`."""
+    table = read_table(path, kit.COLUMNS)
     parts = []
     for component, measure in dict.fromkeys((row.component, row.measure) for row in rows):
         chosen = table[(table["component"] == component) & (table["measure"] == measure)]
@@ -112,18 +70,18 @@ def data(path: Path, rows: list[Row]) -> pd.DataFrame:
                 f"{hint(f'{component} {measure}', known)}"
             )
         parts.append(chosen)
-    return with_depth(pd.concat(parts, ignore_index=True)[COLUMNS])
+    return kit.with_depth(pd.concat(parts, ignore_index=True)[kit.COLUMNS])
 
 
 def draw(table: pd.DataFrame, rows: list[Row]) -> Figure:
     """Draw the figure: a row per component and measure, two columns per base."""
     table = table.assign(name=style.arm_names(table))
     names, bases = style.name_order(table), style.bases_in_order(table["base"])
-    looks = arm_looks(names)
+    looks = style.arm_looks(names)
     figure, axes = style.grid(len(rows), 2 * len(bases), 1.3 + 1.75 * len(rows), sharey=False)
     shown: tuple[str, ...] = ()
     for number, row in enumerate(rows):
-        of_row = table[(table["component"] == row.component) & (table["measure"] == row.measure)]
+        drawn = table[(table["component"] == row.component) & (table["measure"] == row.measure)]
         axes[number, 0].set_ylabel(row.label)
         for column, axis in enumerate(axes[number]):
             base, contrast = bases[column // 2], row.contrasts[column % 2]
@@ -132,15 +90,15 @@ def draw(table: pd.DataFrame, rows: list[Row]) -> Figure:
                 axis.sharey(axes[number, 0 if row.contrasts == LEVELS else column % 2])
             if row.contrasts != shown:
                 axis.set_title(f"{style.label(base)}:\n{TITLES[contrast]}")
-            panel(axis, pick(of_row[of_row["base"] == base], contrast), looks)
+            kit.panel(axis, kit.pick(drawn[drawn["base"] == base], contrast), looks)
             if contrast not in LEVELS:
                 axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
             elif row.measure.endswith("rank"):
-                log_axis(axis)
+                kit.log_axis(axis)
         shown = row.contrasts
     for axis in axes[-1]:
-        depth_axis(axis)
+        kit.depth_axis(axis)
     figure.align_ylabels(axes[:, 0])
-    legend(figure, arm_handles(looks), null_handles())
+    kit.legend(figure, kit.arm_handles(looks), kit.null_handles())
     figure.supxlabel("Relative depth (embedding 0, last block 1)", fontsize=11)
     return figure

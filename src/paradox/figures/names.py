@@ -74,14 +74,7 @@ def label(name: str) -> str:
 def arm_words(
     arm: Mapping[str, Any], *, base: bool = False, method: bool = True, seed: bool = False
 ) -> str:
-    """Return an arm in words.
-
-    Parameters
-    ----------
-    arm
-        ``method`` and ``reward``, with ``base`` and ``seed`` where they are asked for.
-    base, method, seed
-        Whether the words name these; the method and the seed of a trained arm only.
+    """Return an arm in words: with `base`, `method` and `seed` as asked, the last two if trained.
 
     >>> arm_words({"method": "base", "reward": "none"})
     'untrained'
@@ -106,8 +99,17 @@ def in_order(rewards: Iterable[str]) -> list[str]:
     >>> in_order(["zeta", "random", "none", "format"])
     ['none', 'format', 'random', 'zeta']
     """
-    known = {name: place for place, name in enumerate(REWARD_ORDER)}
-    return sorted(set(rewards), key=lambda name: (known.get(name, len(known)), name))
+    return _ordered(rewards, REWARD_ORDER)
+
+
+def methods_in_order(methods: Iterable[str]) -> list[str]:
+    """Return methods in the order of every figure, untrained first; new ones come last, by name."""
+    return _ordered(methods, ["base", *METHOD_ORDER])
+
+
+def _ordered(names: Iterable[str], order: list[str]) -> list[str]:
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(set(names), key=lambda name: (places.get(name, len(places)), name))
 
 
 def bases_in_order(bases: Iterable[str]) -> list[str]:

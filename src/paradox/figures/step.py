@@ -19,16 +19,9 @@ def write(
     progress: Progress,
     name: str,
 ) -> None:
-    """Draw a table and write the figure with its numbers. Equal tables give equal bytes.
+    """Draw a table in the style of all figures, and write ``svg``, ``png`` and ``csv`` (the table).
 
-    Parameters
-    ----------
-    draw
-        Makes the figure, in the style of all figures.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers).
-    name
-        What progress lines call it.
+    Equal tables give equal bytes.
     """
     with style.style():
         style.save(draw(table), table, outputs)

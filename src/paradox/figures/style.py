@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from paradox.evaluate.arms import ALL_SEEDS
-from paradox.figures.names import METHOD_ORDER, in_order, label
+from paradox.figures.names import METHOD_ORDER as METHOD_ORDER
 from paradox.figures.names import bases_in_order as bases_in_order
+from paradox.figures.names import in_order, label, methods_in_order
 from paradox.files import atomic_path, write_table
 from paradox.provenance.identity import mark
 
@@ -35,6 +36,23 @@ GREY = "#555555"
 def colours(count: int) -> list[str]:
     """Return `count` colour-blind-safe colours."""
     return list(sns.color_palette("colorblind", count).as_hex())
+
+
+def marks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return a colour and a marker per name."""
+    return dict(zip(names, zip(colours(len(names)), MARKERS, strict=False), strict=True))
+
+
+def arm_looks(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return how each arm's curve is drawn."""
+    return {
+        name: {
+            "color": colour,
+            "marker": MARKERS[index % len(MARKERS)],
+            "linestyle": LINES[index % len(LINES)],
+        }
+        for index, (name, colour) in enumerate(zip(names, colours(len(names)), strict=True))
+    }
 
 
 def all_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -54,12 +72,11 @@ def arm_names(table: pd.DataFrame) -> pd.Series:
 def name_order(table: pd.DataFrame) -> list[str]:
     """Return the names of `arm_names` in the order of every figure."""
     named = table[["reward", "method"]].assign(name=arm_names(table)).drop_duplicates()
-    known = {name: place for place, name in enumerate(METHOD_ORDER)}
-    place = named["method"].map(known).fillna(len(known))
-    named = named.assign(place=place).sort_values(["place", "method"])
+    methods = methods_in_order(named["method"])
+    named = named.sort_values("method", key=lambda names: names.map(methods.index))
     names = []
     for reward in in_order(named["reward"]):
-        names += list(dict.fromkeys(named.loc[named["reward"] == reward, "name"]))
+        names += dict.fromkeys(named.loc[named["reward"] == reward, "name"])
     return names
 
 
@@ -114,30 +131,27 @@ def grid(
 
 
 def interval(
-    axis: Axes,
-    x: Sequence[float] | np.ndarray,
-    table: pd.DataFrame,
-    value: str,
-    **how: Any,
+    axis: Axes, x: Sequence[float] | np.ndarray, table: pd.DataFrame, value: str, **look: Any
 ) -> Any:
-    """Draw values with their intervals (columns value, {value}_low, {value}_high)."""
+    """Draw values with their intervals (columns value, {value}_low, {value}_high; or low, high)."""
     middle, bars = _bars(table, value)
-    return axis.errorbar(x, middle, yerr=bars, capsize=2, elinewidth=1.1, **how)
+    return axis.errorbar(x, middle, yerr=bars, capsize=2, elinewidth=1.1, **look)
 
 
 def interval_across(
-    axis: Axes, y: Sequence[float] | np.ndarray, table: pd.DataFrame, value: str, **how: Any
+    axis: Axes, y: Sequence[float] | np.ndarray, table: pd.DataFrame, value: str, **look: Any
 ) -> Any:
     """As `interval`, with the values along the x axis."""
     middle, bars = _bars(table, value)
-    return axis.errorbar(middle, y, xerr=bars, capsize=2, elinewidth=1.1, **how)
+    return axis.errorbar(middle, y, xerr=bars, capsize=2, elinewidth=1.1, **look)
 
 
 def _bars(table: pd.DataFrame, value: str) -> tuple[np.ndarray, list[np.ndarray]]:
     middle = table[value].to_numpy(float)
+    stem = f"{value}_" if f"{value}_low" in table else ""
     # A percentile interval can leave out its estimate; bars cannot have a negative length.
-    down = np.clip(middle - table[f"{value}_low"].to_numpy(float), 0, None)
-    up = np.clip(table[f"{value}_high"].to_numpy(float) - middle, 0, None)
+    down = np.clip(middle - table[f"{stem}low"].to_numpy(float), 0, None)
+    up = np.clip(table[f"{stem}high"].to_numpy(float) - middle, 0, None)
     return middle, [down, up]
 
 
@@ -147,10 +161,9 @@ def step_axis(axis: Axes) -> None:
 
 
 def save(figure: Figure, table: pd.DataFrame, outputs: dict[str, Path]) -> None:
-    """Write the figure as svg and png and the table it was drawn from as csv.
+    """Write the figure as svg and png, with the step's derivation id, and its table as csv.
 
-    The files hold no date and no version, so equal tables give equal bytes. They carry the
-    derivation id of the step that draws them, so that a copy can be traced.
+    The files hold no date and no version: equal tables give equal bytes.
     """
     known = {"Identifier": mark()} if mark() else {}
     with atomic_path(outputs["svg"]) as path:

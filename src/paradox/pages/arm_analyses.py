@@ -1,7 +1,6 @@
-"""What the analyses found on one arm, from the files of that arm alone.
+"""What the analyses found on one arm, from the files of that arm alone, without a test.
 
-A summary of single files, without a test: nulls, intervals over seeds and corrections for the
-number of blocks belong to all arms together and are on the pages of the mechanisms.
+Nulls, intervals over seeds and corrections for the number of blocks belong to all arms together.
 """
 
 from __future__ import annotations
@@ -39,21 +38,18 @@ def shown(
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield what each table says, in words, and the rows that the page shows of it.
 
-    Parameters
-    ----------
-    tables
-        Name below the arm's folder -> how it is shown: the fields of `Shown`, or ``module`` and
-        ``function`` that read it, and ``what`` stands above its rows.
+    `tables` has, by name below the arm's folder, the fields of `Shown`; or ``module`` and
+    ``function`` that read the table, and ``what`` stands above its rows.
     """
     groups = _groups(items, exposed_from)
     for path in paths:
         name = table_name(path)
-        how = tables[name]
-        if "function" in how:
-            read = getattr(importlib.import_module(how["module"]), how["function"])
-            yield how["what"], read(path)
+        told = tables[name]
+        if "function" in told:
+            read = getattr(importlib.import_module(told["module"]), told["function"])
+            yield told["what"], read(path)
         else:
-            yield _by_block(name, path, Shown(**how), *groups)
+            yield _by_block(name, path, Shown(**told), *groups)
 
 
 def _groups(items: Path, exposed_from: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -68,29 +64,18 @@ def _groups(items: Path, exposed_from: int) -> tuple[pd.DataFrame, pd.DataFrame]
 
 
 def _by_block(
-    name: str, path: Path, how: Shown, exposed: pd.DataFrame, twins: pd.DataFrame
+    name: str, path: Path, shown: Shown, exposed: pd.DataFrame, twins: pd.DataFrame
 ) -> tuple[str, pd.DataFrame]:
     """Return what an analysis measures and, per component, the block where groups differ most."""
-    rows = _rows(path, how)
+    rows = read_table(path, ["item", "component", "layer", shown.measure])
+    rows = rows[rows["component"].str.match(shown.only)]
     groups = [rows[rows["item"].isin(group["item"])] for group in (exposed, twins)]
     counts = [group["item"].nunique() for group in groups]
-    text = f"{name.removesuffix('/table')}: {how.what}. Per component the block "
+    text = f"{name.removesuffix('/table')}: {shown.what}. Per component the block "
     text += f"where {counts[0]} exposed items differ most from {counts[1]} twins."
-    return text, _largest(*groups, how.measure)
-
-
-def _rows(path: Path, how: Shown) -> pd.DataFrame:
-    rows = read_table(path, ["item", "component", "layer", how.measure])
-    names = pd.Series(rows["component"].unique())
-    return rows[rows["component"].isin(names[names.str.match(how.only)])]
-
-
-def _largest(exposed: pd.DataFrame, twin: pd.DataFrame, measure: str) -> pd.DataFrame:
-    key = ["component", "layer"]
-    both = {"exposed": exposed, "twins": twin}
-    means = pd.DataFrame({name: of.groupby(key)[measure].mean() for name, of in both.items()})
-    means = means.dropna()
-    means["difference"] = means["exposed"] - means["twins"]
-    largest = means["difference"].abs().groupby(level=0, sort=True).idxmax()
-    found = means.loc[list(largest)].map("{:+.3g}".format).reset_index()
-    return found.rename(columns={"layer": "block"})
+    means = [group.groupby(["component", "layer"])[shown.measure].mean() for group in groups]
+    table = pd.DataFrame({"exposed": means[0], "twins": means[1]}).dropna()
+    table["difference"] = table["exposed"] - table["twins"]
+    largest = table["difference"].abs().groupby(level=0, sort=True).idxmax()
+    table = table.loc[list(largest)].map("{:+.3g}".format).reset_index()
+    return text, table.rename(columns={"layer": "block"})

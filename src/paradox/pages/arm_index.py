@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pandas as pd
 
 from paradox.evaluate.arms import ALL_SEEDS
-from paradox.figures.names import METHOD_ORDER, in_order, label
+from paradox.figures.names import in_order, label, methods_in_order
 from paradox.pages.page import estimates, link
 
 
 def of_base(arms: list[dict[str, Any]], did: pd.DataFrame, base: str) -> pd.DataFrame:
     """Return the arms of a base with links to their pages; the untrained base comes first.
 
-    Parameters
-    ----------
-    arms
-        ``base``, ``method``, ``reward`` and ``seed`` of each.
-    did
-        The grid's table ``did``; its rows over all seeds are shown.
+    Of the grid's table `did`, the rows over all seeds are shown.
     """
-    own = [arm for arm in arms if arm["base"] == base]
     cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for arm in own:
-        cells.setdefault((arm["reward"], arm["method"]), []).append(arm)
+    for arm in arms:
+        if arm["base"] == base:
+            cells.setdefault((arm["reward"], arm["method"]), []).append(arm)
     rewards = in_order(reward for reward, _ in cells)
-    known = {name: place for place, name in enumerate(["base", *METHOD_ORDER])}
-    order = sorted(cells, key=lambda c: (rewards.index(c[0]), known.get(c[1], len(known)), c[1]))
+    methods = methods_in_order(method for _, method in cells)
+    order = [pair for pair in itertools.product(rewards, methods) if pair in cells]
     all_seeds = did[(did["base"] == base) & (did["seed"].astype(str) == ALL_SEEDS)]
     heads = {
         "did": "DiD, points",

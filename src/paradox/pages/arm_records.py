@@ -14,10 +14,7 @@ from paradox.pages.page import chain, link
 def derivations(paths: Sequence[str], up: str) -> pd.DataFrame:
     """Return step, derivation id, device and first file of each record, with links to the chains.
 
-    Parameters
-    ----------
-    up
-        How the page gets to the folder of the lineage page.
+    `up` leads from the page to the folder of the lineage page.
     """
     rows = []
     for path in paths:

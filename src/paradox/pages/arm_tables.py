@@ -1,7 +1,6 @@
 """What the page of an arm shows, from its own files and those of its untrained base.
 
-Nothing of other arms is read, so that a new arm leaves the pages of the others as they are. Step
-``tables`` sums up the two here as it does all arms together: the numbers of a seed are equal.
+A new arm leaves the pages of the others as they are. Step ``tables`` sums up the two here.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ import numpy as np
 import pandas as pd
 
 from paradox.evaluate import tables
-from paradox.evaluate.arms import ALL_SEEDS, levels, read_items
+from paradox.evaluate.arms import levels, read_items
 from paradox.figures import style
 from paradox.figures.names import label
 from paradox.files import read_table
 from paradox.pages.arm_names import level_name
 from paradox.pages.page import estimates
 from paradox.progress import Progress
-from paradox.report.numbers import Numbers
+from paradox.report.numbers import ENDS, Numbers, number
 
 RATES = {
     "accuracy": "accuracy, %",
@@ -33,6 +32,7 @@ RATES = {
 }
 SHARES = {"reward": "reward", "share/correct": "right", "share/recall": "answered at once"}
 LOGGED = ["reward", "share/correct", "share/recall", "share/reason", "entropy", "loss"]
+# Text stays text: as outlines it would double the size.
 TEXT = {"svg.fonttype": "none", "font.family": ["DejaVu Sans", "sans-serif"]}
 SAMPLE = ["item", "sample", "response", "answer", "correct", "mode"]
 
@@ -47,14 +47,9 @@ class Summed(NamedTuple):
 def summed(
     spec: dict[str, Any], items: Path, evaluations: Sequence[Path], nlls: Sequence[Path]
 ) -> Summed:
-    """Sum up a trained arm beside its untrained base, as step ``tables`` does.
+    """Sum up a trained arm beside its untrained base, as step ``tables`` with `spec` does.
 
-    Parameters
-    ----------
-    spec
-        The step's parameters.
-    evaluations, nlls
-        Per-item files of the base and of the arm.
+    `evaluations` and `nlls` are per-item files of the base and of the arm.
     """
     names = ["accuracy", "did", "perplexity", "base", "trajectory"]
     with tempfile.TemporaryDirectory() as scratch:
@@ -65,27 +60,24 @@ def summed(
         tables.main(spec, given, made | {"summary": summary}, quiet)
         read = {name: read_table(path) for name, path in made.items()}
         # Of one seed the rows over all seeds say the same.
-        read = {
-            name: rows[rows["seed"].astype(str) == ALL_SEEDS] if "seed" in rows else rows
-            for name, rows in read.items()
-        }
+        read = {n: style.all_seeds(rows) if "seed" in rows else rows for n, rows in read.items()}
         return Summed(read, Numbers.read(summary))
 
 
-def before_and_after(found: Summed, exposed_from: int) -> pd.DataFrame:
+def before_and_after(arm: Summed, exposed_from: int) -> pd.DataFrame:
     """Return accuracy and recall by exposure, before and after training, with counts."""
-    rows = found.tables["accuracy"]
-    steps = {False: rows[rows["method"] == "base"], True: rows[rows["method"] != "base"]}
-    steps[True] = steps[True][steps[True]["step"] == steps[True]["step"].max()]
+    rows = arm.tables["accuracy"]
+    before, after = rows[rows["method"] == "base"], rows[rows["method"] != "base"]
+    after = after[after["step"] == after["step"].max()]
     parts = []
-    for trained, when in ((False, "before"), (True, "after")):
-        of = steps[trained].set_index("level")
-        shown = estimates(of, {name: f"{text} {when}" for name, text in RATES.items()})
-        parts.append(shown.assign(**{f"samples {when}": of["samples"].astype(int)}))
+    for when, counted in (("before", before), ("after", after)):
+        by_level = counted.set_index("level")
+        shown = estimates(by_level, {name: f"{text} {when}" for name, text in RATES.items()})
+        parts.append(shown.assign(**{f"samples {when}": by_level["samples"].astype(int)}))
     both = parts[0].join(parts[1])
     heads = [f"{text} {when}" for text in RATES.values() for when in ("before", "after")]
     heads = [head for head in heads if head in both] + ["samples before", "samples after"]
-    return _levels(steps[False], exposed_from).join(both[heads], on="level").drop(columns="level")
+    return _levels(before, exposed_from).join(both[heads], on="level").drop(columns="level")
 
 
 def _levels(rows: pd.DataFrame, exposed_from: int) -> pd.DataFrame:
@@ -98,30 +90,30 @@ def _levels(rows: pd.DataFrame, exposed_from: int) -> pd.DataFrame:
 
 def untrained(spec: dict[str, Any], items: Path, evaluation: Path, nll: Path) -> pd.DataFrame:
     """Return what an untrained base knows by exposure: as the columns of ``base.csv``."""
-    found = tables.base_table(spec, {"items": items, "evaluations": [evaluation], "nlls": [nll]})
-    shown = estimates(found, RATES | {"recall_answer": "recalled answer right, %"})
-    named = _levels(found, spec["exposed_from"]).join(shown).drop(columns="level")
-    return named.assign(samples=found["samples"])
+    known = tables.base_table(spec, {"items": items, "evaluations": [evaluation], "nlls": [nll]})
+    shown = estimates(known, RATES | {"recall_answer": "recalled answer right, %"})
+    named = _levels(known, spec["exposed_from"]).join(shown).drop(columns="level")
+    return named.assign(samples=known["samples"])
 
 
 def untrained_texts(items: Path, nll: Path, exposed_from: int) -> pd.DataFrame:
     """Return an untrained base's mean negative log-likelihoods, exposed items beside twins."""
     table, rows = read_items(items), read_table(nll)
     groups = levels(table, pd.Index(rows["item"]), exposed_from)
-    found = []
+    texts = []
     for name in ("prompt", "recall", "reason", "chain"):
         row: dict[str, Any] = {"text": label(name)}
         for group in (groups[-1], *(g for g in groups if g.group == "twin")):
             values = rows[rows["item"].isin(group.items)][f"{name}_nll"].dropna()
             row[f"{group.name}, nats per token"] = f"{values.mean():.3f}" if len(values) else ""
             row[f"{group.name}: items"] = len(values)
-        found.append(row)
-    return pd.DataFrame(found)
+        texts.append(row)
+    return pd.DataFrame(texts)
 
 
-def texts(found: Summed) -> pd.DataFrame:
+def texts(arm: Summed) -> pd.DataFrame:
     """Return likelihoods of fixed texts, before and after, and their change, in nats per token."""
-    rows = found.tables["perplexity"]
+    rows = arm.tables["perplexity"]
     rows = rows[rows["group"].isin(["exposed", "twin", "difference"])]
     key = ["quantity", "group"]
     after = rows[rows["step"] == rows["step"].max()]
@@ -132,11 +124,9 @@ def texts(found: Summed) -> pd.DataFrame:
     }
     shown = named["change"][[*key, "items"]].set_index(key)
     for name, part in named.items():
-        sign = "+" if name == "change" else ""
-        values = [
-            f"{row.value:{sign}.3f} [{row.low:{sign}.3f}, {row.high:{sign}.3f}]"
-            for row in part.itertuples()
-        ]
+        form = "+.3f" if name == "change" else ".3f"
+        ends = part[[*ENDS]].itertuples(index=False)
+        values = [number(*row, form=form) for row in ends]
         column = pd.Series(values, index=pd.MultiIndex.from_frame(part[key]))
         shown[f"{name}, nats per token"] = column
     shown = shown.reset_index()
@@ -145,15 +135,15 @@ def texts(found: Summed) -> pd.DataFrame:
     return shown.assign(**names).rename(columns={"quantity": "text"})
 
 
-def course(found: Summed) -> str:
+def course(arm: Summed) -> str:
     """Return a chart (svg) of accuracy and of answering at once over the steps of training."""
-    rows = found.tables["trajectory"].sort_values("step")
+    rows = arm.tables["trajectory"].sort_values("step")
     curves = {}
     for measure, text in (("accuracy", "right"), ("recall_share", "at once")):
         for group, items in (("exposed", "exposed"), ("twin", "twins")):
-            of = rows[rows["group"] == group]
-            if len(of):
-                curves[f"{items}, {text}"] = of.set_index("step")[measure]
+            curve = rows[rows["group"] == group].set_index("step")[measure]
+            if len(curve):
+                curves[f"{items}, {text}"] = curve
     return _chart(curves, "share of samples")
 
 
@@ -172,17 +162,15 @@ def training(path: Path) -> tuple[str, pd.DataFrame]:
 def _chart(curves: dict[str, pd.Series], up: str) -> str:
     """Return a chart (svg) of curves over their index, the step. Equal numbers give equal text.
 
-    Text stays text: as outlines it would double the size. Points that are not finite are left
-    out.
+    Points that are not finite are left out.
     """
-    looks = zip(style.colours(len(curves)), style.MARKERS, style.LINES, strict=False)
+    looks = style.arm_looks(list(curves))
     drawn = io.StringIO()
     with style.style(), mpl.rc_context(TEXT):
         figure, ((axis,),) = style.grid(1, 1, 3.2)
-        for (name, curve), (colour, marker, line) in zip(curves.items(), looks, strict=True):
+        for name, curve in curves.items():
             kept = curve[np.isfinite(curve)]
-            how = {"color": colour, "linestyle": line, "marker": marker, "label": name}
-            axis.plot(kept.index, kept, markevery=1 + len(kept) // 40, **how)
+            axis.plot(kept.index, kept, label=name, markevery=1 + len(kept) // 40, **looks[name])
         style.step_axis(axis)
         axis.set(xlabel="step of training", ylabel=up)
         figure.legend(loc="outside upper left", ncols=len(curves))
@@ -191,28 +179,21 @@ def _chart(curves: dict[str, pd.Series], up: str) -> str:
 
 
 def responses(samples: Path, items: Path, each: int = 2, characters: int = 400) -> pd.DataFrame:
-    """Return a few sampled responses with question and right answer, spread over the items.
+    """Return sampled responses with question and right answer, spread over the items.
 
-    Parameters
-    ----------
-    each
-        How many of exposed items and how many of twins.
-    characters
-        Longer texts are cut.
+    So many are shown of `each` group; texts of more `characters` are cut.
     """
     rows = read_table(samples, SAMPLE)
     known = read_table(items, ["item", "group", "question", "answer"])
     known = known.rename(columns={"answer": "right answer"})
-    rows = rows[rows["sample"] == 0].merge(
-        known[["item", "group", "question", "right answer"]], on="item"
-    )
+    heads = ["item", "group", "question", "right answer", "response", "answer", "correct", "mode"]
+    rows = rows[rows["sample"] == 0].merge(known[heads[:4]], on="item")
     parts = []
-    for _, of in rows.sort_values("item", kind="stable").groupby("group", sort=True):
-        places = sorted({round(part * (len(of) - 1) / (each - 1 or 1)) for part in range(each)})
-        parts.append(of.iloc[places])
+    for _, group in rows.sort_values("item", kind="stable").groupby("group", sort=True):
+        places = {round(part * (len(group) - 1) / (each - 1 or 1)) for part in range(each)}
+        parts.append(group.iloc[sorted(places)])
     shown = pd.concat(parts, ignore_index=True)
     for name in ("question", "response"):
         cut = shown[name].str.len() > characters
         shown[name] = shown[name].where(~cut, shown[name].str.slice(0, characters) + "…")
-    heads = ["item", "group", "question", "right answer", "response", "answer", "correct", "mode"]
     return shown[heads]

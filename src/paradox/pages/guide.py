@@ -1,7 +1,6 @@
 """A page of the reading guide (README.md of an analysis' folder) as parts of an HTML page.
 
-Figures are left out, since the page shows the run's own, and of links the text is kept: the page
-stands alone. Formulas are shown as they are written.
+It stands alone: figures and the addresses of links are left out.
 """
 
 from __future__ import annotations
@@ -21,15 +20,8 @@ PARTS = ("What it measures", "Formula", "How to read", "What misleads", "Cost", 
 def parts(path: Path) -> dict[str, tuple[str, str]]:
     """Return the parts of a page of the guide: name -> its heading and its HTML.
 
-    Parameters
-    ----------
-    path
-        Markdown whose second-level headings begin with `PARTS`.
-
-    Raises
-    ------
-    DataError
-        When the file cannot be read or lacks a part.
+    The page is Markdown whose second-level headings begin with `PARTS`; a file that cannot be read
+    or lacks a part is a `DataError`.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -46,12 +38,7 @@ def parts(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def as_html(text: str, about: str) -> str:
-    r"""Return Markdown as HTML that loads nothing and leads nowhere.
-
-    Parameters
-    ----------
-    about
-        What its tables belong to, for their captions.
+    r"""Return Markdown as HTML that loads nothing and leads nowhere; its tables are `about` this.
 
     >>> as_html("[a](b.md) $x_1$, *c* < d\n\n![figure](e.png)\n", "")
     '<p>a <code>x_1</code>, <em>c</em> &lt; d</p>\n'

@@ -23,21 +23,10 @@ COPIED += ["environment", "outputs"]
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Fill the page's template with the records. Equal inputs give equal bytes.
+    """Fill the page's ``template`` (HTML) with all ``records`` and ``figures`` (svg) of the run.
 
-    Parameters
-    ----------
-    spec
-        ``scale``.
-    inputs
-        ``template`` (HTML), ``records`` (all records of the run) and ``figures`` (svg).
-    outputs
-        ``html``: one file that loads nothing from elsewhere.
-
-    Raises
-    ------
-    ProvenanceError
-        When a record is missing, or not the one that another record names.
+    The page loads nothing from elsewhere. Equal inputs give equal bytes. A record that is missing,
+    or not the one that another record names, is a `ProvenanceError`.
     """
     data = chains(inputs["records"], f"results/{spec['scale']}/")
     title = f"Lineage of the results: scale {spec['scale']}"
@@ -128,10 +117,7 @@ def script_json(value: Any) -> str:
 def fill(template: Path, **parts: str) -> str:
     """Return the template with each ``<!-- fill NAME -->`` replaced by the part of that name.
 
-    Raises
-    ------
-    DataError
-        When a place is missing or there twice.
+    A place that is missing or there twice is a `DataError`.
     """
     try:
         text = Path(template).read_text(encoding="utf-8")

@@ -1,8 +1,7 @@
 """Steps ``report``, ``mechanism_page``, ``arm_page``, ``index_page``: a notebook as one HTML file.
 
-A notebook is executed by papermill in this process. Starting a kernel of its own for each of some
-fifty pages would take longer than what they compute, and the runner sees here which modules a
-notebook loads.
+Papermill executes it in this process: a kernel for each of some fifty pages would take longer than
+what they compute, and the runner sees here which modules a notebook loads.
 """
 
 from __future__ import annotations
@@ -39,7 +38,9 @@ ENGINE = "this_process"
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Run the notebook and export it. Equal inputs give equal bytes.
+    """Run the notebook and export it as HTML that loads nothing from elsewhere.
+
+    Equal inputs give equal bytes. A cell that fails is a `ParadoxError`.
 
     Parameters
     ----------
@@ -49,13 +50,6 @@ def main(
     inputs
         ``notebook`` (jupytext, percent format). Every other role is given to the notebook as a
         parameter of that name: a path or a list of paths.
-    outputs
-        ``html``: one file that loads nothing from elsewhere.
-
-    Raises
-    ------
-    ParadoxError
-        When a cell fails; the message names the notebook, the cell, the error and what is kept.
     """
     kept, source = Path(spec["kept"]), inputs["notebook"]
     parameters = dict(spec["parameters"])
@@ -83,13 +77,7 @@ def _read(path: Path) -> NotebookNode:
 def execute(
     notebook: NotebookNode, parameters: dict[str, Any], kept: Path, source: Path
 ) -> NotebookNode:
-    """Run a notebook with parameters; the file `kept` holds it as far as it came.
-
-    Raises
-    ------
-    ParadoxError
-        When a cell fails.
-    """
+    """Run a notebook with parameters; the file `kept` holds it as far as it came."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         written = Path(scratch) / "notebook.ipynb"
@@ -157,9 +145,9 @@ class _Shell(InteractiveShell):
 @contextmanager
 def _shell() -> Iterator[_Shell]:
     """Yield a shell with an empty namespace that keeps no files in the user's home."""
-    own = Config()
-    own.HistoryManager.enabled = False
-    own.InteractiveShell.colors = "nocolor"
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
     before = os.environ.get("IPYTHONDIR")
     main, hook = sys.modules["__main__"], sys.excepthook
     # What `display` shows goes to the shell that IPython knows as its only one.
@@ -167,7 +155,7 @@ def _shell() -> Iterator[_Shell]:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["IPYTHONDIR"] = scratch
         try:
-            yield _Shell.instance(config=own, ipython_dir=scratch)
+            yield _Shell.instance(config=config, ipython_dir=scratch)
         finally:
             _Shell.clear_instance()
             sys.modules["__main__"], sys.excepthook = main, hook
@@ -199,8 +187,7 @@ def _run(shell: _Shell, source: str) -> tuple[list[NotebookNode], bool]:
 def body(notebook: NotebookNode) -> str:
     """Return the words and outputs of an executed notebook as HTML.
 
-    Code, messages on standard error, timings and the working directory are left out: they
-    differ between machines.
+    What differs between machines (standard error, timings, the working directory) is left out.
     """
     clean = nbformat.v4.new_notebook(metadata={"language_info": {"name": "python"}})
     for number, cell in enumerate(notebook.cells):

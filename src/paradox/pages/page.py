@@ -109,12 +109,8 @@ def _embedded(svg: bytes, alt: str) -> str:
 def origin(path: Path, up: str = "") -> str:
     """Return the line under a figure that says what it was made from (HTML).
 
-    Empty when no record lies beside the figure: it was drawn outside the workflow.
-
-    Parameters
-    ----------
-    up
-        How the page that shows the figure gets to the folder of the lineage page.
+    Empty when no record lies beside the figure: it was drawn outside the workflow. `up` leads from
+    the page to the folder of the lineage page.
     """
     source = Path(path).with_suffix(".record.json")
     if not source.exists():
@@ -171,14 +167,7 @@ def table(
 ) -> str:
     """Return a table as HTML that scrolls in a box of its own.
 
-    Parameters
-    ----------
-    code
-        Columns that keep their spaces.
-    caption
-        What the table shows.
-    raw
-        Columns that hold HTML; every other cell is escaped.
+    Columns in `code` keep their spaces; those in `raw` hold HTML, every other cell is escaped.
     """
     head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in rows.columns)
     lines = []
@@ -229,21 +218,16 @@ def folded(title: str, content: str) -> str:
 
 
 def estimates(rows: pd.DataFrame, columns: dict[str, str], scale: float = 100) -> pd.DataFrame:
-    """Return printable estimates: ``value [low, high]`` per column, empty where there is none.
+    """Return printable estimates: ``value [low, high]``, times `scale`, empty where there is none.
 
-    Parameters
-    ----------
-    columns
-        Column of `rows` -> heading; ``{column}_low`` and ``{column}_high`` hold the interval.
-    scale
-        Factor before printing; 100 gives percentage points.
+    `columns` gives a heading to each; ``{column}_low`` and ``{column}_high`` hold the interval.
     """
-    found = pd.DataFrame(index=rows.index)
+    printed = pd.DataFrame(index=rows.index)
     for name, heading in columns.items():
         if rows[name].notna().any():
             parts = [scale * rows[f"{name}{end}"].astype(float) for end in ("", "_low", "_high")]
-            found[heading] = [
+            printed[heading] = [
                 f"{value:.1f} [{low:.1f}, {high:.1f}]" if np.isfinite(value) else ""
                 for value, low, high in zip(*parts, strict=True)
             ]
-    return found
+    return printed

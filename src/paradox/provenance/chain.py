@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 from paradox.errors import CheckpointError, ProvenanceError
 from paradox.files import read_json, sha256
 from paradox.provenance.identity import SUFFIXES, embedded
 from paradox.provenance.manifest import read_manifest
-from paradox.provenance.records import HOST_SUFFIX, SUFFIX, Record, files_of, read_record
+from paradox.provenance.records import HOST_SUFFIX, SUFFIX, Record, files_of, hashes_of, read_record
 
 # The paper carries its id in the keywords.
 MARKED = {*SUFFIXES, ".pdf"}
@@ -28,23 +29,14 @@ UNRECORDED = ("tensorboard", ".work", ".snakemake_timestamp")
 
 @dataclass
 class Chain:
-    """The records of one scale.
+    """The records of one scale."""
 
-    Attributes
-    ----------
-    folder
-        ``results/<scale>`` or ``reference/<scale>`` of some repository.
-    records
-        A record's path below the repository -> the record, producers before consumers.
-    digests
-        A record's path -> the SHA-256 of its file.
-    broken
-        Records that cannot be read or do not belong where they lie: messages.
-    """
-
-    folder: Path
+    folder: Path  # ``results/<scale>`` or ``reference/<scale>`` of some repository
+    # A record's path below the repository -> the record, producers before consumers
     records: dict[str, Record] = field(default_factory=dict)
+    # A record's path -> the SHA-256 of its file
     digests: dict[str, str] = field(default_factory=dict)
+    # Records that cannot be read or do not belong where they lie: messages
     broken: list[str] = field(default_factory=list)
 
     @classmethod
@@ -99,13 +91,16 @@ class Chain:
         """Whether this chain must have the file itself, not only its hash."""
         return self.whole or held(path)
 
+    def outputs(self) -> list[tuple[Record, dict[str, Any]]]:
+        """Return the entries of all outputs, each after its record."""
+        return [(r, entry) for r in self.records.values() for entry in files_of(r["outputs"])]
+
     def maker(self, path: str) -> Record | None:
         """Return the record that has `path` among its outputs; weights belong to a manifest."""
-        for record in self.records.values():
-            for entry in files_of(record["outputs"]):
-                folder = entry["path"].removesuffix("manifest.json")
-                if path == entry["path"] or (folder != entry["path"] and path.startswith(folder)):
-                    return record
+        for record, entry in self.outputs():
+            folder = entry["path"].removesuffix("manifest.json")
+            if path == entry["path"] or (folder != entry["path"] and path.startswith(folder)):
+                return record
         return self.records.get(path)
 
     def upstream(self, record: Record) -> list[Record]:
@@ -166,16 +161,8 @@ def chain_of(path: Path) -> Chain | None:
 def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
     """Find a file, a copy of one, or a derivation id in the chains of the repository `root`.
 
-    Returns
-    -------
-    tuple
-        The chain, the record of what made it, and the path as records name it (for a copy, of
-        the original).
-
-    Raises
-    ------
-    ProvenanceError
-        When nothing here made it.
+    Return the chain, the record of what made it, and the path as records name it (for a copy, of
+    the original). What nothing here made is a `ProvenanceError`.
     """
     file = Path(target)
     chain = chain_of(file) if file.exists() else None
@@ -190,14 +177,13 @@ def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
     digest = sha256(file) if content else None
     short = target.lower() if len(target) >= 6 and not file.exists() else None
     for chain in known:
-        for record in chain.records.values():
-            for entry in files_of(record["outputs"]):
-                same_kind = Path(entry["path"]).suffix == file.suffix
-                marked = mark == record["derivation"] and same_kind
-                asked = short and record["derivation"].startswith(short)
-                if marked or asked or digest == entry["sha256"] or target == entry["path"]:
-                    return chain, record, entry["path"]
-    names = [e["path"] for c in known for r in c.records.values() for e in files_of(r["outputs"])]
+        for record, entry in chain.outputs():
+            same_kind = Path(entry["path"]).suffix == file.suffix
+            marked = mark == record["derivation"] and same_kind
+            asked = short and record["derivation"].startswith(short)
+            if marked or asked or digest == entry["sha256"] or target == entry["path"]:
+                return chain, record, entry["path"]
+    names = [entry["path"] for chain in known for _, entry in chain.outputs()]
     if file.exists():
         raise ProvenanceError(
             f"{target}: nothing here made it: neither its derivation id nor its content is in a "
@@ -214,11 +200,8 @@ def locate(target: str, root: Path) -> tuple[Chain, Record, str]:
 def verify(chain: Chain, target: Record | None = None) -> list[str]:
     """Hash every file again and check every link; return what is broken, upstream first.
 
-    Parameters
-    ----------
-    target
-        Check only what this record was made from; by default the whole chain, in which every
-        file must have a record.
+    With a `target`, only what that record was made from is checked; else the whole chain, in which
+    every file must have a record.
     """
     records = chain.upstream(target) if target else list(chain.records.values())
     wrong = _changed_sources(chain, records) if chain.whole else []
@@ -268,7 +251,7 @@ def _link_problems(chain: Chain, record: Record) -> list[str]:
         elif chain.digests[path] != entry["record"]["sha256"]:
             wrong.append(f"{path}: changed since {record['path']} was made from it.")
         elif path != entry["path"] and path in chain.records:
-            outputs = {e["path"]: e["sha256"] for e in files_of(chain.records[path]["outputs"])}
+            outputs = hashes_of(chain.records[path]["outputs"])
             if outputs.get(entry["path"]) != entry["sha256"]:
                 wrong.append(f"{entry['path']}: {record['path']} used other bytes than {path} says")
     return list(dict.fromkeys(wrong))
@@ -301,12 +284,11 @@ def _unlike(records: list[Record], reference: Chain) -> list[str]:
     wrong = []
     for record in records:
         if record["determinism"] == "bitwise" and same_origin(record, reference):
-            other = reference.records[record["path"]]["outputs"]
-            recorded = {entry["path"]: entry["sha256"] for entry in files_of(other)}
+            recorded = hashes_of(reference.records[record["path"]]["outputs"])
             wrong += [
-                f"{entry['path']}: not what {reference.name} holds for the same derivation."
-                for entry in files_of(record["outputs"])
-                if recorded.get(entry["path"]) != entry["sha256"]
+                f"{path}: not what {reference.name} holds for the same derivation."
+                for path, digest in hashes_of(record["outputs"]).items()
+                if recorded.get(path) != digest
             ]
     return wrong
 
@@ -334,7 +316,7 @@ def beside_reference(chain: Chain, target: Record | None = None) -> str:
 
 def _strangers(chain: Chain) -> list[str]:
     """Return files that no record names."""
-    known = {entry["path"] for r in chain.records.values() for entry in files_of(r["outputs"])}
+    known = {entry["path"] for _, entry in chain.outputs()}
     manifests = [chain.where(path) for path in known if path.endswith("/manifest.json")]
     for manifest in manifests:
         for entry in read_json(manifest)["checkpoints"] if manifest.exists() else []:

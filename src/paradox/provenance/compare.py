@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from paradox.provenance.chain import Chain, held, inside
-from paradox.provenance.records import Record, files_of, flat
+from paradox.provenance.chain import Chain, held, inside, producers
+from paradox.provenance.records import Record, files_of, flat, hashes_of
 from paradox.stats.gaps import table_gaps
 
 CAUSES = ("data", "code", "parameters", "environment", "numbers")
@@ -37,11 +37,8 @@ def differences(
 ) -> list[Difference]:
     """Compare two chains, or two records and what they were made from.
 
-    Returns
-    -------
-    list
-        The first cause first: upstream before downstream and, in one record, in the order of
-        `CAUSES`. Outputs that differ only because something above them does are left out.
+    The first cause comes first: upstream before downstream and, in one record, in the order of
+    `CAUSES`. Outputs that differ only because something above them does are left out.
     """
     if targets:
         pairs = _same_roles(a, b, *targets)
@@ -51,8 +48,7 @@ def differences(
     unlike: set[str] = set()
     for record, other in pairs:
         causes = list(_causes(record, other, same_place=targets is None))
-        above = any(entry["record"]["path"] in unlike for entry in _made(record))
-        if causes or above:
+        if causes or not unlike.isdisjoint(producers(record)):
             unlike.add(record["path"])
         elif _hashes(record) != _hashes(other):
             unlike.add(record["path"])
@@ -86,21 +82,15 @@ def _same_roles(a: Chain, b: Chain, first: Record, second: Record) -> list[tuple
     return [(r, b.records[partner[p]]) for p, r in a.records.items() if p in partner]
 
 
-def _made(record: Record) -> list[dict[str, Any]]:
-    return [entry for entry in files_of(record["inputs"]) if entry["record"]]
-
-
 def _hashes(record: Record) -> list[str]:
     return [entry["sha256"] for entry in files_of(record["outputs"])]
 
 
 def _causes(a: Record, b: Record, same_place: bool) -> Iterator[tuple[str, str]]:
     """Yield what differs between two records by itself, not through what they were made from."""
-    sources = [
-        {entry["path"]: entry["sha256"] for entry in files_of(record["inputs"])}
-        for record in (a, b)
-    ]
-    results = {entry["path"] for record in (a, b) for entry in _made(record)}
+    sources = [hashes_of(record["inputs"]) for record in (a, b)]
+    inputs = [*files_of(a["inputs"]), *files_of(b["inputs"])]
+    results = {entry["path"] for entry in inputs if entry["record"]}
     data, code = [], list(_unequal(a["code"], b["code"]))
     missing: dict[str, list[str]] = {"first": [], "second": []}
     for path, x, y in _unequal(*sources):
@@ -138,7 +128,7 @@ def texts(parameters: Any) -> dict[str, str]:
 
 def held_tables(chain: Chain) -> list[str]:
     """Return the recorded paths of the tables (and the tables behind figures) of a chain."""
-    paths = [entry["path"] for r in chain.records.values() for entry in files_of(r["outputs"])]
+    paths = [entry["path"] for _, entry in chain.outputs()]
     return [path for path in paths if held(path) and path.endswith((".csv", ".json"))]
 
 

@@ -105,17 +105,8 @@ class _Crate(ROCrate):
 def write_crate(root: Path, scale: str, records: dict[str, Record]) -> Path:
     """Describe a scale's `records` in ``ro-crate-metadata.json`` and return its path.
 
-    Parameters
-    ----------
-    root, scale
-        The repository, and the scale whose results are described.
-    records
-        Maps a record's path to the record, upstream first.
-
-    Raises
-    ------
-    ProvenanceError
-        When no record says what was made and when, or one file has two recorded contents.
+    `records` maps a record's path to the record, upstream first. A `ProvenanceError` tells when
+    none says what was made and when, or one file has two recorded contents.
     """
     crate = _Crate(root)
     hosts = [*filter(None, (_add_run(crate, path, record) for path, record in records.items()))]

@@ -1,10 +1,8 @@
 """Records: what each step writes beside its outputs, so that results can be traced and checked.
 
-``NAME.record.json`` is deterministic: step, parameters, seeds, and content hashes of inputs,
-code, environment lock and outputs, with the hash of each input's own record. The records of a
-study therefore form a Merkle DAG from a figure down to reward code and data. Equal runs write
-equal records. What differs between equal runs (times, versions, commit) goes to
-``NAME.host.json``, which nothing depends on.
+``NAME.record.json`` is deterministic: step, parameters, seeds, and content hashes of inputs (with
+that of each input's record: a Merkle DAG), code, environment lock and outputs. What differs between
+equal runs (times, versions, commit) goes to ``NAME.host.json``, which nothing depends on.
 """
 
 from __future__ import annotations
@@ -31,10 +29,8 @@ Paths = dict[str, Any]
 def read_record(path: Path) -> Record:
     """Read a record and check that it agrees with itself.
 
-    Raises
-    ------
-    ProvenanceError
-        When it is missing, malformed, or its derivation id is not that of its content.
+    It is a `ProvenanceError` when it is missing, malformed, or has not the derivation id of its
+    content.
     """
     try:
         record = read_json(path)
@@ -62,6 +58,11 @@ def files_of(part: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for name in sorted(part) for entry in part[name]]
 
 
+def hashes_of(part: dict[str, Any]) -> dict[str, str]:
+    """Return path -> SHA-256 of a record's ``inputs`` or ``outputs``."""
+    return {entry["path"]: entry["sha256"] for entry in files_of(part)}
+
+
 def relative(path: Path) -> str:
     """Return a path as records name it: below the repository, never a machine's own folders."""
     path, here = Path(path), Path.cwd()
@@ -70,25 +71,17 @@ def relative(path: Path) -> str:
     return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()
 
 
-def _each(paths: Paths) -> dict[str, list[Path]]:
+def each(paths: Paths) -> dict[str, list[Path]]:
+    """Return named paths as lists, of which most have one."""
     return {name: value if isinstance(value, list) else [value] for name, value in paths.items()}
 
 
 def check_inputs(inputs: Paths, records: Iterable[Path]) -> dict[str, list[dict[str, Any]]]:
-    """Hash a step's inputs and compare those that steps made with their producers' records.
+    """Hash a step's inputs and compare those that steps made with their producers' `records`.
 
-    Parameters
-    ----------
-    inputs
-        Named paths, as the step gets them.
-    records
-        The records of the steps that made them. An input that is itself a record stands for
-        its producer; an input that no step made (a template, a reward file) has none.
-
-    Raises
-    ------
-    ProvenanceError
-        When inputs below ``results/`` have no record or differ from it. All are named.
+    An input that is itself a record stands for its producer; an input that no step made (a
+    template, a reward file) has none. A `ProvenanceError` names all inputs below ``results/`` that
+    have no record or differ from it.
     """
     outputs: dict[str, tuple[dict[str, Any], str, str]] = {}
     for path in records:
@@ -97,7 +90,7 @@ def check_inputs(inputs: Paths, records: Iterable[Path]) -> dict[str, list[dict[
             outputs[entry["path"]] = (entry, *link)
     entries: dict[str, list[dict[str, Any]]] = {}
     wrong: list[str] = []
-    for name, paths in sorted(_each(inputs).items()):
+    for name, paths in sorted(each(inputs).items()):
         entries[name] = []
         for path in paths:
             entry: dict[str, Any] = {"path": relative(path), "sha256": sha256(path), "record": None}
@@ -169,13 +162,12 @@ def write_record(
             {"path": relative(file), "sha256": sha256(file), "bytes": file.stat().st_size}
             for file in files
         ]
-        for name, files in sorted(_each(outputs).items())
+        for name, files in sorted(each(outputs).items())
     }
-    known = [*record["code"], *(entry["path"] for entry in files_of(record["inputs"]))]
+    known = [*record["code"], *hashes_of(record["inputs"])]
     facts = {"derivation": record["derivation"], "started": started, "seconds": round(seconds, 1)}
-    write_json(
-        host_file(path), facts | host_facts(locks) | {"modules_not_recorded": _unlisted(known)}
-    )
+    facts |= host_facts(locks) | {"modules_not_recorded": _unlisted(known)}
+    write_json(host_file(path), facts)
     write_json(path, record)
 
 

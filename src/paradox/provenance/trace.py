@@ -13,8 +13,7 @@ from paradox.provenance.records import SUFFIX, Record, files_of, host_file
 def trace(chain: Chain, record: Record, path: str) -> str:
     """Return the tree of what `path` was made from, then the steps with their code.
 
-    Each record is unfolded once; later mentions say ``above``. Hashes are shortened to 12
-    digits.
+    Each record is unfolded once; later mentions say ``above``.
     """
     entry = next((e for e in files_of(record["outputs"]) if e["path"] == path), None)
     lines = [f"{path}  {_state(chain, path, entry['sha256'] if entry else None)}"]

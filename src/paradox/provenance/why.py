@@ -1,9 +1,8 @@
 """Why a result would be made again: ``paradox why``.
 
-What records say that each step was given is compared with what is there now: parameters, source
-files, lock and inputs. A record that differs by itself is a cause; what was made from it follows.
-Contents decide, not times. Where no content differs, Snakemake is asked, which looks at a few
-things that no record holds.
+What records say that each step was given is compared, by content, with what is there now; a record
+that differs by itself is a cause, what was made from it follows. Where nothing differs, Snakemake
+is asked, which looks at a few things that no record holds.
 """
 
 from __future__ import annotations
@@ -42,42 +41,22 @@ FOLLOWS = "Input files updated by another job"
 
 @dataclass(frozen=True)
 class Cause:
-    """One thing that is not as a record says.
+    """One thing that is not as a record says."""
 
-    Attributes
-    ----------
-    what
-        A file and what happened to it, or a parameter with both its values.
-    hashes
-        The first digits of a file's recorded and present hash; empty when it is no file.
-    link
-        How the file belongs to the step: the imports that lead to it, or what it is read as.
-    """
-
-    what: str
+    what: str  # a file and what happened to it, or a parameter with both its values
+    # The first digits of a file's recorded and present hash; empty when it is no file
     hashes: str = ""
+    # How the file belongs to the step: the imports that lead to it, or what it is read as
     link: str = ""
 
 
 def why(target: str, overrides: Sequence[str]) -> tuple[str, bool]:
-    """Say why a result, or any below a folder ``results/<scale>``, would be made again.
+    """Say why a result, or any below ``results/<scale>``, would be made again, and whether.
 
-    Parameters
-    ----------
-    target
-        As `locate` takes it, or a path below ``results`` that Snakemake could make.
-    overrides
-        ``KEY=VALUE`` as Snakemake's ``--config``; the target's scale and grid come after it.
-
-    Returns
-    -------
-    tuple
-        The text, and whether anything would be made again.
-
-    Raises
-    ------
-    ConfigError, ProvenanceError
-        When the configuration is not valid, or nothing here made or could make the target.
+    `target` is as `locate` takes it, or a path below ``results`` that Snakemake could make;
+    `overrides` are ``KEY=VALUE`` as Snakemake's ``--config``, before the target's scale and grid. A
+    configuration that is not valid is a `ConfigError`; a target that nothing here made or could
+    make, a `ProvenanceError`.
     """
     asked = _asked(target)
     if asked is None:

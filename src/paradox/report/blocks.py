@@ -1,12 +1,10 @@
-"""Tables in the README and in docs that hold recorded numbers, between two marks.
-
-They are written when a reference is recorded, and a test compares them with it.
-"""
+"""Tables in the README and in docs that hold recorded numbers, between two marks."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from paradox.files import read_json
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.pages.verdict_table import in_words
 from paradox.report.error_rates import false_positives
-from paradox.report.numbers import Numbers, listing
+from paradox.report.numbers import ENDS, Numbers, listing, number
 from paradox.report.sources import Claim
 from paradox.steps import PACKAGE
 from paradox.study.registry import REGISTRY
@@ -47,35 +45,32 @@ def blocks(reference: Path) -> dict[str, str]:
     # More trainings of the same arms, where they are recorded.
     places = ["grids/seeds/tables/summary.json", "tables/summary.json"]
     place = next(place for place in places if (reference / place).exists())
-    found = {"README.md": readme_block(Numbers.read(reference / place), f"reference/tiny/{place}")}
+    texts = dict.fromkeys(DOCUMENTS, MISSING)
+    texts["README.md"] = readme_block(Numbers.read(reference / place), f"reference/tiny/{place}")
     for file, grid in GRIDS.items():
         tables = reference / "grids" / grid / "tables"
         if (tables / "did.csv").exists():
-            found[file] = arms_block(pd.read_csv(tables / "did.csv")) + paragraphs(_said(tables))
-        else:
-            found[file] = MISSING
+            texts[file] = arms_block(pd.read_csv(tables / "did.csv")) + paragraphs(_said(tables))
     tables = reference / "grids/clipping/tables"
     if (tables / "clipping.csv").exists():
         said = read_json(tables / "clipping.json")
-        found[CLIPPING] = clipping_block(pd.read_csv(tables / "clipping.csv"), said["text"])
-    else:
-        found[CLIPPING] = MISSING
+        texts[CLIPPING] = clipping_block(pd.read_csv(tables / "clipping.csv"), said["text"])
     tables = reference / "tables"
     if (tables / "reading.json").exists():
         verdicts = pd.read_csv(tables / "verdicts.csv")
-        found[MECHANISMS] = claims_block(verdicts)
-        found[FINDINGS] = findings_block(verdicts, _said(tables), false_positives(tables))
-    else:
-        found |= {MECHANISMS: MISSING, FINDINGS: MISSING}
-    return found
+        texts[MECHANISMS] = claims_block(verdicts)
+        texts[FINDINGS] = findings_block(verdicts, _said(tables), false_positives(tables))
+    return texts
 
 
 def _said(tables: Path) -> dict[str, str]:
     """Return what each analysis of a grid found, in words, in the order of their declarations."""
     outputs = [summary.outputs for summary in REGISTRY.summaries.values()]
     files = [tables / files["reading"] for files in outputs if "reading" in files]
-    every = [read_json(file)["paragraphs"] for file in files if file.exists()]
-    return {name: text for of in every for name, text in of.items()}
+    said: dict[str, str] = {}
+    for file in files:
+        said |= read_json(file)["paragraphs"] if file.exists() else {}
+    return said
 
 
 def paragraphs(said: dict[str, str]) -> str:
@@ -84,75 +79,69 @@ def paragraphs(said: dict[str, str]) -> str:
     return "".join(f"\n{text}\n" for text in wrapped)
 
 
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _table(heads: list[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Return the lines of a table."""
+    return [_line(heads), f"|{'---|' * len(heads)}", *map(_line, rows)]
+
+
 def arms_block(did: pd.DataFrame) -> str:
     """Return a table of the arms of a grid, over all seeds, from ``did.csv``."""
     did = style.all_seeds(did)
     did = did.assign(name=style.arm_names(did))
     several = did["base"].nunique() > 1
-    lines = [
-        f"| arm |{' base |' * several} exposed items | twins | difference-in-differences |",
-        f"|---|{'---|' * several}---|---|---|",
-    ]
+    rows = []
     for name in style.name_order(did):
-        rows = did[did["name"] == name].set_index("base")
-        for base in style.bases_in_order(rows.index):
-            cells = [name, *([base] if several else [])]
-            row: dict[str, Any] = rows.loc[base].to_dict()
-            cells += [_change(row, column) for column in ("exposed_gain", "twin_gain", "did")]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        arms = did[did["name"] == name].set_index("base")
+        for base in style.bases_in_order(arms.index):
+            changes = [_change(arms.loc[base], c) for c in ("exposed_gain", "twin_gain", "did")]
+            rows.append([name, *([base] if several else []), *changes])
+    heads = ["arm", *(["base"] if several else [])]
+    heads += ["exposed items", "twins", "difference-in-differences"]
+    return "\n".join(_table(heads, rows)) + "\n"
 
 
 def clipping_block(table: pd.DataFrame, text: str) -> str:
     """Return the primary drifts and comparisons of ``clipping.csv``, and what they say."""
-    rows = style.all_seeds(table)
-    rows = rows[rows["primary"].astype(bool)]
-    lines = [
-        "| method | measure | mean [95 % interval] | seeds up : down | Holm p | sign-flip p |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows.to_dict("records"):
+    drifts = style.all_seeds(table)
+    drifts = drifts[drifts["primary"].astype(bool)]
+    rows = []
+    for row in drifts.to_dict("records"):
         against = "" if pd.isna(row["against"]) else f" - `{row['against']}`"
-        mean = f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+        mean = number(*(row[end] for end in ENDS), form="+.3f")
         signs = f"{int(row['positive'])} : {int(row['negative'])}"
         cells = [f"`{row['method']}`{against}", f"`{row['measure']}`", mean, signs]
-        cells += [f"{row['holm_p']:.3f}", f"{row['flip_p']:.3f}"]
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append([*cells, f"{row['holm_p']:.3f}", f"{row['flip_p']:.3f}"])
+    heads = ["method", "measure", "mean [95 % interval]", "seeds up : down", "Holm p"]
+    lines = _table([*heads, "sign-flip p"], rows)
     return "\n".join([*lines, "", *textwrap.wrap(text, 98)]) + "\n"
 
 
-def claims_block(rows: pd.DataFrame) -> str:
-    """Return a row per claim and a sign per arm, from ``verdicts.csv``.
-
-    Raises
-    ------
-    DataError
-        When a row of the table is of no signature that a folder declares.
-    """
-    table = in_words(rows, lambda row: SIGNS[row["verdict"]]).drop(columns="null")
+def claims_block(verdicts: pd.DataFrame) -> str:
+    """Return a row per claim and a sign per arm, from ``verdicts.csv``."""
+    table = in_words(verdicts, lambda row: SIGNS[row["verdict"]]).drop(columns="null")
     arms = list(table.columns[1:])
-    lines = [f"| signature | claim | published | {' | '.join(arms)} |"]
+    lines = [_line(["signature", "claim", "published", *arms])]
     lines.append("|---|---|---|" + ":-:|" * len(arms))
     published = _published()
     for name, *signs in table.itertuples(index=False):
         folder, claim = _claim(name)
-        detail = claim.detail(name)
-        cells = [f"[`{name}`](../src/paradox/mechanisms/{folder}/README.md)"]
-        cells += [
-            claim.words + (f" ({detail})" if detail else ""),
-            published.get(claim.source, claim.source),
-        ]
-        lines.append(f"| {' | '.join([*cells, *signs])} |")
+        page = f"[`{name}`](../src/paradox/mechanisms/{folder}/README.md)"
+        cells = [page, claim.about(name), published.get(claim.source, claim.source)]
+        lines.append(_line([*cells, *signs]))
     return "\n".join(lines) + "\n"
 
 
 def _claim(signature: str) -> tuple[str, Claim]:
-    """Return the folder and the claim of a row of the table of verdicts."""
-    for folder, own in REGISTRY.signatures:
-        claim = Claim(own.name, own.claim, own.source, own.section, own.details)
+    """Return the folder and the claim of a row of the table of verdicts; none is a `DataError`."""
+    for folder, each in REGISTRY.signatures:
+        claim = Claim(each.name, each.claim, each.source, each.section, each.details)
         if claim.covers(signature):
             return folder, claim
-    known = [own.name for _, own in REGISTRY.signatures]
+    known = [each.name for _, each in REGISTRY.signatures]
     raise DataError(
         f"verdicts.csv: signature {signature!r} is of no folder; {hint(signature, known)}"
     )
@@ -161,47 +150,41 @@ def _claim(signature: str) -> tuple[str, Claim]:
 def _published() -> dict[str, str]:
     """Return where each reference of the paper was published: a link to arXiv, if it is there."""
     entries = yaml.safe_load(REFERENCES.read_text(encoding="utf-8"))
-    found = {}
+    published = {}
     for key, entry in entries.items():
-        number = re.fullmatch(r"arXiv:(\S+)", entry.get("parent", {}).get("title", ""))
-        found[key] = f"[{number[1]}](https://arxiv.org/abs/{number[1]})" if number else key
-    return found
+        arxiv = re.fullmatch(r"arXiv:(\S+)", entry.get("parent", {}).get("title", ""))
+        published[key] = f"[{arxiv[1]}](https://arxiv.org/abs/{arxiv[1]})" if arxiv else key
+    return published
 
 
 def findings_block(rows: pd.DataFrame, said: dict[str, str], rates: pd.DataFrame) -> str:
     """Return verdicts in numbers, a section per analysis, and the tests' error rates."""
     table = in_words(rows)
     table["signature"] = "`" + table["signature"] + "`"
-    lines = ["## Verdicts", "", f"| {' | '.join(table.columns)} |"]
-    lines.append(f"|{'---|' * len(table.columns)}")
-    lines += [f"| {' | '.join(row)} |" for row in table.itertuples(index=False)]
+    verdicts = _table(list(table.columns), table.itertuples(index=False))
+    lines = ["## Verdicts", "", *verdicts]
     for name, text in said.items():
         lines += ["", f"## {name}", "", *textwrap.wrap(text, 98)]
-    lines += [
-        "",
-        "## Error rates",
-        "",
-        "| analysis | tests of permuted labels | share that rejects at .05 |",
-        "|---|---|---|",
-    ]
+    shares = []
     for row in rates.to_dict("records"):
-        share = f"{row['rate']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-        lines.append(f"| `{row['analysis']}` | {int(row['runs'])} | {share} |")
-    return "\n".join(lines) + "\n"
+        share = number(row["rate"], row["low"], row["high"], form=".3f")
+        shares.append([f"`{row['analysis']}`", f"{int(row['runs'])}", share])
+    heads = ["analysis", "tests of permuted labels", "share that rejects at .05"]
+    return "\n".join([*lines, "", "## Error rates", "", *_table(heads, shares)]) + "\n"
 
 
-def _change(row: dict[str, Any], name: str) -> str:
+def _change(row: Any, name: str) -> str:
     if pd.isna(row[name]):
         return "no twins"
-    return f"{row[name]:+.2f} [{row[f'{name}_low']:+.2f}, {row[f'{name}_high']:+.2f}]"
+    return number(row[name], row[f"{name}_low"], row[f"{name}_high"], form="+.2f")
 
 
 def with_block(text: str, block: str, file: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """Return the text of a file with the part between two marks replaced."""
     begin, end = marks
     before, _, rest = text.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
+    _, mark, after = rest.partition(end)
+    if not mark:
         raise DataError(f"{file}: the marks {begin!r} and {end!r} are missing.")
     return f"{before}{begin}\n{block}{end}{after}"
 
@@ -214,20 +197,16 @@ def readme_block(numbers: Numbers, source: str) -> str:
     before = [
         _number(numbers, f"before/contaminated/accuracy_{group}") for group in ("exposed", "twin")
     ]
-    lines = [
-        f"| reward | exposed items (before: {before[0]}) | twins (before: {before[1]}) "
-        "| difference-in-differences [95 % interval] | same on the clean base |",
-        "|---|---|---|---|---|",
-    ]
+    heads = ["reward", f"exposed items (before: {before[0]})", f"twins (before: {before[1]})"]
+    heads += ["difference-in-differences [95 % interval]", "same on the clean base"]
+    rows = []
     for reward in rewards:
-        cells = [
-            label(reward),
-            _number(numbers, f"after/contaminated/{reward}/accuracy_exposed"),
-            _number(numbers, f"after/contaminated/{reward}/accuracy_twin"),
-            _interval(numbers, f"did/contaminated/{reward}"),
-            _interval(numbers, f"did/clean/{reward}"),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        after = f"after/contaminated/{reward}/accuracy"
+        cells = [label(reward), *(_number(numbers, f"{after}_{g}") for g in ("exposed", "twin"))]
+        for name in (f"did/contaminated/{reward}", f"did/clean/{reward}"):
+            cells.append(numbers.interval(name) if numbers.has(name) else "not run")
+        rows.append(cells)
+    lines = _table(heads, rows)
     text = (
         f"Sampled accuracy ({numbers.count('design/samples')} samples per item, "
         f"{numbers.count('design/seeds')} trainings under each reward) on items seen at least "
@@ -255,10 +234,3 @@ def finding(numbers: Numbers) -> str:
 
 def _number(numbers: Numbers, name: str) -> str:
     return f"{numbers.entry(name)['value']:.2f}"
-
-
-def _interval(numbers: Numbers, name: str) -> str:
-    if not numbers.has(name):
-        return "not run"
-    entry = numbers.entry(name)
-    return f"{entry['value']:+.2f} [{entry['low']:+.2f}, {entry['high']:+.2f}]"

@@ -22,7 +22,7 @@ def false_positives(tables: Path) -> pd.DataFrame:
     arm by arm, rejections are counted together.
     """
     rates = pd.read_csv(tables / "error_rates.csv")
-    found = [rates[(rates["kind"] == "false_positive") & (rates["base"] == "all")]]
+    parts = [rates[(rates["kind"] == "false_positive") & (rates["base"] == "all")]]
     steering = pd.read_csv(tables / "steering_rates.csv")
     steering = steering[(steering["kind"] == "false_positive") & (steering["base"] != "all")]
     eap = pd.read_csv(tables / "eap_rates.csv").assign(analysis="eap")
@@ -32,9 +32,9 @@ def false_positives(tables: Path) -> pd.DataFrame:
         shares = [binomial_interval(int(k), int(n)) for k, n in counted.itertuples(index=False)]
         counted["rate"] = [share.value for share in shares]
         counted["low"], counted["high"] = zip(*((s.low, s.high) for s in shares), strict=True)
-        found.append(counted.rename_axis("analysis").reset_index())
+        parts.append(counted.rename_axis("analysis").reset_index())
     columns = ["analysis", "runs", "rate", "low", "high"]
-    return pd.concat([rows[columns] for rows in found], ignore_index=True)
+    return pd.concat([rows[columns] for rows in parts], ignore_index=True)
 
 
 def _simulated(sources: Sources) -> pd.DataFrame:

@@ -1,7 +1,4 @@
-"""The reading guide's index: a row per analysis, from the declarations and the titles of the pages.
-
-A page is the README.md of an analysis' folder; ``paradox guide`` writes the index.
-"""
+"""The reading guide's index: a row per analysis, from declarations and the pages' titles."""
 
 from __future__ import annotations
 
@@ -22,13 +19,10 @@ UP = "../../src"
 def index(registry: Registry = REGISTRY) -> str:
     """Return the table of pages: title, question and shown figures of every analysis.
 
-    Raises
-    ------
-    DataError
-        When a folder has no page, or its page no title.
+    A folder without a page, or a page without a title, is a `DataError`.
     """
     lines = ["| page | question | figures |", "|---|---|---|"]
-    for folder, own in registry.declarations.items():
+    for folder, declaration in registry.declarations.items():
         path = registry.folder / folder / "README.md"
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         title = re.match(r"# (.+)\n", text)
@@ -37,7 +31,7 @@ def index(registry: Registry = REGISTRY) -> str:
         address = f"{UP}/{registry.package.replace('.', '/')}/{folder}/README.md"
         # Those of the figures on behaviour, too, which no analysis declares.
         figures = ", ".join(f"`{name}`" for name in re.findall(r"/figures/(\w+)\.png\)", text))
-        lines.append(f"| [{title[1]}]({address}) | {own.question} | {figures} |")
+        lines.append(f"| [{title[1]}]({address}) | {declaration.question} | {figures} |")
     return "\n".join(lines) + "\n"
 
 

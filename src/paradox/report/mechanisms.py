@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
-from paradox.figures.names import METHOD_ORDER, arm_words, bases_in_order, in_order
+from paradox.evaluate.arms import Arm
+from paradox.figures.names import arm_words, bases_in_order, in_order, methods_in_order
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.report import numbers as words
-from paradox.report.sources import ENDS, Sources, number, percent, probability
+from paradox.report.numbers import ENDS, GROUPS, number
+from paradox.report.sources import Sources, percent, probability
 
 VERDICTS = "verdicts"
-GROUPS = {"exposed": "exposed items", "twin": "twins"}
 # Ways of taking memory out of a model.
 WAYS = {
     "neurons": "chosen neurons scaled",
@@ -25,60 +25,54 @@ WAYS = {
 }
 
 
-def arms_of(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+def arms_of(table: pd.DataFrame) -> list[Arm]:
     """Return the arms of a table: bases in order, each untrained first, then by reward."""
-    found = {tuple(row) for row in table[ARM].itertuples(index=False)}
-    bases = bases_in_order(base for base, *_ in found)
-    rewards = in_order(reward for *_, reward in found)
-    known = {name: place for place, name in enumerate(["base", *METHOD_ORDER])}
+    arms = {Arm(*row) for row in table[ARM].itertuples(index=False)}
+    bases = bases_in_order(arm.base for arm in arms)
+    rewards = in_order(arm.reward for arm in arms)
+    methods = methods_in_order(arm.method for arm in arms)
 
-    def place(one: tuple[str, str, str]) -> tuple[Any, ...]:
-        base, method, reward = one
-        return (bases.index(base), method != "base", rewards.index(reward), known.get(method, 99))
+    def place(arm: Arm) -> tuple[int, bool, int, int]:
+        order = bases.index(arm.base), arm.trained
+        return (*order, rewards.index(arm.reward), methods.index(arm.method))
 
-    return sorted(found, key=place)
+    return sorted(arms, key=place)
 
 
-def _name(row: Any, table: pd.DataFrame, planted: str | None) -> str:
+def by_arm(table: pd.DataFrame) -> Iterator[tuple[Arm, pd.DataFrame]]:
+    """Yield each arm of a table with its rows, in the order of `arms_of`."""
+    for arm in arms_of(table):
+        yield arm, table[(table[ARM] == list(arm)).all(axis=1)]
+
+
+def _name(arm: Arm, table: pd.DataFrame, planted: str | None) -> str:
     """Return an arm in words; of a base that is not the contaminated one, with its base."""
     trained = table.loc[table["method"] != "base", "method"]
-    text = arm_words(row, method=trained.nunique() > 1)
-    if row["base"] == planted:
-        return "the untrained base" if row["method"] == "base" else text
-    return f"the {row['base']} base" + ("" if row["method"] == "base" else f" after {text}")
+    text = arm_words(arm._asdict(), method=trained.nunique() > 1)
+    if arm.base == planted:
+        return text if arm.trained else "the untrained base"
+    return f"the {arm.base} base" + (f" after {text}" if arm.trained else "")
 
 
 def _named(rows: pd.DataFrame, table: pd.DataFrame, planted: str | None) -> str:
     """Return arms in words, joined, in the order of all tables."""
-    found = []
-    for one in arms_of(rows):
-        found.append(_name(dict(zip(ARM, one, strict=True)), table, planted))
-    return words.listing(found)
+    return words.listing([_name(arm, table, planted) for arm in arms_of(rows)])
 
 
 def claim_words(sources: Sources, section: str) -> dict[str, list[str]]:
     """Say of each claim that a section judges where it is reproduced.
 
-    Returns
-    -------
-    dict
-        ``shown``: a sentence per claim that is reproduced somewhere; ``nowhere``: one on all the
-        others (empty when there are none).
-
-    Raises
-    ------
-    DataError
-        When the table of verdicts has no row of a claim.
+    ``shown``: a sentence per claim that is reproduced somewhere; ``nowhere``: one on all the others
+    (empty when there are none). A claim without a row in the table of verdicts is a `DataError`.
     """
     table = sources.table(VERDICTS, *ARM, "signature", "effect", "low", "high", "p", "verdict")
     shown, nowhere = [], []
     for claim in (claim for claim in sources.claims if claim.section == section):
-        own = table[table["signature"].map(claim.covers)]
-        if own.empty:
+        judged = table[table["signature"].map(claim.covers)]
+        if judged.empty:
             sources.rows(VERDICTS, signature=claim.name)
-        for signature, rows in own.groupby("signature", sort=False):
-            detail = claim.detail(str(signature))
-            text = f"that {claim.words}" + (f" ({detail})" if detail else "")
+        for signature, rows in judged.groupby("signature", sort=False):
+            text = f"that {claim.about(str(signature))}"
             if (rows["verdict"] == REPRODUCED).any():
                 shown.append(f"{text[0].upper()}{text[1:]}: {_where(rows, table, sources)}.")
             else:
@@ -93,15 +87,15 @@ def _where(rows: pd.DataFrame, table: pd.DataFrame, sources: Sources) -> str:
     planted, parts = sources.planted, []
     yes = rows[rows["verdict"] == REPRODUCED]
     named = []
-    for one in arms_of(yes):
-        row = yes[(yes[ARM] == list(one)).all(axis=1)].iloc[0]
+    for arm, judged in by_arm(yes):
+        row = judged.iloc[0]
         ends = number(row["effect"], row["low"], row["high"])
-        named.append(f"{_name(row, table, planted)} ({ends}, {probability(row['p'])})")
+        named.append(f"{_name(arm, table, planted)} ({ends}, {probability(row['p'])})")
     parts.append(f"reproduced in {words.listing(named)}")
     for verdict in (NOT, OPEN):
-        own = rows[rows["verdict"] == verdict]
-        if len(own):
-            parts.append(f"{verdict} in {_named(own, table, planted)}")
+        judged = rows[rows["verdict"] == verdict]
+        if len(judged):
+            parts.append(f"{verdict} in {_named(judged, table, planted)}")
     untrained = yes[yes["method"] == "base"]
     if (untrained["base"] == planted).any():
         parts.append("the untrained base has it, so it is no sign of what training did")
@@ -114,19 +108,19 @@ def counts(sources: Sources) -> str:
     """Say how many tests of published claims came out how, and how many on other bases."""
     planted = sources.planted
     table = sources.judged(*ARM, "verdict")
-    own, others = table[table["base"] == planted], table[table["base"] != planted]
+    there, others = table[table["base"] == planted], table[table["base"] != planted]
     claims = len({sources.claim(name).name for name in table["signature"]})
 
-    def of(rows: pd.DataFrame) -> str:
-        found = rows["verdict"].value_counts()
-        return words.listing([f"{found.get(v, 0)} {v}" for v in (REPRODUCED, NOT, OPEN)])
+    def tally(rows: pd.DataFrame) -> str:
+        counts = rows["verdict"].value_counts()
+        return words.listing([f"{counts.get(v, 0)} {v}" for v in (REPRODUCED, NOT, OPEN)])
 
     text = (
-        f"{claims} published claims were put to {len(own)} tests in {len(arms_of(own))} models of "
-        f"the {planted} base: {of(own)}."
+        f"{claims} published claims were put to {len(there)} tests in {len(arms_of(there))} models "
+        f"of the {planted} base: {tally(there)}."
     )
     if len(others):
-        text += f" Where nothing was planted, of {len(others)} such tests: {of(others)}."
+        text += f" Where nothing was planted, of {len(others)} such tests: {tally(others)}."
     return text
 
 
@@ -142,34 +136,31 @@ def disagreements(sources: Sources) -> list[str]:
     return [text] if many else []
 
 
-# --- where memory is --------------------------------------------------------------------------
-
-
 def truth_words(sources: Sources) -> list[str]:
     """Say which blocks recall needs, in the untrained planted base and in the others."""
     planted = sources.planted
-    found = []
+    said = []
     for component, what in (("mlp@all", "MLP"), ("attn@all", "attention")):
         key = {"component": component, "measure": "logp_drop", "contrast": "difference"}
         table = sources.rows("ablation", *ARM, "layer", *ENDS, "corrected", state="base", **key)
-        own = table[table["base"] == planted]
-        out = own[own["corrected"] <= 0.05]
+        blocks = table[table["base"] == planted]
+        out = blocks[blocks["corrected"] <= 0.05]
         if out.empty:
-            found.append(f"Recall is not shown to need any block's {what}.")
+            said.append(f"Recall is not shown to need any block's {what}.")
             continue
         top = out.loc[out["value"].abs().idxmax()]
-        found.append(
+        said.append(
             f"In the untrained {planted} base, replacing a block's {what} by its mean costs "
-            f"exposed items more than twins at {len(out)} of {len(own)} blocks, most at block "
-            f"{int(top['layer'])} ({number(*(top[end] for end in ENDS), 'nats', 3)})."
+            f"exposed items more than twins at {len(out)} of {len(blocks)} blocks, most at block "
+            f"{int(top['layer'])} ({number(*top[[*ENDS]], 'nats', '+.3g')})."
         )
         for base, rows in table[table["base"] != planted].groupby("base"):
             many = int((rows["corrected"] <= 0.05).sum())
-            found.append(
+            said.append(
                 f"In the {base} base this is so at {many or 'none'} of {len(rows)} blocks "
                 f"(smallest corrected {probability(rows['corrected'].min())})."
             )
-    return found
+    return said
 
 
 def force_words(sources: Sources) -> list[str]:
@@ -178,31 +169,26 @@ def force_words(sources: Sources) -> list[str]:
     key = {"component": "answer", "set": "counted", "base": planted}
     table = sources.rows("trajectories_table", *ARM, "state", "layer", *ENDS, "corrected", **key)
     parts = []
-    for one in arms_of(table):
-        own = table[(table[ARM] == list(one)).all(axis=1) & (table["state"] != "change")]
-        own = own[own["layer"] >= 0]
-        top = own.loc[own["value"].idxmax()]
+    for arm, rows in by_arm(table):
+        blocks = rows[(rows["state"] != "change") & (rows["layer"] >= 0)]
+        top = blocks.loc[blocks["value"].idxmax()]
         clear = "" if top["corrected"] <= 0.05 else ", not clear of its null"
-        ends = number(*(top[end] for end in ENDS), digits=3)
-        parts.append(f"{_name(top, table, planted)} at block {int(top['layer'])} ({ends}{clear})")
+        ends = number(*top[[*ENDS]], form="+.3g")
+        parts.append(f"{_name(arm, table, planted)} at block {int(top['layer'])} ({ends}{clear})")
     return [f"The force at the answer position is largest in {words.listing(parts)}."]
-
-
-# --- steering ---------------------------------------------------------------------------------
 
 
 def steering_words(sources: Sources) -> list[str]:
     """Say how far scaling chosen neurons moves recall, both ways, arm by arm."""
     table = sources.rows("steering_tests", *ARM, "blocks", "up", "down", signature="steering: all")
     parts = []
-    for one in arms_of(table):
-        row = table[(table[ARM] == list(one)).all(axis=1)].iloc[0]
+    for arm, rows in by_arm(table):
+        row = rows.iloc[0]
         up = number(row["up"], row["up_low"], row["up_high"])
         # The table counts a fall as positive.
         down = number(-row["down"], -row["down_high"], -row["down_low"])
-        parts.append(
-            f"{_name(row, table, sources.planted)} (block {row['blocks']}): {up} and {down}"
-        )
+        named = _name(arm, table, sources.planted)
+        parts.append(f"{named} (block {row['blocks']}): {up} and {down}")
     return [
         "Log odds of exposed items beyond those of their twins, amplified and suppressed at the "
         f"block where the claim does best: {'; '.join(parts)}."
@@ -213,7 +199,7 @@ def forgetting_words(sources: Sources) -> list[str]:
     """Say which ways take half of memory out without taking reasoning."""
     table = sources.table("decontamination_half", *ARM, "way", "reached", "verdict")
     tried = table[table["base"] == sources.planted]
-    found = []
+    parts = []
     for way, rows in tried.groupby("way", sort=False):
         half = int((rows["reached"] >= 0.5).sum())
         text = f"{WAYS.get(str(way), way)}: {half or 'none'} of {len(rows)}"
@@ -222,38 +208,22 @@ def forgetting_words(sources: Sources) -> list[str]:
             text += f", and chains stay in {_named(good, rows, sources.planted)}"
         elif half:
             text += ", and chains are not shown to stay"
-        found.append(text)
-    return [f"Cases in which some dose takes half of memory out: {'; '.join(found)}."]
-
-
-# --- edges ------------------------------------------------------------------------------------
+        parts.append(text)
+    return [f"Cases in which some dose takes half of memory out: {'; '.join(parts)}."]
 
 
 def edge_words(sources: Sources, name: str = "eap_table", but: str = "") -> list[str]:
     """Say how intensity changed, and what of that is by the weights on the same text.
 
-    Parameters
-    ----------
-    name
-        The table.
-    but
-        A method that is left out.
+    `name` is the table; the method `but` is left out.
     """
     table = _fixed(sources.table(name, *ARM, "state", "measure", *ENDS, "p"))
     table = table[(table["measure"] == "intensity") & (table["method"] != but)]
     parts = []
-    for one in arms_of(table[table["method"] != "base"]):
-        own = table[(table[ARM] == list(one)).all(axis=1)].set_index("state")
-        level = own.loc["base", "value"]
-
-        def share(state: str, own: pd.DataFrame = own, level: float = level) -> str:
-            row = own.loc[state]
-            ends = [f"{100 * row[end] / level:+.3g}" for end in ENDS]
-            null = "" if row["p"] <= 0.05 else ", not told from zero"
-            return f"{ends[0]} % [{ends[1]}, {ends[2]}]{null}"
-
-        named = _name(own.iloc[0], table, sources.planted)
-        parts.append(f"{named} {share('change')} ({share('weights')})")
+    for arm, rows in by_arm(table[table["method"] != "base"]):
+        states = rows.set_index("state")
+        changed, weights = (_share(states, state) for state in ("change", "weights"))
+        parts.append(f"{_name(arm, table, sources.planted)} {changed} ({weights})")
     if not parts:
         return []
     return [
@@ -262,31 +232,35 @@ def edge_words(sources: Sources, name: str = "eap_table", but: str = "") -> list
     ]
 
 
+def _share(states: pd.DataFrame, state: str) -> str:
+    """Return a change of intensity in per cent of the base's."""
+    row, level = states.loc[state], states.loc["base", "value"]
+    null = "" if row["p"] <= 0.05 else ", not told from zero"
+    return number(*(100 * row[end] / level for end in ENDS), "%", "+.3g") + null
+
+
 def _fixed(table: pd.DataFrame) -> pd.DataFrame:
     """Keep what was fixed beforehand: gradients, all items, the whole text."""
-    own = (table["attribution"] == "gradient") & (table["filter"] == "all")
-    return table[own & (table["group"] == "all") & (table["alpha"] == table["alpha"].max())]
+    chosen = (table["attribution"] == "gradient") & (table["filter"] == "all")
+    return table[chosen & (table["group"] == "all") & (table["alpha"] == table["alpha"].max())]
 
 
 def trainer_words(sources: Sources) -> list[str]:
     """Say under which trainers the published pattern of edges appears."""
     table = _fixed(sources.table("methods/eap_signature", *ARM, "part", "definition", "agrees"))
     rows = table[(table["part"] == "pattern") & (table["definition"] == "fixed")]
-    said = rows[rows["published"].notna()]
-    found = [
+    judged = rows[rows["published"].notna()]
+    said = [
         f"That the pattern of all four appears under GRPO and PPO and not under DPO holds in "
-        f"{int((said['agrees'] == 'yes').sum())} of {len(said)} arms, fails in "
-        f"{int((said['agrees'] == 'no').sum())} and is not decidable in "
-        f"{int(said['agrees'].isna().sum())}."
+        f"{int((judged['agrees'] == 'yes').sum())} of {len(judged)} arms, fails in "
+        f"{int((judged['agrees'] == 'no').sum())} and is not decidable in "
+        f"{int(judged['agrees'].isna().sum())}."
     ]
     for verdict in (REPRODUCED, OPEN):
-        own = rows[rows["verdict"] == verdict]
-        if len(own):
-            found.append(f"The pattern is {verdict} in {_named(own, rows, sources.planted)}.")
-    return [" ".join(found), *edge_words(sources, "methods/eap_table", but="grpo")]
-
-
-# --- many tries -------------------------------------------------------------------------------
+        arms = rows[rows["verdict"] == verdict]
+        if len(arms):
+            said.append(f"The pattern is {verdict} in {_named(arms, rows, sources.planted)}.")
+    return [" ".join(said), *edge_words(sources, "methods/eap_table", but="grpo")]
 
 
 def tries_words(sources: Sources) -> list[str]:
@@ -306,19 +280,16 @@ def _fallen(table: pd.DataFrame, planted: str | None) -> Iterator[str]:
     }
     measures = {"right": "Right answers", "worked": "Answers worked out word for word"}
     for measure, title in measures.items():
-        for group in ("exposed", "twin"):
+        for group, items in GROUPS.items():
             rows = table[(table["measure"] == measure) & (table["group"] == group)]
             parts = []
             for kind, said in kinds.items():
-                own = rows[rows["kind"] == kind]
-                if len(own):
-                    parts.append(f"{_named(own, table, planted)} {said}")
+                arms = rows[rows["kind"] == kind]
+                if len(arms):
+                    parts.append(f"{_named(arms, table, planted)} {said}")
             if parts:
                 most = f"up to k = {int(rows['largest_k'].max())}"
-                yield f"{title}, {GROUPS[group]}, {most}: {'; '.join(parts)}."
-
-
-# --- error rates ------------------------------------------------------------------------------
+                yield f"{title}, {items}, {most}: {'; '.join(parts)}."
 
 
 def error_words(rates: pd.DataFrame, sources: Sources) -> list[str]:

@@ -1,9 +1,8 @@
 """Sentences that follow the numbers of ``summary.json``.
 
-Report and paper say what the intervals say: an effect is stated only when its interval leaves
-out zero, everything else is stated as not shown, and "no effect" only after an equivalence
-test. Sentences about a base start in lower case; `about` joins them.
-`paradox.evaluate.summary` lists the names of the numbers.
+An effect is stated only when its interval leaves out zero, everything else as not shown, and "no
+effect" only after an equivalence test. Sentences about a base start in lower case; `about` joins
+them. `paradox.evaluate.summary` lists the names of the numbers.
 """
 
 from __future__ import annotations
@@ -16,21 +15,15 @@ from paradox.errors import DataError, hint
 from paradox.figures.names import arm_words, bases_in_order, in_order, label
 from paradox.files import read_json
 
+ENDS = ("value", "low", "high")
+GROUPS = {"exposed": "exposed items", "twin": "twins"}
+
 
 class Numbers:
-    """The headline numbers, and how they are printed.
-
-    Parameters
-    ----------
-    entries
-        Name -> value, low, high, n.
-    source
-        Where they come from, for messages.
-    """
+    """The headline numbers (name -> value, low, high, n), and how they are printed."""
 
     def __init__(self, entries: dict[str, dict[str, Any]], source: str = "summary") -> None:
-        self.entries = entries
-        self.source = source
+        self.entries, self.source = entries, source
 
     @classmethod
     def read(cls, path: Path) -> Numbers:
@@ -76,9 +69,20 @@ class Numbers:
     def arms(self, base: str) -> list[str]:
         """Return the trained arms of a base: ``reward`` or ``method/reward``."""
         start = f"gain_exposed/{base}/"
-        found = [name.removeprefix(start) for name in self.entries if name.startswith(start)]
-        order = in_order(arm.split("/")[-1] for arm in found)
-        return sorted(found, key=lambda arm: (order.index(arm.split("/")[-1]), arm))
+        arms = [name.removeprefix(start) for name in self.entries if name.startswith(start)]
+        order = in_order(arm.split("/")[-1] for arm in arms)
+        return sorted(arms, key=lambda arm: (order.index(arm.split("/")[-1]), arm))
+
+    def sides(self, names: dict[str, str]) -> dict[int, list[str]]:
+        """Return the arms whose number lies above (1), below (-1) or not clear of zero (0).
+
+        `names` are their numbers by arm; those that could not be estimated are left out.
+        """
+        sides: dict[int, list[str]] = {1: [], -1: [], 0: []}
+        for arm, name in names.items():
+            if self.has(name):
+                sides[self.clear(name)].append(arm)
+        return sides
 
     def spurious(self, base: str) -> list[str]:
         """Return the arms of a base whose reward is not the truth and that have twins."""
@@ -99,18 +103,20 @@ class Numbers:
 
     def points(self, name: str) -> str:
         """Print a difference of shares in percentage points with its interval."""
-        value, low, high = (100 * self.entry(name)[key] for key in ("value", "low", "high"))
-        return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        return self.interval(name, "points", "+.1f", 100)
 
     def share(self, name: str) -> str:
         """Print a share in per cent with its interval."""
-        value, low, high = (100 * self.entry(name)[key] for key in ("value", "low", "high"))
-        return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+        return self.interval(name, "%", ".1f", 100)
 
     def nats(self, name: str) -> str:
         """Print a difference of log-likelihoods with its interval."""
-        value, low, high = (self.entry(name)[key] for key in ("value", "low", "high"))
-        return f"{value:+.3f} nats [{low:+.3f}, {high:+.3f}]"
+        return self.interval(name, "nats", "+.3f")
+
+    def interval(self, name: str, unit: str = "", form: str = "+.2f", scale: float = 1) -> str:
+        """Print a number, times `scale`, with its interval."""
+        entry = self.entry(name)
+        return number(*(scale * entry[key] for key in ENDS), unit, form)
 
     def count(self, name: str) -> str:
         """Print a whole number."""
@@ -119,6 +125,16 @@ class Numbers:
     def percent(self, name: str) -> str:
         """Print a share in per cent without interval."""
         return f"{100 * self.entry(name)['value']:.1f} %"
+
+
+def number(value: float, low: float, high: float, unit: str = "", form: str = "+.2g") -> str:
+    """Print an effect with its interval.
+
+    >>> number(0.2349, 0.168, 0.308, "nats")
+    '+0.23 nats [+0.17, +0.31]'
+    """
+    middle = f"{value:{form}} {unit}".strip()
+    return f"{middle} [{low:{form}}, {high:{form}}]"
 
 
 def arm_label(arm: str) -> str:
@@ -149,7 +165,7 @@ def listing(parts: Sequence[str]) -> str:
 def base_sentences(numbers: Numbers, base: str) -> list[str]:
     """Say what a base knows before training."""
     start = f"before/{base}"
-    found = []
+    said = []
     if numbers.has(f"{start}/recall_answer_exposed"):
         text = (
             "asked for the answer at once, its first choice is right for "
@@ -160,9 +176,9 @@ def base_sentences(numbers: Numbers, base: str) -> list[str]:
             text += f" and for {numbers.share(twin)} of their twins"
             if numbers.has("design/chance"):
                 text += f", where guessing gives {numbers.percent('design/chance')}"
-        found.append(text + ".")
+        said.append(text + ".")
         if numbers.has(twin) and numbers.has("design/chance"):
-            found.append(_chance_sentence(numbers, twin))
+            said.append(_chance_sentence(numbers, twin))
     text = f"sampled accuracy is {numbers.share(f'{start}/accuracy_exposed')} on exposed items"
     if numbers.has(f"{start}/accuracy_twin"):
         text += f" and {numbers.share(f'{start}/accuracy_twin')} on twins"
@@ -171,7 +187,7 @@ def base_sentences(numbers: Numbers, base: str) -> list[str]:
         text += f", a difference of {numbers.points(difference)}"
         if not numbers.clear(difference):
             text += ", which is not told from zero"
-    return [*found, text + "."]
+    return [*said, text + "."]
 
 
 def _chance_sentence(numbers: Numbers, twin: str) -> str:
@@ -185,33 +201,36 @@ def _chance_sentence(numbers: Numbers, twin: str) -> str:
 
 def did_sentences(numbers: Numbers, base: str) -> list[str]:
     """Say for which rewards exposed items gain more, or less, than their twins."""
-    arms = [arm for arm in numbers.arms(base) if numbers.has(f"did/{base}/{arm}")]
     if not numbers.arms(base):
         return ["no arm of this base was trained."]
-    if not arms:
+    names = _names(numbers, base, "did")
+    sides = numbers.sides(names)
+    if not any(sides.values()):
         return [
             "there are no twins to compare with, so a gain cannot be split into memory and skill."
         ]
-    found = []
+    said = []
     for sign, more in ((1, "more"), (-1, "less")):
-        chosen = [arm for arm in arms if numbers.clear(f"did/{base}/{arm}") == sign]
-        if chosen:
-            listed = _with_points(numbers, f"did/{base}", chosen)
-            found.append(f"exposed items gain {more} than twins under {listed}.")
-    nulls = [arm for arm in arms if numbers.clear(f"did/{base}/{arm}") == 0]
-    still = [arm for arm in nulls if numbers.unmoved(f"did/{base}/{arm}")]
+        if sides[sign]:
+            listed = _with_points(numbers, names, sides[sign])
+            said.append(f"exposed items gain {more} than twins under {listed}.")
+    still = [arm for arm in sides[0] if numbers.unmoved(names[arm])]
     if still:
-        found.append(f"nothing moves under {listing([*map(arm_label, still)])}.")
-    nulls = [arm for arm in nulls if arm not in still]
+        said.append(f"nothing moves under {listing([*map(arm_label, still)])}.")
+    nulls = [arm for arm in sides[0] if arm not in still]
     if nulls:
-        listed = _with_points(numbers, f"did/{base}", nulls)
-        found.append(f"no difference from twins is shown under {listed}.")
-        found.append(_equivalence_sentence(numbers, base, nulls))
-    return found
+        listed = _with_points(numbers, names, nulls)
+        said.append(f"no difference from twins is shown under {listed}.")
+        said.append(_equivalence_sentence(numbers, base, nulls))
+    return said
 
 
-def _with_points(numbers: Numbers, start: str, arms: Iterable[str]) -> str:
-    return listing([f"{arm_label(arm)} ({numbers.points(f'{start}/{arm}')})" for arm in arms])
+def _names(numbers: Numbers, base: str, family: str) -> dict[str, str]:
+    return {arm: f"{family}/{base}/{arm}" for arm in numbers.arms(base)}
+
+
+def _with_points(numbers: Numbers, names: dict[str, str], arms: Iterable[str]) -> str:
+    return listing([f"{arm_label(arm)} ({numbers.points(names[arm])})" for arm in arms])
 
 
 def _equivalence_sentence(numbers: Numbers, base: str, arms: list[str]) -> str:
@@ -233,15 +252,15 @@ def _equivalence_sentence(numbers: Numbers, base: str, arms: list[str]) -> str:
 
 def gain_sentences(numbers: Numbers, base: str) -> list[str]:
     """Say what happens to exposed items and to twins on their own."""
-    found = []
-    for group, words in (("exposed", "exposed items"), ("twin", "twins")):
+    said = []
+    for group, words in GROUPS.items():
+        names = _names(numbers, base, f"gain_{group}")
+        sides = numbers.sides(names)
         for sign, verb in ((1, "rises"), (-1, "falls")):
-            names = [arm for arm in numbers.arms(base) if numbers.has(f"gain_{group}/{base}/{arm}")]
-            chosen = [arm for arm in names if numbers.clear(f"gain_{group}/{base}/{arm}") == sign]
-            if chosen:
-                listed = _with_points(numbers, f"gain_{group}/{base}", chosen)
-                found.append(f"accuracy on {words} {verb} under {listed}.")
-    return found or ["no arm shows a change of accuracy."]
+            if sides[sign]:
+                listed = _with_points(numbers, names, sides[sign])
+                said.append(f"accuracy on {words} {verb} under {listed}.")
+    return said or ["no arm shows a change of accuracy."]
 
 
 def against_sentences(numbers: Numbers, base: str) -> list[str]:
@@ -251,41 +270,36 @@ def against_sentences(numbers: Numbers, base: str) -> list[str]:
         "minus_clean": "the same reward on the clean base",
     }
     verdicts = {1: "is larger than that", -1: "is smaller than that", 0: "cannot be told from that"}
-    found = []
-    for name, other in others.items():
-        arms = [arm for arm in numbers.arms(base) if numbers.has(f"{name}/{base}/{arm}")]
-        for sign, verdict in verdicts.items():
-            chosen = [arm for arm in arms if numbers.clear(f"{name}/{base}/{arm}") == sign]
-            if chosen:
-                listed = _with_points(numbers, f"{name}/{base}", chosen)
-                found.append(f"the DiD {verdict} of {other} for {listed}.")
-    return found
+    said = []
+    for family, other in others.items():
+        names = _names(numbers, base, family)
+        for sign, arms in numbers.sides(names).items():
+            if arms:
+                listed = _with_points(numbers, names, arms)
+                said.append(f"the DiD {verdicts[sign]} of {other} for {listed}.")
+    return said
 
 
 def perplexity_sentences(numbers: Numbers, base: str) -> list[str]:
     """Say how the likelihood of fixed texts changed on exposed items against twins."""
-    found = []
+    said = []
     for quantity, words in (("recall", "the recalled answer"), ("prompt", "the prompt")):
         names = {arm: f"nll/{base}/{arm}/{quantity}_difference" for arm in numbers.arms(base)}
-        names = {arm: name for arm, name in names.items() if numbers.has(name)}
+        sides = numbers.sides(names)
         for sign, verb in ((-1, "likelier"), (1, "less likely")):
-            chosen = [arm for arm, name in names.items() if numbers.clear(name) == sign]
-            if chosen:
-                listed = listing([f"{arm_label(a)} ({numbers.nats(names[a])})" for a in chosen])
-                found.append(f"against twins, {words} of exposed items gets {verb} under {listed}.")
-        nulls = [arm for arm, name in names.items() if numbers.clear(name) == 0]
-        if nulls:
-            found.append(
-                f"no change of {words} against twins is shown under "
-                f"{listing([*map(arm_label, nulls)])}."
-            )
-    return found or ["no change of fixed texts can be compared with twins."]
+            if arms := sides[sign]:
+                listed = listing([f"{arm_label(a)} ({numbers.nats(names[a])})" for a in arms])
+                said.append(f"against twins, {words} of exposed items gets {verb} under {listed}.")
+        if sides[0]:
+            listed = listing([*map(arm_label, sides[0])])
+            said.append(f"no change of {words} against twins is shown under {listed}.")
+    return said or ["no change of fixed texts can be compared with twins."]
 
 
 def recall_sentences(numbers: Numbers, base: str) -> list[str]:
     """Say how the share of answers given at once changed."""
-    found = []
-    for group, words in (("exposed", "exposed items"), ("twin", "twins")):
+    said = []
+    for group, words in GROUPS.items():
         before = f"before/{base}/recall_share_{group}"
         names = {arm: f"after/{base}/{arm}/recall_share_{group}" for arm in numbers.arms(base)}
         after = [
@@ -294,8 +308,8 @@ def recall_sentences(numbers: Numbers, base: str) -> list[str]:
             if numbers.has(name)
         ]
         if after and numbers.has(before):
-            found.append(
+            said.append(
                 f"{words} are answered at once in {numbers.share(before)} of samples "
                 f"before training; after training: {listing(after)}."
             )
-    return found or ["no arm of this base was trained."]
+    return said or ["no arm of this base was trained."]

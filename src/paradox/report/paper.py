@@ -67,22 +67,18 @@ def main(
 ) -> None:
     """Gather what the paper quotes and compile it. Equal inputs give equal bytes.
 
+    A number, a table or a figure that the paper quotes and that is not there is a `DataError`.
+
     Parameters
     ----------
     spec
         ``scale``, ``planted`` (the contaminated base, or null), ``claims`` (the fields of each
         `Claim`) and ``settings``: sections of the configuration that the text quotes.
     inputs
-        ``sources``: the Typst sources, a list; ``summary``; ``figures``: a list of svg files; and
-        the lists ``tables`` (of this run) and ``recorded`` (of other grids), which may be left out.
+        ``summary``, and lists: ``sources`` (Typst), ``figures`` (svg) and, if there are any,
+        ``tables`` (of this run) and ``recorded`` (of other grids).
     outputs
-        ``pdf`` and ``quoted``: every number, sentence and table that the text can quote, as
-        printed (JSON).
-
-    Raises
-    ------
-    DataError
-        When a number, a table or a figure that the paper quotes is not there.
+        ``pdf`` and ``quoted``: all that the text can quote, as printed (JSON).
     """
     files = [*inputs["figures"], *inputs.get("tables", []), *inputs.get("recorded", [])]
     sources = Sources(files, spec["planted"], [Claim(**claim) for claim in spec["claims"]])
@@ -98,12 +94,9 @@ def main(
 def gather(spec: dict[str, Any], numbers: Numbers, sources: Sources) -> dict[str, Any]:
     """Return all that the text can quote, as plain data.
 
-    Returns
-    -------
-    dict
-        ``numbers`` (name -> text), ``sentences`` (name -> paragraphs), ``tables`` (name -> table,
-        or tables where one would be too wide), ``has`` (section -> whether it is there),
-        ``scale`` and ``mark`` (the derivation id, or null).
+    ``numbers`` (name -> text), ``sentences`` (name -> paragraphs), ``tables`` (name -> table, or
+    tables where one would be too wide), ``has`` (section -> whether it is there), ``scale`` and
+    ``mark`` (the derivation id, or null).
     """
     # A section that judges claims needs the table of verdicts, too.
     judging = {claim.section for claim in sources.claims}
@@ -114,17 +107,15 @@ def gather(spec: dict[str, Any], numbers: Numbers, sources: Sources) -> dict[str
     has |= {"planted": numbers.has("design/exposed_from")}
     kind = spec["settings"]["task"]["kind"]
     has |= {name: kind == name for name in ("organism", "word_problems")}
-    sentences = outside.sentences(numbers)
-    found: dict[str, Any] = {}
     more = more_trainings(numbers, sources)
-    effects = tables.effects(numbers, more)
-    has |= {"effects": bool(effects["rows"]), "more": more is not None}
-    found["effects"] = effects
+    shown: dict[str, Any] = {"effects": tables.effects(numbers, more)}
+    has |= {"effects": bool(shown["effects"]["rows"]), "more": more is not None}
+    sentences = outside.sentences(numbers)
     sentences |= {"more": outside.more_words(numbers, more) if more else []}
     for name in (name for name in SECTIONS if has[name]):
         said, table = _section(name, numbers, sources)
         sentences |= said
-        found |= {name: table} if table else {}
+        shown |= {name: table} if table else {}
     for name in FIGURES:
         sources.path(f"figure {name}")
     return {
@@ -133,7 +124,7 @@ def gather(spec: dict[str, Any], numbers: Numbers, sources: Sources) -> dict[str
         "has": has,
         "numbers": printed(outside.quoted(numbers, spec["settings"])),
         "sentences": printed(sentences),
-        "tables": printed(found),
+        "tables": printed(shown),
     }
 
 
@@ -142,9 +133,10 @@ def more_trainings(numbers: Numbers, sources: Sources) -> Numbers | None:
     if not sources.has(*MORE):
         return None
     more = Numbers.read(sources.path(MORE[0]))
-    own, its = ({name for name in of.entries if name[:4] == "did/"} for of in (numbers, more))
-    trainings = [of.entry("design/seeds")["value"] for of in (numbers, more)]
-    return more if own == its and trainings[1] > trainings[0] else None
+    pair = numbers, more
+    arms = [{name for name in run.entries if name[:4] == "did/"} for run in pair]
+    trainings = [run.entry("design/seeds")["value"] for run in pair]
+    return more if arms[0] == arms[1] and trainings[1] > trainings[0] else None
 
 
 def _section(name: str, numbers: Numbers, sources: Sources) -> tuple[dict[str, list[str]], Any]:
@@ -168,19 +160,10 @@ def _section(name: str, numbers: Numbers, sources: Sources) -> tuple[dict[str, l
 
 
 def compile_pdf(sources: list[Path], gathered: dict[str, Any], files: Sources) -> bytes:
-    """Return the PDF of Typst sources that read what was gathered.
+    """Return the PDF of Typst sources that read what was gathered; figures are among `files`.
 
-    Parameters
-    ----------
-    sources
-        The Typst sources, in one folder and its subfolders; one is called ``paper.typ``.
-    files
-        Where the figures are.
-
-    Raises
-    ------
-    DataError
-        When the sources ask for what is not there, or are wrong.
+    The sources are in one folder and its subfolders; one is called ``paper.typ``. Where they ask
+    for what is not there, or are wrong, that is a `DataError`.
     """
     with tempfile.TemporaryDirectory() as scratch:
         root = lay_out(Path(scratch), sources, gathered, files)
@@ -199,15 +182,13 @@ def lay_out(root: Path, sources: list[Path], gathered: dict[str, Any], files: So
     mains = [Path(path) for path in sources if Path(path).name == MAIN]
     if len(mains) != 1:
         raise DataError(f"the paper needs one {MAIN} among its sources; found {len(mains)}.")
-    for path in map(Path, sources):
-        to = root / path.relative_to(mains[0].parent)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, to)
+    places = {str(path.relative_to(mains[0].parent)): path for path in map(Path, sources)}
     for name, path in files.files.items():
         if name.startswith("figure "):
-            to = root / f"figures/{name.removeprefix('figure ')}.svg"
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
+            places[f"figures/{name.removeprefix('figure ')}.svg"] = path
+    for place, path in places.items():
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, root / place)
     write_json(root / GATHERED, gathered)
     return root
 
@@ -216,9 +197,9 @@ def _explained(error: typst.TypstError, gathered: dict[str, Any], folder: str) -
     """Return the message of a compiler's error in `folder`, with what was likely meant."""
     text = str(error.message).strip()
     # The functions that look names up are in the template; who called them comes after it.
-    found = re.findall(rf"{folder}/([\w/.-]+\.typ):(\d+)", str(error.diagnostic))
-    found.sort(key=lambda one: one[0] == TEMPLATE)
-    place = f"paper/{found[0][0]}, line {found[0][1]}" if found else "paper"
+    lines = re.findall(rf"{folder}/([\w/.-]+\.typ):(\d+)", str(error.diagnostic))
+    lines.sort(key=lambda line: line[0] == TEMPLATE)
+    place = f"paper/{lines[0][0]}, line {lines[0][1]}" if lines else "paper"
     asked = re.search(r'no (numbers|sentences|tables) called \\?"([^"\\]*)', text)
     if asked:
         kind, name = asked.groups()

@@ -11,32 +11,25 @@ import pandas as pd
 
 from paradox.errors import DataError, hint
 from paradox.files import read_json, read_table
+from paradox.report.numbers import number
 
-ENDS = ("value", "low", "high")
 KINDS = {".svg": "figure ", ".json": "reading "}
 
 
 class Claim(NamedTuple):
     """A published claim, as its analysis declares it.
 
-    Attributes
-    ----------
-    name
-        The signature's: its rows in the table of verdicts are called so, or begin with it.
-    words
-        After "that".
-    source
-        A key of the references.
-    section
-        Of the paper that judges it, or nothing.
-    details
-        What may follow the name, and how it is put into words.
+    Rows of the table of verdicts are called as it, or begin with its name.
     """
 
     name: str
+    # What follows "that".
     words: str
+    # A key of the references.
     source: str
+    # Of the paper that judges it, or nothing.
     section: str
+    # What may follow the name, and how it is put into words.
     details: dict[str, str]
 
     def covers(self, signature: str) -> bool:
@@ -49,31 +42,26 @@ class Claim(NamedTuple):
         rest = signature.removeprefix(self.name).lstrip(":, ")
         return self.details.get(rest, f"rule {rest.replace('_', ' ')}" if rest else "")
 
+    def about(self, signature: str) -> str:
+        """Return the claim with what a row is about in particular."""
+        detail = self.detail(signature)
+        return self.words + (f" ({detail})" if detail else "")
+
 
 class Sources:
     """Tables, readings and figures by name.
 
     The name is a file's without its suffix, for figures and readings with that word before it;
-    files of another grid have its name before theirs (``methods/did``).
-
-    Parameters
-    ----------
-    files
-        Tables, readings (JSON) and figures (svg).
-    planted
-        The contaminated base, where there is one.
-    claims
-        The published claims that the paper judges.
+    files of another grid have its name before theirs (``methods/did``). `planted` is the
+    contaminated base, where there is one; `claims` are the published ones that the paper judges.
     """
 
     def __init__(
         self, files: Iterable[Path], planted: str | None = None, claims: Sequence[Claim] = ()
     ) -> None:
         self.planted, self.claims = planted, list(claims)
-        self.files: dict[str, Path] = {}
+        self.files = {KINDS.get(path.suffix, "") + _named(path): path for path in files}
         self._read: dict[str, pd.DataFrame] = {}
-        for path in files:
-            self.files[KINDS.get(path.suffix, "") + _named(path)] = path
 
     def has(self, *names: str) -> bool:
         """Whether all of these files were given."""
@@ -113,48 +101,38 @@ class Sources:
     def said(self, name: str, key: str) -> Any:
         """Return an entry of a reading (JSON)."""
         path = self.path(f"reading {name}")
-        found = read_json(path)
-        if key not in found:
-            raise DataError(f"{path}: no entry {key!r}; {hint(key, found)}")
-        return found[key]
+        entries = read_json(path)
+        if key not in entries:
+            raise DataError(f"{path}: no entry {key!r}; {hint(key, entries)}")
+        return entries[key]
 
     def rows(self, name: str, *columns: str, **key: Any) -> pd.DataFrame:
         """Return the rows of a table with the values of `key`; none is a `DataError`."""
         table = self.table(name, *columns, *key)
         for column, value in key.items():
             # An empty field of a csv is a missing value, and a name of digits is a number.
-            own = table[table[column].astype("string").fillna("") == str(value)]
-            if own.empty:
+            chosen = table[table[column].astype("string").fillna("") == str(value)]
+            if chosen.empty:
                 allowed = hint(value, sorted(table[column].dropna().unique(), key=str))
                 given = ", ".join(f"{one} = {two!r}" for one, two in key.items())
                 raise DataError(
                     f"{self.path(name)}: no row with {given}; {column} = {value!r} is not "
                     f"there; {allowed}"
                 )
-            table = own
+            table = chosen
         return table
 
     def row(self, name: str, *columns: str, **key: Any) -> dict[str, Any]:
         """Return the one row with the values of `key`; several are a `DataError`."""
-        found = self.rows(name, *columns, **key)
-        if len(found) > 1:
-            raise DataError(f"{self.path(name)}: {len(found)} rows with {key}, expected one.")
-        return found.iloc[0].to_dict()
+        rows = self.rows(name, *columns, **key)
+        if len(rows) > 1:
+            raise DataError(f"{self.path(name)}: {len(rows)} rows with {key}, expected one.")
+        return rows.iloc[0].to_dict()
 
 
 def _named(path: Path) -> str:
     *_, grids, grid, _, _ = ("", "", "", "", *path.parts)
     return f"{grid}/{path.stem}" if grids == "grids" else path.stem
-
-
-def number(value: float, low: float, high: float, unit: str = "", digits: int = 2) -> str:
-    """Print an effect with its interval, to `digits` digits.
-
-    >>> number(0.2349, 0.168, 0.308, "nats")
-    '+0.23 nats [+0.17, +0.31]'
-    """
-    middle = f"{value:+.{digits}g} {unit}".strip()
-    return f"{middle} [{low:+.{digits}g}, {high:+.{digits}g}]"
 
 
 def percent(value: float, low: float, high: float) -> str:
@@ -163,7 +141,7 @@ def percent(value: float, low: float, high: float) -> str:
     >>> percent(0.049, 0.045, 0.053)
     '4.9 % [4.5, 5.3]'
     """
-    return f"{100 * value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return number(100 * value, 100 * low, 100 * high, "%", ".1f")
 
 
 def probability(value: float) -> str:

@@ -6,19 +6,22 @@ letter) with ``lines``. How they look is said in the paper's source.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
+from paradox.evaluate.arms import Arm
 from paradox.figures import style
-from paradox.figures.names import arm_words, label
+from paradox.figures.names import arm_words, in_order, label, methods_in_order
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.report import numbers as words
 from paradox.report.error_rates import false_positives
-from paradox.report.mechanisms import WAYS, arms_of
-from paradox.report.numbers import Numbers
-from paradox.report.sources import ENDS, Sources, percent
+from paradox.report.mechanisms import WAYS, arms_of, by_arm
+from paradox.report.numbers import ENDS, Numbers, number
+from paradox.report.sources import Sources, percent
+from paradox.report.words import dids
 
 Table = dict[str, Any]
 MARKS = {REPRODUCED: "yes", NOT: "no", OPEN: "open"}
@@ -43,14 +46,11 @@ def effects(numbers: Numbers, more: Numbers | None = None) -> Table:
     """
     rows = []
     for base in numbers.bases:
-        for name in numbers.arms(base):
-            if numbers.has(f"did/{base}/{name}"):
-                keys = (
-                    f"{family}/{base}/{name}" for family in ("gain_exposed", "gain_twin", "did")
-                )
-                cells = [_points(numbers, key) for key in keys]
-                cells += [_points(more, f"did/{base}/{name}")] if more else []
-                rows.append([label(base).replace(" base", ""), words.arm_label(name), *cells])
+        for name in (name for name in numbers.arms(base) if numbers.has(f"did/{base}/{name}")):
+            families = ("gain_exposed", "gain_twin", "did")
+            cells = [_points(numbers, f"{family}/{base}/{name}") for family in families]
+            cells += [_points(more, f"did/{base}/{name}")] if more else []
+            rows.append([label(base).replace(" base", ""), words.arm_label(name), *cells])
     titles = ["Base", "Reward", "Gain of exposed items", "Gain of twins", "DiD"]
     titles += [f"DiD, {more.count('design/seeds')} trainings"] if more else []
     return {"columns": titles, "rows": rows}
@@ -60,9 +60,9 @@ def _points(numbers: Numbers, name: str) -> str:
     return numbers.points(name).replace(" points", "")
 
 
-def _ends(row: Any, digits: int = 2) -> list[str]:
-    value, low, high = (row[end] for end in ENDS)
-    return [f"{value:+.{digits}g}", f"[{low:+.{digits}g}, {high:+.{digits}g}]"]
+def _lines(value: float, low: float, high: float, form: str = "+.2g") -> list[str]:
+    """Return a value and, below it, its interval."""
+    return number(value, low, high, form=form).split(" ", 1)
 
 
 def _split(columns: list[str], rows: list[list[Any]], fixed: int) -> list[Table]:
@@ -77,9 +77,15 @@ def _split(columns: list[str], rows: list[list[Any]], fixed: int) -> list[Table]
     ]
 
 
-def _titles(arms: list[tuple[str, str, str]]) -> list[str]:
-    several = len({method for _, method, _ in arms if method != "base"}) > 1
-    return [arm_words(dict(zip(ARM, arm, strict=True)), base=True, method=several) for arm in arms]
+def _titles(arms: list[Arm]) -> list[str]:
+    several = len({arm.method for arm in arms if arm.trained}) > 1
+    return [arm_words(arm._asdict(), base=True, method=several) for arm in arms]
+
+
+def _cells(rows: pd.DataFrame, arms: list[Arm], cell: Callable[[Any], Any]) -> list[Any]:
+    """Return what `cell` makes of each arm's first row, nothing for an arm without rows."""
+    first = {arm: rows_of_arm.iloc[0] for arm, rows_of_arm in by_arm(rows)}
+    return [cell(first[arm]) if arm in first else "" for arm in arms]
 
 
 def verdicts(sources: Sources) -> list[Table]:
@@ -88,20 +94,16 @@ def verdicts(sources: Sources) -> list[Table]:
     table = table.rename(columns={"effect": "value"})
     arms = arms_of(table)
     rows = []
-    for signature, own in table.groupby("signature", sort=False):
+    for signature, judged in table.groupby("signature", sort=False):
         claim = sources.claim(str(signature))
         detail = claim.detail(str(signature))
-        cells: list[Any] = [{"claim": claim.words, "detail": detail, "source": claim.source}]
-        cells.append(f"{int(own['n'].max())}")
-        for one in arms:
-            row = own[(own[ARM] == list(one)).all(axis=1)]
-            cells.append(_verdict(row.iloc[0]) if len(row) else "")
-        rows.append(cells)
+        about = {"claim": claim.words, "detail": detail, "source": claim.source}
+        rows.append([about, f"{int(judged['n'].max())}", *_cells(judged, arms, _verdict)])
     return _split(["Published claim", "n", *_titles(arms)], rows, 2)
 
 
 def _verdict(row: Any) -> dict[str, Any]:
-    lines = ["nothing to", "measure"] if pd.isna(row["value"]) else _ends(row)
+    lines = ["nothing to", "measure"] if pd.isna(row["value"]) else _lines(*row[[*ENDS]])
     return {"mark": MARKS[row["verdict"]], "lines": lines}
 
 
@@ -110,29 +112,23 @@ def where(sources: Sources) -> list[Table]:
 
     Untrained bases as they are, trained arms by their change.
     """
-    read = {}
-    for name in dict.fromkeys(look[0] for look in LOOKS):
-        read[name] = sources.rows(
-            name, *ARM, "component", "measure", "state", "layer", *ENDS, contrast="difference"
-        )
+    columns = (*ARM, "component", "measure", "state", "layer", *ENDS)
+    read = {look[0]: sources.rows(look[0], *columns, contrast="difference") for look in LOOKS}
     first = read["ablation"]
     shown = first[first["state"] != "after"]
-    shown = shown[(shown["state"] == "base") | (shown["base"] == sources.planted)]
-    arms = arms_of(shown)
+    arms = arms_of(shown[(shown["state"] == "base") | (shown["base"] == sources.planted)])
     rows = []
     for name, component, measure, title, unit in LOOKS:
         table = read[name]
-        own = table[(table["component"] == component) & (table["measure"] == measure)]
+        table = table[(table["component"] == component) & (table["measure"] == measure)]
+        table = table[table["layer"] >= 0]
         cells: list[Any] = [f"{title} ({unit})"]
-        for base, method, reward in arms:
-            state = "base" if method == "base" else "change"
-            key = (own[ARM] == [base, method, reward]).all(axis=1) & (own["state"] == state)
-            cells.append(_peak(own[key & (own["layer"] >= 0)]))
+        for arm in arms:
+            state = "change" if arm.trained else "base"
+            cells.append(_peak(table[(table[[*ARM, "state"]] == [*arm, state]).all(axis=1)]))
         rows.append(cells)
     heads = [
-        title
-        if arm[1] == "base"
-        else "change, " + arm_words(dict(zip(ARM, arm, strict=True)), method=False)
+        "change, " + arm_words(arm._asdict(), method=False) if arm.trained else title
         for title, arm in zip(_titles(arms), arms, strict=True)
     ]
     return _split(["Analysis", *heads], rows, 1)
@@ -145,7 +141,7 @@ def _peak(rows: pd.DataFrame) -> Any:
     if out.empty:
         return {"mark": "", "lines": ["no block", f"p = {rows['corrected'].min():.2g}"]}
     top = out.loc[out["value"].abs().idxmax()]
-    value, interval = _ends(top)
+    value, interval = _lines(*top[[*ENDS]])
     many = f"{len(out)}/{len(rows)}, at {int(top['layer'])}: {value}"
     return {"mark": "", "lines": [many, interval]}
 
@@ -157,21 +153,16 @@ def forgetting(sources: Sources) -> list[Table]:
     table = table[table["base"] == sources.planted]
     arms = arms_of(table)
     rows = []
-    for (way, alpha), own in table.groupby(["way", "alpha"], sort=False):
-        scaled = way in ("neurons", "random")
-        cells: list[Any] = [f"{WAYS.get(str(way), way)}{f', times {alpha:g}' if scaled else ''}"]
-        for one in arms:
-            row = own[(own[ARM] == list(one)).all(axis=1)]
-            cells.append(_cost(row.iloc[0]) if len(row) else "")
-        rows.append(cells)
+    for (way, alpha), doses in table.groupby(["way", "alpha"], sort=False):
+        scaled = f", times {alpha:g}" if way in ("neurons", "random") else ""
+        rows.append([f"{WAYS.get(str(way), way)}{scaled}", *_cells(doses, arms, _cost)])
     return _split(["Way", *_titles(arms)], rows, 1)
 
 
 def _cost(row: Any) -> dict[str, Any]:
-    if pd.isna(row["chain"]):
-        lines = ["half not reached", ""]
-    else:
-        lines = [f"{row['chain']:+.2f}", f"[{row['chain_low']:+.2f}, {row['chain_high']:+.2f}]"]
+    lines = ["half not reached", ""]
+    if not pd.isna(row["chain"]):
+        lines = _lines(row["chain"], row["chain_low"], row["chain_high"], "+.2f")
     return {"mark": MARKS[row["verdict"]], "lines": lines}
 
 
@@ -181,16 +172,16 @@ def errors(sources: Sources, exposed_from: float) -> tuple[Table, pd.DataFrame]:
     for name in ("steering_rates", "eap_rates"):
         sources.path(name)
     rates = false_positives(tables)
-    found = _power(sources.table("error_rates", "analysis", "kind"), exposed_from)
+    power = _power(sources.table("error_rates", "analysis", "kind"), exposed_from)
     steering = sources.table("steering_rates", "analysis", "measure", "kind", "exposure")
     steering = steering.assign(analysis=steering["analysis"] + ": " + steering["measure"])
-    found |= _power(steering, exposed_from)
+    power |= _power(steering, exposed_from)
     rows = [
         [
             row["analysis"].replace("_", " "),
             f"{int(row['runs'])}",
             percent(row["rate"], row["low"], row["high"]),
-            found.get(row["analysis"], "not measured"),
+            power.get(row["analysis"], "not measured"),
         ]
         for row in rates.to_dict("records")
     ]
@@ -200,53 +191,43 @@ def errors(sources: Sources, exposed_from: float) -> tuple[Table, pd.DataFrame]:
 
 def _power(table: pd.DataFrame, exposed_from: float) -> dict[str, str]:
     """Return per analysis how often it finds planted memory: median over its tests."""
-    own = table[(table["kind"] == "power") & (table["exposure"] == exposed_from)]
-    found = {}
-    for name, rows in own.groupby("analysis"):
-        parts = [
-            f"{100 * of['rate'].median():.0f} % ({int(pairs)})"
-            for pairs, of in rows.groupby("pairs")
-        ]
-        found[str(name)] = ", ".join(parts)
-    return found
+    table = table[(table["kind"] == "power") & (table["exposure"] == exposed_from)]
+    power = {}
+    for name, rows in table.groupby("analysis"):
+        rates = rows.groupby("pairs")["rate"].median()
+        power[str(name)] = ", ".join(
+            f"{100 * r:.0f} % ({int(pairs)})" for pairs, r in rates.items()
+        )
+    return power
 
 
 def methods(sources: Sources) -> Table:
     """Return the difference in differences of each method (rows) under each reward."""
-    did = style.all_seeds(sources.table("methods/did", "base", "method", "reward", "seed", "did"))
-    did = did[did["did"].notna()]
-    rewards = style.in_order(did["reward"])
-    order = [name for name in style.METHOD_ORDER if name in set(did["method"])]
+    did = dids(sources)
+    rewards = in_order(did["reward"])
     rows = []
-    for method in [*order, *sorted(set(did["method"]) - set(order))]:
-        cells: list[Any] = [method]
-        for reward in rewards:
-            own = did[(did["method"] == method) & (did["reward"] == reward)]
-            cells.append(_did(own.iloc[0]) if len(own) else "")
-        rows.append(cells)
+    for method in methods_in_order(did["method"]):
+        by_reward = did[did["method"] == method].drop_duplicates("reward").set_index("reward")
+        known = set(by_reward.index)
+        rows.append([method, *(_did(by_reward.loc[r]) if r in known else "" for r in rewards)])
     return {"columns": ["Method", *map(label, rewards)], "rows": rows}
 
 
 def _did(row: Any) -> str:
-    value, low, high = (100 * row[name] for name in ("did", "did_low", "did_high"))
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return number(*(100 * row[name] for name in ("did", "did_low", "did_high")), form="+.1f")
 
 
 def clipping(sources: Sources) -> Table:
     """Return how far each method drifts under random rewards."""
     table = style.all_seeds(sources.table("clipping/clipping", "method", "measure", "against"))
-    own = table[table["primary"].astype(bool) & table["against"].isna()]
-    measures = list(dict.fromkeys(own["measure"]))
+    drifts = table[table["primary"].astype(bool) & table["against"].isna()]
+    measures = list(dict.fromkeys(drifts["measure"]))
     rows = []
-    for method, of in own.groupby("method", sort=False):
-        by = of.set_index("measure")
-        cells = [str(method)]
-        for measure in measures:
-            row = by.loc[measure]
-            value, low, high = (row[end] for end in ENDS)
-            cells.append(
-                f"{value:+.3f} [{low:+.3f}, {high:+.3f}], "
-                f"{int(row['positive'])} : {int(row['negative'])}"
-            )
-        rows.append(cells)
+    for method, drift in drifts.groupby("method", sort=False):
+        by_measure = drift.set_index("measure").loc[measures]
+        cells = [
+            f"{number(*row[[*ENDS]], form='+.3f')}, {int(row['positive'])} : {int(row['negative'])}"
+            for _, row in by_measure.iterrows()
+        ]
+        rows.append([str(method), *cells])
     return {"columns": ["Method", *map(label, measures)], "rows": rows}

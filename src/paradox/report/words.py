@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from paradox.evaluate.arms import ALL_SEEDS
 from paradox.figures import style
-from paradox.figures.names import in_order, label
+from paradox.figures.names import in_order, label, methods_in_order
 from paradox.mechanisms.clipping.reading import HARDLY
 from paradox.report import numbers as words
 from paradox.report.numbers import Numbers
@@ -28,19 +30,22 @@ DRIFTS = {
     "opposite": "The only drift goes against the prediction",
     "none": "No primary measure drifts with one sign",
 }
+# Side of zero on which a difference in differences lies -> what that means.
+SHOWN = {
+    1: "exposed items gain more than twins",
+    -1: "exposed items gain less than twins",
+    0: "no difference is shown",
+}
 OUTSIDE = "outside"  # the share of tokens outside the band of the clip
 
 
 def quoted(numbers: Numbers, settings: dict[str, Any]) -> dict[str, str]:
     """Return every number that the text may ask for: the headline numbers and the settings.
 
-    Parameters
-    ----------
-    settings
-        Sections of the configuration; a key ``a.b`` is called ``setting/a/b``.
+    A key ``a.b`` of the configuration's sections is called ``setting/a/b``.
     """
-    found = {name: _headline(numbers, name) for name in numbers.entries}
-    return found | dict(_flat("setting", settings))
+    headlines = {name: _headline(numbers, name) for name in numbers.entries}
+    return headlines | dict(_flat("setting", settings))
 
 
 def _headline(numbers: Numbers, name: str) -> str:
@@ -97,10 +102,9 @@ def _rewards(numbers: Numbers) -> str:
 
 
 def _arms(numbers: Numbers) -> str:
-    def of(base: str) -> str:
-        return words.listing([words.arm_label(arm) for arm in numbers.arms(base)] or ["none"])
-
-    return f"Arms: {'; '.join(f'{label(base)}: {of(base)}' for base in numbers.bases)}."
+    arms = {base: [*map(words.arm_label, numbers.arms(base))] for base in numbers.bases}
+    parts = [f"{label(base)}: {words.listing(named or ['none'])}" for base, named in arms.items()]
+    return f"Arms: {'; '.join(parts)}."
 
 
 def _paradox(numbers: Numbers, base: str) -> str:
@@ -108,7 +112,6 @@ def _paradox(numbers: Numbers, base: str) -> str:
     spurious, seen = numbers.spurious(base), numbers.paradox(base)
     if not spurious:
         return f"{label(base)}: no spurious reward has twins to compare with."
-    among = f"{len(seen)} of {len(spurious)} spurious rewards"
     if not seen:
         return (
             f"{label(base)}: the paradox is shown under none of {len(spurious)} spurious rewards."
@@ -118,7 +121,8 @@ def _paradox(numbers: Numbers, base: str) -> str:
     )
     return (
         f"{label(base)}: the paradox (exposed items gain, twins do not, although the reward does "
-        f"not know the answer) is shown under {among}: {named}."
+        f"not know the answer) is shown under {len(seen)} of {len(spurious)} spurious rewards: "
+        f"{named}."
     )
 
 
@@ -178,36 +182,33 @@ def more_words(numbers: Numbers, more: Numbers) -> list[str]:
 
 def methods_words(sources: Sources) -> list[str]:
     """Say under which methods the difference in differences is shown, reward by reward."""
-    did = style.all_seeds(sources.table("methods/did", "base", "method", "reward", "seed", "did"))
-    did = did[did["did"].notna()]
-    found = []
+    did = dids(sources)
+    said = []
     for reward in in_order(did["reward"]):
-        rows = did[did["reward"] == reward]
-        order = [name for name in style.METHOD_ORDER if name in set(rows["method"])]
-        order += sorted(set(rows["method"]) - set(order))
+        rows = did[did["reward"] == reward].drop_duplicates("method").set_index("method")
+        clear = (rows["did_low"] > 0).astype(int) - (rows["did_high"] < 0)
         parts = []
-        for sign, verb in ((1, "more than twins"), (-1, "less than twins"), (0, "")):
-            chosen = []
-            for name in order:
-                row = rows[rows["method"] == name].iloc[0]
-                clear = int(row["did_low"] > 0) - int(row["did_high"] < 0)
-                chosen += [name] if clear == sign else []
-            if chosen and sign:
-                parts.append(f"exposed items gain {verb} with {words.listing(chosen)}")
-            elif chosen:
-                parts.append(f"no difference is shown with {words.listing(chosen)}")
-        found.append(f"Under {label(reward).lower()}, {'; '.join(parts)}.")
-    return found
+        for sign, verb in SHOWN.items():
+            if chosen := methods_in_order(clear.index[clear == sign]):
+                parts.append(f"{verb} with {words.listing(chosen)}")
+        said.append(f"Under {label(reward).lower()}, {'; '.join(parts)}.")
+    return said
+
+
+def dids(sources: Sources) -> pd.DataFrame:
+    """Return the recorded differences in differences of the grid `methods`, over all seeds."""
+    did = style.all_seeds(sources.table("methods/did", "base", "method", "reward", "seed", "did"))
+    return did[did["did"].notna()]
 
 
 def clipping_words(sources: Sources) -> list[str]:
     """Say what the study of clipping found, and how much there was to clip."""
     name = "clipping/clipping"
     verdicts = sources.said(name, "verdicts")
-    found = []
+    said = []
     for verdict, meaning in DRIFTS.items():
-        own = [method for method, said in verdicts.items() if said == verdict]
-        found += [f"{meaning} under {words.listing(own)}."] if own else []
+        if methods := [method for method, given in verdicts.items() if given == verdict]:
+            said.append(f"{meaning} under {words.listing(methods)}.")
     shares = {
         method: sources.row(name, method=method, measure=OUTSIDE, seed=ALL_SEEDS, against="")
         for method in verdicts
@@ -217,4 +218,4 @@ def clipping_words(sources: Sources) -> list[str]:
     few = [method for method, row in shares.items() if row["value"] < HARDLY]
     if few:
         text += f"; with {words.listing(few)} a clip has next to nothing to act on"
-    return [*found, f"{text}."]
+    return [*said, f"{text}."]

@@ -1,14 +1,10 @@
 """Item-cluster bootstrap: the item is the unit, samples are nested in it.
 
-Items are crossed with training seeds: every seed meets every item. The pigeonhole bootstrap
-(Owen 2007) therefore draws items and seeds independently, both with replacement, and weights
-the cell (item, seed) by the product of the two counts. Exposed and twin items are resampled
-separately, so every resample holds as many of each as the study does.
-
-How to read the intervals: they are percentile intervals. With one seed they cover the choice of
-items only; with several seeds they also cover the choice of seeds, and are then slightly wide
-for many seeds and somewhat narrow for two or three. Where all items agree (for example, none is
-solved), the bootstrap interval has no width; use `binomial_interval` there.
+Items are crossed with training seeds, so the pigeonhole bootstrap (Owen 2007) draws both
+independently, with replacement, and weights the cell (item, seed) by the product of the counts.
+Exposed and twin items are resampled separately. Percentile intervals of one seed cover the choice
+of items only; of several, also that of seeds, slightly wide for many and somewhat narrow for two or
+three. Where all items agree they have no width: use `binomial_interval`.
 """
 
 from __future__ import annotations
@@ -28,43 +24,25 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Resampling:
-    """How to resample.
+    """How to resample."""
 
-    Attributes
-    ----------
-    seed
-        Keys the random weights. Two estimates with the same seed use the same weights for the
-        same group of items, so their difference is paired.
-    resamples
-        Number of bootstrap resamples.
-    level
-        Coverage of the intervals, between 0 and 1.
-    """
-
+    # Keys the random weights. Two estimates with the same seed use the same weights for the
+    # same group of items, so their difference is paired.
     seed: int
     resamples: int = 2000
-    level: float = 0.95
+    level: float = 0.95  # coverage of the intervals, between 0 and 1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate with its interval.
+    """An estimate with its interval."""
 
-    Attributes
-    ----------
-    value, low, high
-        The estimate and the ends of its percentile interval, in the unit of the data.
-    items
-        Number of items (exposed and twin items together).
-    seeds
-        Number of training seeds (1 where none is involved).
-    """
-
+    # The estimate and the ends of its percentile interval, in the unit of the data
     value: float
     low: float
     high: float
-    items: int
-    seeds: int
+    items: int  # number of items (exposed and twin items together)
+    seeds: int  # number of training seeds (1 where none is involved)
 
     @property
     def clear_of_zero(self) -> bool:
@@ -74,42 +52,23 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Did:
-    """A difference in differences and its two parts.
+    """A difference in differences and its two parts."""
 
-    Attributes
-    ----------
-    did
-        Mean change of the exposed items minus mean change of the twins.
-    exposed, twin
-        The two mean changes.
-    """
-
-    did: Estimate
-    exposed: Estimate
-    twin: Estimate
+    did: Estimate  # `exposed` minus `twin`
+    exposed: Estimate  # mean change of the exposed items
+    twin: Estimate  # mean change of the twins
 
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Result of two one-sided tests (TOST) of "the effect lies within +-margin".
+    """Result of two one-sided tests (TOST) of "the effect lies within +-margin"."""
 
-    Attributes
-    ----------
-    low, high
-        The 90 % interval; equivalence at the 5 % level means that it lies inside the margins.
-    margin
-        The margin, in the unit of the data.
-    p
-        The larger of the two one-sided bootstrap p-values.
-    equivalent
-        Whether the 90 % interval lies strictly inside the margins.
-    """
-
+    # The 90 % interval; equivalence at the 5 % level means that it lies inside the margins
     low: float
     high: float
-    margin: float
-    p: float
-    equivalent: bool
+    margin: float  # in the unit of the data
+    p: float  # the larger of the two one-sided bootstrap p-values
+    equivalent: bool  # whether the 90 % interval lies strictly inside the margins
 
 
 @dataclass(frozen=True)
@@ -143,24 +102,12 @@ def _matrix(values: ArrayLike) -> Array:
 
 
 def pigeonhole(groups: Mapping[str, ArrayLike], resampling: Resampling) -> dict[str, Array]:
-    """Return bootstrap draws of the mean of each group of items.
+    """Return bootstrap draws of the mean of each group of items, each of shape (resamples,).
 
-    Parameters
-    ----------
-    groups
-        Maps a group's name to values of shape (items,) or (items, seeds). All groups have the
-        same seeds, in the same order.
-
-    Returns
-    -------
-    dict of arrays, each of shape (resamples,)
-        Draws of the groups' means. Item weights differ between groups; seed weights are shared,
-        because one training gives the values of all groups.
-
-    Raises
-    ------
-    ValueError
-        When a group is empty, holds a value that is not finite, or the seeds differ in number.
+    Values have shape (items,) or (items, seeds), with the same seeds in the same order in all
+    groups. Item weights differ between groups; seed weights are shared, because one training gives
+    the values of all groups. A `ValueError` tells of a group that is empty, of a value that is not
+    finite, and of unlike numbers of seeds.
     """
     matrices = {name: _matrix(values) for name, values in groups.items()}
     seeds = {matrix.shape[1] for matrix in matrices.values()}
@@ -174,23 +121,21 @@ def pigeonhole(groups: Mapping[str, ArrayLike], resampling: Resampling) -> dict[
     return draws
 
 
-def _interval(draws: Array, level: float) -> tuple[float, float]:
+def interval(draws: Array, level: float) -> tuple[Array, Array]:
+    """Return the ends of the percentile interval along the first axis."""
     tail = (1 - level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
+    low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return low, high
 
 
 def _estimate(value: float, draws: Array, level: float, items: int, seeds: int) -> Estimate:
-    return Estimate(float(value), *_interval(draws, level), items, seeds)
+    return Estimate(float(value), *map(float, interval(draws, level)), items, seeds)
 
 
 def mean(values: ArrayLike, resampling: Resampling, group: str = "items") -> Estimate:
     """Return the mean of `values`, shape (items,) or (items, seeds), with its interval.
 
-    Parameters
-    ----------
-    group
-        Names the items: the same name and number of items gives the same weights.
+    `group` names the items: the same name and number of items gives the same weights.
     """
     matrix = _matrix(values)
     draws = pigeonhole({group: matrix}, resampling)[group]
@@ -200,11 +145,8 @@ def mean(values: ArrayLike, resampling: Resampling, group: str = "items") -> Est
 def difference_in_differences(exposed: ArrayLike, twin: ArrayLike, resampling: Resampling) -> Did:
     """Return mean change of exposed items minus mean change of twins, with its parts.
 
-    Parameters
-    ----------
-    exposed, twin
-        Changes (after - before) of each item; shape (items,) for one seed, or (items, seeds)
-        to cross items with seeds. The two groups may differ in their number of items.
+    `exposed` and `twin` hold changes (after - before) of each item, shape (items,) for one seed, or
+    (items, seeds) to cross items with seeds. The groups may differ in their number of items.
     """
     left, right = _matrix(exposed), _matrix(twin)
     draws = pigeonhole({"exposed": left, "twin": right}, resampling)
@@ -228,18 +170,9 @@ def difference_of_dids(
     """Return the DiD of one arm minus that of another, paired on items and seeds.
 
     "Clear of the ground-truth arm" means that this interval leaves out zero; two intervals that
-    overlap, or one that is clear of zero and one that is not, would not be a test.
-
-    Parameters
-    ----------
-    exposed, twin, other_exposed, other_twin
-        Changes of each item, as in `difference_in_differences`; rows (items) and columns
-        (seeds) of the two arms stand in the same order.
-
-    Raises
-    ------
-    ValueError
-        When the two arms differ in shape.
+    overlap, or one that is clear of zero and one that is not, would not be a test. Changes are
+    those of `difference_in_differences`, items and seeds of both arms in the same order; arms of
+    unlike shape are a `ValueError`.
     """
     pairs = [(_matrix(exposed), _matrix(other_exposed)), (_matrix(twin), _matrix(other_twin))]
     for one, other in pairs:
@@ -255,19 +188,15 @@ def equivalence(
 ) -> Equivalence:
     """Test that a difference in differences lies within +-`margin` (TOST at the 5 % level).
 
-    Fix the margin before looking at the data. Failing this test does not show an effect, and
-    an interval that holds zero does not show equivalence.
-
-    Raises
-    ------
-    ValueError
-        When the margin is not positive.
+    Fix the margin, which must be positive (else a `ValueError`), before looking at the data.
+    Failing this test does not show an effect, and an interval that holds zero does not show
+    equivalence.
     """
     if margin <= 0:
         raise ValueError(f"the margin must be positive: {margin}")
     groups = pigeonhole({"exposed": exposed, "twin": twin}, resampling)
     draws = groups["exposed"] - groups["twin"]
-    low, high = _interval(draws, 0.90)
+    low, high = map(float, interval(draws, 0.90))
     # One is added to both counts so that a finite number of resamples never gives p = 0.
     beyond = max(int((draws <= -margin).sum()), int((draws >= margin).sum()))
     p = (beyond + 1) / (len(draws) + 1)
@@ -303,14 +232,8 @@ def share_interval(value: float, low: float, high: float, trials: int) -> tuple[
 def chance_range(trials: int, chance: float, level: float = 0.95) -> tuple[float, float]:
     """Return the shares that guessing gives with a probability of at least `level`.
 
-    Each end cuts off at most (1 - level) / 2. A share outside the range differs from chance.
-
-    Parameters
-    ----------
-    trials
-        Number of items, each answered once.
-    chance
-        Probability that a guess is right.
+    Each end cuts off at most (1 - level) / 2. A share outside the range differs from chance. Trials
+    are items, each answered once; `chance` is the probability that a guess is right.
     """
     tail = (1 - level) / 2
     low, high = stats.binom.ppf([tail, 1 - tail], trials, chance)

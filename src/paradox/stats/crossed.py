@@ -65,6 +65,11 @@ class Estimate:
         """Whether the interval leaves out zero."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def differs(self) -> float:
+        """The two-sided p of "not 0"; NaN where nothing varies."""
+        return float(2 * stats.t.sf(abs(self.value) / self.se, self.df)) if self.se else math.nan
+
 
 UNKNOWN = Estimate(*[math.nan] * 6, 0, 0)  # where there is nothing to measure
 

@@ -1,9 +1,8 @@
 """Does a response rise with the dose? Numbers of single items, and how they are tested.
 
-Page's L adds up, over items, the products of a dose's rank and its response's rank within the
-item. Its usual null takes every order of responses within an item as equally likely. Responses
-to close doses of one intervention are alike, though, so curves of nothing rise or fall as a whole
-and the usual p is far too small. Here an item has its own `trend` (L, scaled to -1 .. 1), and
+Page's L adds up, over items, the products of a dose's rank and its response's rank. Its usual null,
+all orders within an item alike, does not hold: responses to close doses are alike, so that curves
+of nothing rise or fall as a whole. Here an item has its own `trend` (L, scaled to -1 .. 1), and
 tests relabel items or swap pairs (`paradox.stats.layers.label_test`).
 """
 
@@ -20,15 +19,8 @@ Array = NDArray[np.float64]
 def trend(responses: ArrayLike) -> Array:
     """Return the rank correlation of response and dose, an item's part of Page's L.
 
-    Parameters
-    ----------
-    responses
-        Doses rise along the last axis.
-
-    Returns
-    -------
-    array
-        From -1 (falls at every step) to 1 (rises at every step), 0 where all are equal.
+    Doses rise along the last axis, which is lost. From -1 (falls at every step) to 1 (rises at
+    every step), 0 where all are equal.
 
     >>> trend([[1.0, 2.0, 5.0], [3.0, 3.0, 3.0], [2.0, 1.0, 0.0]]).tolist()
     [1.0, 0.0, -1.0]

@@ -36,20 +36,16 @@ def _over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 def table_gaps(a: Path, b: Path, single_seeds: bool = True) -> dict[str, float]:
     """Return the largest absolute difference per column of two tables.
 
+    It is infinite where a text differs, a number is on one side only, or rows or columns do not
+    match.
+
     Parameters
     ----------
     a, b
         Two csv tables, compared row by row, or two json files that map names to entries of
         numbers (one row each) or to anything else (compared as text).
     single_seeds
-        Whether to compare the rows of single training seeds, too, in a table that has rows over
-        all seeds.
-
-    Returns
-    -------
-    dict
-        Column -> largest difference; infinite where a text differs, a number is on one side
-        only, or rows or columns do not match.
+        Whether to compare the rows of single training seeds, too, in a table with rows over all.
     """
     import pandas as pd
 

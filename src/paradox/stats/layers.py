@@ -1,15 +1,12 @@
 """Tests of claims about layers: where an effect is, whether it peaks, whether it is nowhere.
 
-A curve over layers always has a largest value. "The effect is at layer l" is a claim only if it
-beats the largest value that a curve of nothing has. Here nothing is made by permuting labels:
-within pairs (exposed and twin) where items come in pairs, over all items otherwise. Every layer
-sees the same relabelling, so layers may be as correlated as they are.
+A curve over layers always has a largest value; "the effect is at layer l" must beat the largest of
+a curve of nothing. Nothing is made by permuting labels, within pairs where items come in pairs.
+Every layer sees the same relabelling, so layers may be as correlated as they are.
 
-How to read a `LayerTest`: a curve outside its band (`low`, `high`) at one layer that was named
-beforehand is news; at a layer found by looking, only `corrected` counts, or a test on other items
+A curve outside its band (`low`, `high`) at one layer that was named beforehand is news; at a layer
+found by looking, only `corrected` counts, or a test on other items
 (`paradox.stats.peaks.held_out`). `overall` asks whether there is an effect at any layer.
-
-The item (or the pair) is the unit. Layers are columns, in the caller's order and numbering.
 """
 
 from __future__ import annotations
@@ -29,6 +26,7 @@ from paradox.stats.bootstrap import (
     Resampling,
     binomial_interval,
     equivalence,
+    interval,
 )
 
 Array = NDArray[np.float64]
@@ -39,38 +37,24 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class LayerTest:
-    """A curve over layers beside its null.
+    """A curve over layers beside its null."""
 
-    Attributes
-    ----------
-    curve
-        The observed statistic per layer.
-    low, high
-        The middle `level` of the null at each layer by itself.
-    p, corrected
-        p-value per layer by itself, and against the null's largest layer (single-step max-T).
-    overall
-        The smallest corrected p-value.
-    threshold
-        What the largest layer must pass, in null standard deviations from the null's mean.
-    max_low, max_high
-        The same per layer, in the curve's unit: the curve is outside of these exactly where
-        `corrected` is at most 1 - `level`.
-    relabellings, exact
-        How many relabellings were used, and whether these are all there are.
-    """
-
-    curve: Array
+    curve: Array  # the observed statistic per layer
+    # The middle `level` of the null at each layer by itself
     low: Array
     high: Array
+    # p-value per layer by itself, and against the null's largest layer (single-step max-T)
     p: Array
     corrected: Array
-    overall: float
+    overall: float  # the smallest corrected p-value
+    # What the largest layer must pass, in null standard deviations from the null's mean
     threshold: float
+    # The same per layer, in the curve's unit: the curve is outside of these exactly where
+    # `corrected` is at most 1 - `level`
     max_low: Array
     max_high: Array
-    relabellings: int
-    exact: bool
+    relabellings: int  # how many were used
+    exact: bool  # whether these are all there are
 
     @property
     def peak(self) -> int:
@@ -81,10 +65,7 @@ class LayerTest:
 def differences(values: ArrayLike, labels: ArrayLike, pairs: Names) -> tuple[Array, list[str]]:
     """Return labelled minus unlabelled item of every pair, shape (pairs, layers), and the pairs.
 
-    Raises
-    ------
-    ValueError
-        When a pair has not exactly one item of each label.
+    A pair without exactly one item of each label is a `ValueError`.
     """
     matrix, chosen = check(values, labels)
     if len(pairs) != len(matrix):
@@ -112,12 +93,7 @@ def check(values: ArrayLike, labels: ArrayLike) -> tuple[Array, NDArray[np.bool_
 def flips(pairs: int, most: int, *key: Key) -> tuple[Array, bool]:
     """Return signs of shape (relabellings, pairs), and whether these are all there are.
 
-    Parameters
-    ----------
-    most
-        Enumerate when there are no more relabellings than this, else draw as many.
-    key
-        Names the draw.
+    All of them where there are at most `most`, else as many are drawn; `key` names the draw.
     """
     if pairs <= math.log2(most):
         return np.array(list(itertools.product([1.0, -1.0], repeat=pairs))), True
@@ -152,10 +128,8 @@ def max_test(
 
     Parameters
     ----------
-    observed
-        Shape (layers,).
-    null
-        Shape (relabellings, layers), each made as the observed curve was.
+    observed, null
+        Shapes (layers,) and (relabellings, layers); each row is made as the observed curve was.
     exact
         Whether `null` is the whole set of relabellings, the observed one included.
     two_sided
@@ -174,8 +148,7 @@ def max_test(
         size, observed_size = np.abs(size), np.abs(observed_size)
     top = size.max(axis=1)
     corrected = (top[:, None] >= observed_size - TIE).mean(axis=0)
-    tail = (1 - level) / 2
-    low, high = np.quantile(pool, [tail, 1 - tail], axis=0)
+    low, high = interval(pool, level)
     # Passed by so few of the pool that a p-value there is at most 1 - level.
     threshold = float(np.sort(top)[len(top) - 1 - math.floor((1 - level) * len(top) + TIE)])
     reach = threshold * spread
@@ -207,10 +180,8 @@ def label_test(
 
     Parameters
     ----------
-    values
-        Shape (items, layers).
-    labels
-        Which items are labelled (exposed, say).
+    values, labels
+        Shape (items, layers), and which items are labelled (exposed, say).
     key
         Names the draw of relabellings.
     pairs
@@ -239,11 +210,8 @@ def window_test(
 ) -> tuple[LayerTest, float]:
     """Test that an effect is larger inside a window of layers, named beforehand, than outside.
 
-    Returns
-    -------
-    LayerTest, float
-        Of the one number mean(window) - mean(rest), one-sided; and the share of all windows of
-        the same width that have at least this window's number.
+    Return the test of the one number mean(window) - mean(rest), one-sided, and the share of all
+    windows of the same width that have at least this window's number.
     """
     matrix, _ = check(values, labels)
     layers = matrix.shape[1]
@@ -271,11 +239,8 @@ def equivalent_everywhere(
 ) -> tuple[float, list[Equivalence]]:
     """Test that the difference lies within +-`margin` at every layer (TOST).
 
-    Returns
-    -------
-    float, list of Equivalence
-        The largest p-value, which is that of the whole claim (an intersection needs no
-        correction), and the test of each layer.
+    Return the largest p-value, which is that of the whole claim (an intersection needs no
+    correction), and the test of each layer.
     """
     if pairs is None:
         matrix, chosen = check(values, labels)
@@ -297,13 +262,9 @@ def power(
 ) -> Proportion:
     """Return how often `pairs` pairs find an effect at some layer (max-corrected), by simulation.
 
-    Parameters
-    ----------
-    pilot
-        Differences within pairs, shape (pairs, layers); their mean is removed, their spread and
-        their correlation over layers are kept.
-    effect
-        The mean difference to plant at each layer; zeros give the false-positive rate.
+    `pilot` holds differences within pairs, shape (pairs, layers); their mean is removed, their
+    spread and their correlation over layers are kept. `effect` is the mean difference to plant at
+    each layer; zeros give the false-positive rate.
     """
     noise = np.asarray(pilot, dtype=np.float64)
     noise = noise - noise.mean(axis=0)

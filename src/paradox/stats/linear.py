@@ -1,13 +1,10 @@
 """Linear probes of paired items, relabelled as often as one likes.
 
-A probe is a linear classifier of one layer's activations. Every pair has one labelled item and
-one other; a pair is always wholly in the training items or wholly held out, so that nothing
-about a pair can be learnt, and penalties are chosen inside the training pairs.
-
-*Logistic* regression (L2, Newton's method) gives areas under the curve. *Ridge* regression on
-labels of +-1 has a closed form: given a fold's activations, the squared error with each pair left
-out is a quadratic form of the relabelling (+1 or -1 per pair) and the scores are linear in it, so
-one factorisation serves thousands of relabellings. All tests are therefore of the ridge probe.
+A pair is always wholly in the training items or wholly held out, so that nothing about a pair can
+be learnt; penalties are chosen inside the training pairs. *Logistic* regression (L2) gives areas
+under the curve. *Ridge* regression on labels of +-1 has a closed form: the squared error with each
+pair left out is a quadratic form of the relabelling (+1 or -1 per pair) and the scores are linear
+in it, so one factorisation serves thousands of relabellings, and all tests are of the ridge probe.
 """
 
 from __future__ import annotations
@@ -44,43 +41,22 @@ class Folds:
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probes of all layers found.
+    """What the probes of all layers found."""
 
-    Attributes
-    ----------
-    auc
-        Area under the curve of the logistic probe per layer, mean over folds and repeats.
-    won
-        Shape (layers, pairs): how often the ridge probe scored the exposed item above its own
-        twin (a tie is 1/2), in the folds in which the pair was held out.
-    ridge
-        The ridge probe's areas against those of permuted labels, one-sided.
-    pairs
-        Names of the pairs.
-    """
-
-    auc: Array
+    auc: Array  # area under the curve of the logistic probe per layer, mean over folds and repeats
+    # Shape (layers, pairs): how often the ridge probe scored the exposed item above its own
+    # twin (a tie is 1/2), in the folds in which the pair was held out
     won: Array
-    ridge: LayerTest
-    pairs: list[str]
+    ridge: LayerTest  # the ridge probe's areas against those of permuted labels, one-sided
+    pairs: list[str]  # their names
 
 
 def probe(states: ArrayLike, pairs: Sequence[str], design: Folds, permutations: int = 199) -> Probe:
     """Probe every layer for whether an item is exposed.
 
-    Parameters
-    ----------
-    states
-        Activations of shape (layers, pairs, 2, width), the exposed item of each pair first.
-    pairs
-        Names of the pairs.
-    permutations
-        Relabellings drawn for the null.
-
-    Raises
-    ------
-    ValueError
-        When shapes do not fit, a value is not finite, or there are fewer than 2 pairs per fold.
+    `states` are activations of shape (layers, pairs, 2, width), the exposed item of each pair
+    first; `permutations` relabellings are drawn for the null. A `ValueError` tells of shapes that
+    do not fit, of a value that is not finite, and of fewer than 2 pairs per fold.
     """
     checked = _checked(states, pairs, design)
     auc = np.zeros(len(checked))
@@ -105,7 +81,7 @@ def _tested(
 def ridge_curves(
     states: Array, pairs: Sequence[str], design: Folds, signs: Array, judged: int = 0
 ) -> tuple[Array, Array]:
-    """Return the ridge probe's areas per layer and relabelling, and who won.
+    """Return the ridge probe's areas and who won: (layers, relabellings), (layers, pairs, judged).
 
     Parameters
     ----------
@@ -116,10 +92,6 @@ def ridge_curves(
     judged
         Of this many first relabellings, also return how often each held-out pair's labelled item
         scored higher.
-
-    Returns
-    -------
-    Shapes (layers, relabellings) and (layers, pairs, kept).
     """
     curves = np.zeros((len(states), signs.shape[1]))
     won = np.zeros((len(states), len(pairs), judged))
@@ -148,14 +120,12 @@ def false_positives(
 ) -> tuple[NDArray[np.bool_], Array, Array]:
     """Test relabelled data, each relabelling as if it were the data.
 
-    Every run swaps the labels within a random half of the pairs and has `permutations` of its
-    own to be compared with, so that runs are independent (ranks within one shared set of
-    relabellings would reject the stated share by construction). `key` names the draws.
+    Every run swaps the labels within a random half of the pairs and has `permutations` of its own
+    to be compared with, so that runs are independent (ranks within one shared set of relabellings
+    would reject the stated share by construction). `key` names the draws.
 
-    Returns
-    -------
-    Whether each run rejects at the level `ALPHA`; the runs' relabellings, shape (pairs, runs); and
-    who won in them, shape (layers, pairs, runs).
+    Return whether each run rejects at the level `ALPHA`; the runs' relabellings, shape (pairs,
+    runs); and who won in them, shape (layers, pairs, runs).
     """
     checked = _checked(states, pairs, design)
     rng = keyed_rng("probe rates", *key)
@@ -198,12 +168,8 @@ def split(names: Sequence[str], folds: int, *key: Key) -> NDArray[np.int64]:
 def areas(scores: Array, signs: Array) -> Array:
     """Return the area under the curve per column; ties count one half.
 
-    Parameters
-    ----------
-    scores
-        Shape (2 x pairs, columns): exposed item and twin of each pair in turn.
-    signs
-        Shape (pairs, columns): -1 where the labels of a pair are swapped.
+    `scores` has shape (2 x pairs, columns), exposed item and twin of each pair in turn; `signs`
+    (pairs, columns), -1 where the labels of a pair are swapped.
     """
     labelled = np.where(signs > 0, scores[0::2], scores[1::2])
     other = np.where(signs > 0, scores[1::2], scores[0::2])
@@ -253,13 +219,9 @@ def _factors(train: Array, test: Array) -> tuple[Array, Array, Array]:
 class Ridge:
     """The ridge probe of one fold and layer, for any relabelling of the training pairs.
 
-    Labels are +-1 and every pair has both, so there is no intercept. Squared errors with each
-    pair left out are exact for given features: (I - H_pp)^-1 times the pair's residuals.
-
-    Parameters
-    ----------
-    train, test
-        Shape (2 x pairs, width): exposed item and twin of each pair in turn.
+    Labels are +-1 and every pair has both, so there is no intercept. Squared errors with each pair
+    left out are exact for given features: (I - H_pp)^-1 times the pair's residuals. `train` and
+    `test` have shape (2 x pairs, width), exposed item and twin of each pair in turn.
     """
 
     def __init__(self, train: Array, test: Array) -> None:
@@ -281,10 +243,7 @@ class Ridge:
     def scores(self, signs: Array) -> Array:
         """Return test scores of shape (items, columns), the penalty chosen for each column.
 
-        Parameters
-        ----------
-        signs
-            Shape (training pairs, columns): -1 where the labels of a pair are swapped.
+        `signs` has shape (training pairs, columns): -1 where the labels of a pair are swapped.
         """
         forms = (form.astype(signs.dtype) for form in self._forms)
         errors = [((form @ signs) * signs).sum(axis=0) for form in forms]
@@ -321,16 +280,9 @@ def _path(train: Array, test: Array, most: int | None = None) -> Iterator[Array]
 
 
 def fit_logistic(features: Array, labels: Array, strength: float, start: Array) -> Array:
-    """Minimise mean log loss + strength / 2 x squared weights by Newton's method.
+    """Minimise mean log loss + strength / 2 x squared weights by Newton's method from `start`.
 
-    Parameters
-    ----------
-    features
-        Shape (items, width); no intercept is added.
-    labels
-        -1 or 1.
-    start
-        Weights to start from.
+    `features` have shape (items, width), and no intercept is added; labels are -1 or 1.
     """
 
     def loss(weights: Array) -> float:

@@ -1,12 +1,9 @@
 """pass@k: the probability that at least one of k samples is right, and where two curves cross.
 
-With c of n samples right, 1 - C(n - c, k) / C(n, k) is unbiased for every k <= n: it is the share
-of all subsets of k samples that hold a right one. Items are averaged, and the item (or the pair)
-is the unit of every interval.
-
-How to read a curve: it rises towards 1 for every item that can be right at all, by whatever means;
-with answers that can be guessed at a rate g, 1 - (1 - g)^k is what guessing gives. An item whose
-rate is p shows up as solvable among n samples with probability 1 - (1 - p)^n.
+With c of n samples right, 1 - C(n - c, k) / C(n, k) is unbiased for every k <= n. Items are
+averaged, and the item (or the pair) is the unit of every interval. Guessing at a rate g gives 1 -
+(1 - g)^k; an item whose rate is p shows up as solvable among n samples with probability 1 - (1 -
+p)^n.
 """
 
 from __future__ import annotations
@@ -28,28 +25,19 @@ CROSSES, ABOVE, BELOW, EQUAL = "crosses", "above", "below", "equal"
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where a curve falls below another one that it starts above.
+    """Where a curve falls below another one that it starts above."""
 
-    Attributes
-    ----------
-    kind
-        ``crosses``; ``above``: starts above and never falls below; ``below``: starts below;
-        ``equal``: no difference at the start.
-    k
-        Where, on a logarithmic scale between two of the ks; infinite for ``above``, 0 for
-        ``below``, NaN for ``equal``.
-    low, high
-        Ends of the percentile interval over the draws, of which one may be infinite (no crossing
-        up to the largest k) or 0 (below from the start).
-    share
-        Of the draws that cross.
-    """
-
+    # ``crosses``; ``above``: starts above and never falls below; ``below``: starts below;
+    # ``equal``: no difference at the start
     kind: str
+    # Where, on a logarithmic scale between two of the ks; infinite for ``above``, 0 for
+    # ``below``, NaN for ``equal``
     k: float
+    # Ends of the percentile interval over the draws, of which one may be infinite (no crossing
+    # up to the largest k) or 0 (below from the start)
     low: float
     high: float
-    share: float
+    share: float  # of the draws that cross
 
 
 def powers(samples: int) -> list[int]:
@@ -64,10 +52,8 @@ def powers(samples: int) -> list[int]:
 def pass_at_k(right: ArrayLike, samples: int, ks: list[int]) -> Array:
     """Return pass@k of every count of right samples; the last axis is `ks`.
 
-    Raises
-    ------
-    ValueError
-        When a count is not within 0 and `samples`, or a k not within 1 and `samples`.
+    A count that is not within 0 and `samples`, or a k not within 1 and `samples`, is a
+    `ValueError`.
     """
     counts = np.asarray(right)
     whole = counts.astype(np.int64)
@@ -86,12 +72,7 @@ def pass_at_k(right: ArrayLike, samples: int, ks: list[int]) -> Array:
 def crossing(difference: Drawn, ks: list[int], level: float = 0.95) -> Crossing:
     """Return where one pass@k curve falls below another.
 
-    Parameters
-    ----------
-    difference
-        The first curve minus the second, per k.
-    ks
-        Increasing.
+    `difference` is the first curve minus the second, per k; `ks` increase.
     """
     place = _place(difference.value[None], ks)[0]
     drawn = _place(difference.draws, ks)
@@ -134,10 +115,7 @@ def swap_test(
 ) -> LayerTest:
     """Test that two curves differ, by swapping them within items; the largest k has to be beaten.
 
-    Parameters
-    ----------
-    after, before
-        Shape (items, ks), in the same order of items.
+    `after` and `before` have shape (items, ks), in the same order of items.
     """
     both = np.concatenate([np.asarray(after), np.asarray(before)])
     count = len(both) // 2

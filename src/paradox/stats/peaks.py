@@ -1,7 +1,6 @@
 """Claims about the one layer where a curve is highest, tested on items that did not choose it.
 
-The layer that stands out most stands out too much: some of its height is the luck of being
-chosen. Here one half of the items chooses and the other half tests; halves are keyed by name.
+One half of the items chooses and the other half tests; halves are keyed by name.
 """
 
 from __future__ import annotations
@@ -19,57 +18,32 @@ from paradox.stats.layers import Array, LayerTest, Names, check, flips, label_te
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A layer chosen on one half of the items and tested on the other.
+    """A layer chosen on one half of the items and tested on the other."""
 
-    Attributes
-    ----------
-    layer
-        The layer that stood out most in the selection half.
-    selected, value
-        The statistic there in the selection half (too large, by selection) and in the test half.
-    p
-        Of the test half.
-    """
-
-    layer: int
+    layer: int  # the layer that stood out most in the selection half
+    # The statistic there in the selection half (too large, by selection) and in the test half
     selected: float
     value: float
-    p: float
+    p: float  # of the test half
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Whether curves rise to a layer and decline after it.
+    """Whether curves rise to a layer and decline after it."""
 
-    Attributes
-    ----------
-    layer
-        Where the mean curve of the selection half is highest.
-    rise, fall
-        Test half: mean height of that layer above the first and above the last layers.
-    p
-        The larger of the two one-sided p-values; 1 where the peak is one of the ends.
-    """
-
-    layer: int
+    layer: int  # where the mean curve of the selection half is highest
+    # Test half: mean height of that layer above the first and above the last layers
     rise: float
     fall: float
-    p: float
+    p: float  # the larger of the two one-sided p-values; 1 where the peak is one of the ends
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Least-squares fits of a curve (a description, not a test).
+    """Least-squares fits of a curve (a description, not a test)."""
 
-    Attributes
-    ----------
-    fit
-        The best curve that rises and then declines.
-    unimodal, monotone
-        Shares of the variance over layers that this fit and the best monotone one explain.
-    """
-
-    fit: Array
+    fit: Array  # the best curve that rises and then declines
+    # Shares of the variance over layers that `fit` and the best monotone one explain
     unimodal: float
     monotone: float
 
@@ -94,10 +68,7 @@ def held_out(
 ) -> HeldOut:
     """Choose a layer on one half of the items and test it, two-sided, on the other half.
 
-    Parameters
-    ----------
-    names
-        What stays together in a half: pairs (`paired`), or the items' names.
+    `names` say what stays together in a half: pairs (`paired`), or the items' names.
     """
     matrix, chosen = check(values, labels)
     first = half(names, *key)
@@ -124,16 +95,12 @@ def peak_test(
     """Test that the mean curve rises to a peak and declines after it.
 
     One half of the items says where the peak is. In the other half that layer must be above the
-    first `ends` layers and above the last ones; both must hold, so p is the larger of the two
-    and needs no correction. A curve that only rises, or only falls, is rejected at most as often
-    as the level says.
+    first `ends` layers and above the last ones; both must hold, so p is the larger of the two and
+    needs no correction. A curve that only rises, or only falls, is rejected at most as often as the
+    level says.
 
-    Parameters
-    ----------
-    curves
-        Shape (items, layers): one curve per item (or per pair, see `differences`).
-    names
-        Equal names stay in one half.
+    `curves` has shape (items, layers), one per item (or per pair, see `differences`); equal `names`
+    stay in one half.
     """
     matrix = np.asarray(curves, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] < 2 * ends + 1:
@@ -178,10 +145,7 @@ def shape(curve: ArrayLike) -> Shape:
 def peak_shares(curves: ArrayLike, resampling: Resampling) -> Array:
     """Return how often each layer is the peak of the mean curve when items are resampled.
 
-    Parameters
-    ----------
-    curves
-        Shape (items, layers); for a contrast of exposed and twin items see `differences`.
+    `curves` has shape (items, layers); for a contrast of exposed and twin items see `differences`.
     """
     matrix = np.asarray(curves, dtype=np.float64)
     # One name and one number of items give one set of weights: the layers stay paired.

@@ -1,15 +1,10 @@
 """How often tests reject: where labels are permuted, and where pairs are drawn anew.
 
 Data are `sides` of shape (pairs, 2, layers): what the exposed item and its twin have. A *test*
-takes many such data at once, shape (runs, pairs, 2, layers), and a generator for its own random
-numbers, and says which it rejects. A test is checked here by runs, each of which is data of its
-own: it draws its own permutations. (Ranking each relabelling among the others of one set would
-reject the stated share by construction, whatever the test.)
-
-How to read a rate: with permuted labels nothing is there to be found, and a test at the 5 %
-level may reject in 5 % of runs; fewer where values are discrete and tie. Of many exact intervals
-about 1 in 20 leaves out the true rate by chance. Power is that of pairs like those observed: were
-the observed effect chance, so would be its power.
+takes many such data at once, shape (runs, pairs, 2, layers), and a generator, and says which it
+rejects. Each run draws its own permutations: ranks within one shared set would reject the stated
+share by construction. With permuted labels a test at the 5 % level may reject in 5 % of runs, fewer
+where values are discrete and tie. Power is that of pairs like those observed.
 """
 
 from __future__ import annotations
@@ -60,12 +55,8 @@ def largest_layer(permutations: int) -> Test:
 def overall(differences: Array, signs: Array) -> Array:
     """Return `max_test(...).overall` of many data at once, shape (runs,).
 
-    Parameters
-    ----------
-    differences
-        Shape (runs, pairs, layers).
-    signs
-        Relabellings of each run, shape (runs, permutations, pairs).
+    `differences` has shape (runs, pairs, layers), `signs`, the relabellings of each run, (runs,
+    permutations, pairs).
     """
     null = signs @ differences / differences.shape[1]
     pool = np.concatenate([differences.mean(axis=1)[:, None], null], axis=1)

@@ -1,8 +1,7 @@
 """Ratios of means over items, layer by layer: bootstrap, guard against small denominators, test.
 
-A ratio of means is no mean of ratios: one item whose denominator is nearly zero does not count
-more than another. Where the interval of the mean denominator holds zero, a ratio says nothing,
-whatever its interval: ask `Drawn.clear_of_zero` first.
+Where the interval of the mean denominator holds zero, a ratio says nothing, whatever its interval:
+ask `Drawn.clear_of_zero` first.
 """
 
 from __future__ import annotations
@@ -13,24 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from paradox.seeds import Key, keyed_rng
-from paradox.stats.bootstrap import Resampling, pigeonhole
+from paradox.stats.bootstrap import Resampling, interval, pigeonhole
 from paradox.stats.layers import Array, LayerTest, Names, check, differences, flips, max_test
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A number per layer with its bootstrap draws, to calculate with.
+    """A number per layer with its bootstrap draws, to calculate with."""
 
-    Attributes
-    ----------
-    value
-        Shape (layers,).
-    draws
-        Shape (resamples, layers).
-    """
-
-    value: Array
-    draws: Array
+    value: Array  # shape (layers,)
+    draws: Array  # shape (resamples, layers)
 
     def __sub__(self, other: Drawn) -> Drawn:
         return Drawn(self.value - other.value, self.draws - other.draws)
@@ -42,9 +33,7 @@ class Drawn:
 
     def interval(self, level: float) -> tuple[Array, Array]:
         """Return the ends of the percentile interval."""
-        tail = (1 - level) / 2
-        low, high = np.quantile(self.draws, [tail, 1 - tail], axis=0)
-        return low, high
+        return interval(self.draws, level)
 
     def clear_of_zero(self, level: float) -> bool:
         """Return whether the interval leaves out zero at every layer."""
@@ -55,10 +44,7 @@ class Drawn:
 def drawn(values: ArrayLike, resampling: Resampling, group: str) -> Drawn:
     """Return the mean over items and seeds, shape of `values`: (items, layers, seeds).
 
-    Parameters
-    ----------
-    group
-        Names the items: two calls with one name and as many items draw the same items.
+    `group` names the items: two calls with one name and as many items draw the same items.
     """
     cube = np.asarray(values, dtype=np.float64)
     draws = [pigeonhole({group: cube[:, n]}, resampling)[group] for n in range(cube.shape[1])]
@@ -76,20 +62,10 @@ def ratio_test(
 ) -> LayerTest | None:
     """Test the difference between the ratios of labelled and of other items at every layer.
 
-    Numerator and denominator of an item are relabelled together.
-
-    Parameters
-    ----------
-    top, bottom
-        Numerators (items, layers) and denominators (items,).
-    labels, key, pairs, permutations
-        See `paradox.stats.layers.label_test`.
-
-    Returns
-    -------
-    LayerTest or None
-        None where a denominator changes its sign under some relabelling: the null of the ratio
-        is then without bounds, and nothing could be compared with it.
+    Numerators `top`, shape (items, layers), and denominators `bottom`, shape (items,), of an item
+    are relabelled together; the rest is as in `paradox.stats.layers.label_test`. None where a
+    denominator changes its sign under some relabelling: the null of the ratio is then without
+    bounds, and nothing could be compared with it.
     """
     matrix, chosen = check(np.column_stack([np.asarray(top), np.asarray(bottom)]), labels)
     total = matrix.sum(axis=0)

@@ -1,17 +1,14 @@
 """How far apart two groups of paired items are moved, in many dimensions, layer by layer.
 
-Every pair has a difference d (of two vectors) per layer. The squared length of the mean of d is
-never negative and grows with noise: among pairs that differ by chance only, it is as large as
-the noise is. The U-statistic
+Every pair has a difference d (of two vectors) per layer. The squared length of the mean of d grows
+with noise; the U-statistic
 
     U = mean over pairs i, j with i not j of d_i . d_j
 
-leaves out the products of a pair with itself, which is where noise enters. Its mean is exactly
-the squared length of the true mean difference, whatever the noise, so that it is negative half
-of the time where nothing separates the groups.
-
-All that is asked about U needs the products only: a *kernel* of shape (layers, pairs, pairs) with
-an empty diagonal, whose sum is U. With the labels swapped in some pairs (signs s) U is s' K s.
+leaves out the products of a pair with itself, which is where noise enters. Its mean is the squared
+length of the true mean difference, so it is negative half of the time where nothing separates the
+groups. U is the sum of a *kernel* of shape (layers, pairs, pairs) with an empty diagonal; with the
+labels swapped in some pairs (signs s) it is s' K s.
 """
 
 from __future__ import annotations
@@ -46,10 +43,7 @@ class Part(NamedTuple):
 def kernel(parts: Sequence[Part], chosen: Mask) -> Array:
     """Return the kernel of the chosen pairs, shape (layers, chosen, chosen).
 
-    Raises
-    ------
-    ValueError
-        When a part has fewer than `LEAST` of the chosen pairs.
+    A part with fewer than `LEAST` of the chosen pairs is a `ValueError`.
     """
     place = np.cumsum(chosen) - 1
     size, layers = int(chosen.sum()), parts[0].differences.shape[1]
@@ -86,13 +80,8 @@ def relabelled(kernels: Array, signs: Array) -> Array:
 def pseudo_values(kernels: Array) -> Array:
     """Return the pairs' jackknife pseudo-values of U, shape (pairs, layers).
 
-    Their mean is U, and the bootstrap of that mean has U's spread (to first order; resampling
-    whole pairs would make products of a pair with its own copy).
-
-    Raises
-    ------
-    ValueError
-        When there are fewer than 3 pairs.
+    Their mean is U, and the bootstrap of that mean has U's spread (to first order; resampling whole
+    pairs would make products of a pair with its own copy). Fewer than 3 pairs are a `ValueError`.
     """
     if kernels.shape[1] < 3:
         raise ValueError(f"{kernels.shape[1]} pairs are too few to leave one out; 3 are needed")

@@ -1,11 +1,9 @@
 """Exact tests in which the training seed is the unit.
 
-One training gives one drift. Seeds are few (8, say), so nothing here leans on large numbers: the
-sign test asks whether drifts go one way, the sign-flip test whether their mean is 0, and both
-count every case. The interval of the mean is Student's, not a bootstrap's: resampling n values
-understates their spread by (n - 1) / n and uses no wider quantiles for a small n, so with 8
-seeds a nominal 95 % percentile interval covers about 90 %. A drift is a mean over hundreds of
-items, hence close to normal within a seed; strong skew between seeds would still mislead t.
+Seeds are few (8, say), so the sign test (do drifts go one way?) and the sign-flip test (is their
+mean 0?) count every case. The interval of the mean is Student's: a nominal 95 % percentile
+bootstrap covers about 90 % with 8 seeds. A drift is a mean over hundreds of items, hence close to
+normal within a seed; strong skew between seeds would still mislead t.
 """
 
 from __future__ import annotations
@@ -25,20 +23,13 @@ MOST_SEEDS = 20
 
 @dataclass(frozen=True)
 class Signs:
-    """Result of a two-sided sign test.
+    """Result of a two-sided sign test."""
 
-    Attributes
-    ----------
-    positive, negative, ties
-        Numbers of seeds; ties (exactly 0) say nothing about direction and are dropped.
-    p
-        Exact two-sided p-value; 1 when nothing is left.
-    """
-
+    # Numbers of seeds; ties (exactly 0) say nothing about direction and are dropped
     positive: int
     negative: int
     ties: int
-    p: float
+    p: float  # exact two-sided p-value; 1 when nothing is left
 
     @property
     def n(self) -> int:
@@ -58,19 +49,11 @@ class Mean:
 
 @dataclass(frozen=True)
 class Paired:
-    """One method's drifts minus another's, seed by seed.
+    """One method's drifts minus another's, seed by seed."""
 
-    Attributes
-    ----------
-    differences
-        Per seed, in the order of the seeds' numbers.
-    signs, flip_p, mean
-        Sign test, exact sign-flip test of the mean, and mean with interval.
-    """
-
-    differences: tuple[float, ...]
+    differences: tuple[float, ...]  # per seed, in the order of the seeds' numbers
     signs: Signs
-    flip_p: float
+    flip_p: float  # of the exact sign-flip test of the mean
     mean: Mean
 
 
@@ -96,10 +79,7 @@ def sign_test(values: ArrayLike) -> Signs:
 def sign_power(n: int, probability: float, alpha: float = ALPHA) -> float:
     """Return how often the sign test rejects, in either direction, with `n` seeds without ties.
 
-    Parameters
-    ----------
-    probability
-        That a seed drifts the predicted way.
+    `probability` is that of a seed to drift the predicted way.
 
     >>> round(sign_power(8, 0.5), 4)
     0.0078
@@ -126,12 +106,8 @@ def detectable(n: int, power: float = 0.8, alpha: float = ALPHA) -> float:
 def flip_test(values: ArrayLike) -> float:
     """Return the exact two-sided p-value of a mean of 0, over all 2^n flips of signs.
 
-    Valid when each value is as likely as its negative.
-
-    Raises
-    ------
-    ValueError
-        With more than `MOST_SEEDS` seeds.
+    Valid when each value is as likely as its negative. More than `MOST_SEEDS` seeds are a
+    `ValueError`.
     """
     array = _finite(values)
     if len(array) > MOST_SEEDS:
@@ -159,13 +135,7 @@ def seed_mean(values: ArrayLike, level: float = 0.95) -> Mean:
 
 
 def paired(one: Mapping[int, float], other: Mapping[int, float]) -> Paired:
-    """Compare two methods seed by seed: `one` minus `other`.
-
-    Raises
-    ------
-    ValueError
-        When the methods have not the same seeds.
-    """
+    """Compare two methods seed by seed: `one` minus `other`; unlike seeds are a `ValueError`."""
     if set(one) != set(other):
         raise ValueError(f"the seeds differ: {sorted(one)} and {sorted(other)}")
     gaps = [one[seed] - other[seed] for seed in sorted(one)]

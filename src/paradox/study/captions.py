@@ -1,8 +1,4 @@
-"""What Snakemake's report says beside each table, figure and page.
-
-The templates in ``workflow/report`` take the texts from the workflow's configuration, not from a
-rule's parameters: a change of parameters makes Snakemake run the rule's jobs again.
-"""
+"""What Snakemake's report says beside each table, figure and page."""
 
 from __future__ import annotations
 
@@ -29,9 +25,9 @@ ANALYSIS = (
     "column is."
 )
 TABLES |= {
-    file: f"{own.question} {ANALYSIS}"
-    for own in REGISTRY.declarations.values()
-    for name, summary in own.summaries.items()
+    file: f"{declaration.question} {ANALYSIS}"
+    for declaration in REGISTRY.declarations.values()
+    for name, summary in declaration.summaries.items()
     for file in (summary.outputs or {"table": f"{name}.csv"}).values()
 }
 FIGURES = {
@@ -46,7 +42,7 @@ FIGURES = {
     "clipping": "Left: drift per seed (dots) with mean and 95 % interval over seeds. Middle: "
     "tokens outside the clip band. Right: the closed form of the bias that clipping adds, for a "
     "token of low and of high old probability (hatched: no ratio can get there).",
-    **{name: own.caption.text for name, own in REGISTRY.figures.items()},
+    **{name: figure.caption.text for name, figure in REGISTRY.figures.items()},
 }
 # By rule.
 PAGES = {

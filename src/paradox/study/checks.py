@@ -21,6 +21,7 @@ from paradox.declare import (
     Signature,
     Summary,
     Tested,
+    Untestable,
     Verdicts,
 )
 from paradox.errors import hint
@@ -42,6 +43,7 @@ KINDS: dict[str, type] = {
     "summaries": Summary,
     "figures": Figure,
     "signatures": Signature,
+    "untestable": Untestable,
     "verdicts": Verdicts,
     "gaps": Gap,
     "tested": Tested,
@@ -49,10 +51,7 @@ KINDS: dict[str, type] = {
 
 
 def shape(declaration: Declaration) -> Iterator[str]:
-    """Yield what stands in a declaration in place of what belongs there.
-
-    Nothing else can be checked before this is right.
-    """
+    """Yield what stands in a declaration in place of what belongs there; it is checked first."""
     for kind, each in KINDS.items():
         things = getattr(declaration, kind)
         named = things.items() if isinstance(things, dict) else enumerate(things)
@@ -101,30 +100,32 @@ class Checks:
             for step, places in modules.items()
             if len(places) > 1
         ]
-        for folder, own in self.registry.declarations.items():
+        for folder, declaration in self.registry.declarations.items():
             where = self.registry.place(folder)
-            lines += [f"{where}: {text}" for text in self._folder(folder, own)]
+            lines += [f"{where}: {text}" for text in self._folder(folder, declaration)]
         return [*lines, *self._twice(), *self._unread(), *self._circles()]
 
-    def _folder(self, folder: str, own: Declaration) -> Iterator[str]:
-        yield from self._papers(folder, own)
-        for name, analysis in own.analyses.items():
+    def _folder(self, folder: str, declaration: Declaration) -> Iterator[str]:
+        yield from self._papers(folder, declaration)
+        for name, analysis in declaration.analyses.items():
             yield from self._analysis(folder, name, analysis)
-        for name, summary in own.summaries.items():
+        for name, summary in declaration.summaries.items():
             yield from self._summary(f"summaries.{name}", folder, summary)
-        for name, figure in own.figures.items():
+        for name, figure in declaration.figures.items():
             yield from self._figure(f"figures.{name}", folder, figure)
-        for signature in own.signatures:
+        for signature in declaration.signatures:
             yield from self._signature(f"signatures.{signature.name}", folder, signature)
-        for name, verdicts in own.verdicts.items():
+        for each in declaration.untestable:
+            yield from self._claim(f"untestable.{each.name}", each, ("claim", "why"))
+        for name, verdicts in declaration.verdicts.items():
             yield from self._table(f"verdicts.{name}.table", verdicts.table)
-        for gap in own.gaps:
+        for gap in declaration.gaps:
             where = f"gaps.{gap.table}"
             yield from self._table(f"{where}.table", gap.table)
             yield from self._function(f"{where}.as_contrast", folder, "contrast", gap.as_contrast)
             if gap.as_contrast and gap.words:
                 yield f"{where}.words = {gap.words!r}; what as_contrast turns is drawn only"
-        for name, tested in own.tested.items():
+        for name, tested in declaration.tested.items():
             yield from self._file(f"tested.{name}.reads", tested.reads)
             yield from self._one_of(f"tested.{name}.how", tested.how, HOW, "a way of counting")
             if tested.how == "own":
@@ -133,9 +134,9 @@ class Checks:
 
     # --- a folder ------------------------------------------------------------------------
 
-    def _papers(self, folder: str, own: Declaration) -> Iterator[str]:
+    def _papers(self, folder: str, declaration: Declaration) -> Iterator[str]:
         """Yield what is missing around the code: question, guide, test."""
-        if not own.question.strip():
+        if not declaration.question.strip():
             yield "question is empty; it says what the folder asks"
         if not (self.registry.folder / folder / "README.md").exists():
             yield "README.md is missing in this folder; it is the analysis' page of the guide"
@@ -181,91 +182,90 @@ class Checks:
         summary, colon, role = name.partition(":")
         yield from self._one_of(where, summary, self.registry.summaries, "a summary")
         if colon and summary in self.registry.summaries:
-            roles = self._roles(self.registry.summaries[summary])
+            roles = self.registry.summaries[summary].outputs or ("table",)
             yield from self._one_of(where, role, roles, f"a table of summary {summary!r}")
-
-    def _roles(self, summary: Summary) -> Iterable[str]:
-        return summary.outputs or ("table",)
 
     # --- analyses, summaries, figures, signatures ----------------------------------------
 
-    def _analysis(self, folder: str, name: str, own: Analysis) -> Iterator[str]:
+    def _analysis(self, folder: str, name: str, analysis: Analysis) -> Iterator[str]:
         where = f"analyses.{name}"
         if name not in self.steps:
             yield f'{where}: no module of src/paradox begins with """Step ``{name}``: ...'
-        for need in own.needs:
+        for need in analysis.needs:
             yield from self._one_of(f"{where}.needs", need, NEEDS, "a need")
-        if not own.outputs:
+        if not analysis.outputs:
             yield f"{where}.outputs is empty; an analysis writes a table"
-        yield from self._one_of(f"{where}.suffix", own.suffix, SUFFIXES, "a kind of table")
-        yield from self._takes(where, folder, own.takes)
+        yield from self._one_of(f"{where}.suffix", analysis.suffix, SUFFIXES, "a kind of table")
+        yield from self._takes(where, folder, analysis.takes)
         for key in ("unread", "on_arm_page"):
-            for output in getattr(own, key):
+            for output in getattr(analysis, key):
                 text = f"a table of analysis {name!r}"
-                yield from self._one_of(f"{where}.{key}", output, own.outputs, text)
-        for output, shown in own.on_arm_page.items():
+                yield from self._one_of(f"{where}.{key}", output, analysis.outputs, text)
+        for output, shown in analysis.on_arm_page.items():
             if isinstance(shown, Read):
                 function = f"{where}.on_arm_page.{output}"
                 yield from self._function(function, folder, "arm", shown.function)
-        for lock in own.locks:
+        for lock in analysis.locks:
             if not (ROOT / lock).exists():
                 locks = sorted(f"envs/{path.name}" for path in (ROOT / "envs").glob("*.lock"))
                 yield f"{where}.locks = {lock!r} is not a file; {hint(lock, locks)}"
 
     def _takes(self, where: str, folder: str, takes: tuple[str, ...]) -> Iterator[str]:
-        own = [
-            key
-            for each in self.registry.declarations[folder].analyses.values()
-            for key in (each.config.model_fields if each.config else ())
-        ]
+        analyses = self.registry.declarations[folder].analyses.values()
+        keys = [key for each in analyses if each.config for key in each.config.model_fields]
         for name in takes:
-            yield from self._one_of(f"{where}.takes", name, [*SETTINGS, *own], "a setting")
+            yield from self._one_of(f"{where}.takes", name, [*SETTINGS, *keys], "a setting")
 
-    def _made(self, where: str, folder: str, own: Summary | Figure) -> Iterator[str]:
+    def _made(self, where: str, folder: str, made: Summary | Figure) -> Iterator[str]:
         steps = "a step (the first line of its module)"
-        yield from self._one_of(f"{where}.step", own.step, self.steps, steps)
-        for role, table in own.tables.items():
+        yield from self._one_of(f"{where}.step", made.step, self.steps, steps)
+        for role, table in made.tables.items():
             yield from self._table(f"{where}.tables.{role}", table)
-        yield from self._takes(where, folder, own.takes)
-        if own.gathers:
-            yield from self._one_of(
-                f"{where}.gathers", own.gathers, GATHERED, "something to gather"
-            )
+        yield from self._takes(where, folder, made.takes)
+        if made.gathers:
+            gathered = "something to gather"
+            yield from self._one_of(f"{where}.gathers", made.gathers, GATHERED, gathered)
 
-    def _summary(self, where: str, folder: str, own: Summary) -> Iterator[str]:
-        yield from self._made(where, folder, own)
-        for role, reads in own.files.items():
+    def _summary(self, where: str, folder: str, summary: Summary) -> Iterator[str]:
+        yield from self._made(where, folder, summary)
+        for role, reads in summary.files.items():
             yield from self._file(f"{where}.files.{role}", reads)
-        if not (own.files or own.tables or own.gathers):
+        if not (summary.files or summary.tables or summary.gathers):
             yield f"{where} reads nothing; give files, tables or gathers"
 
-    def _figure(self, where: str, folder: str, own: Figure) -> Iterator[str]:
-        yield from self._made(where, folder, own)
-        for name in own.beside:
+    def _figure(self, where: str, folder: str, figure: Figure) -> Iterator[str]:
+        yield from self._made(where, folder, figure)
+        for name in figure.beside:
             yield from self._table(f"{where}.beside", name)
         for part in ("title", "text"):
-            if not getattr(own.caption, part).strip():
+            if not getattr(figure.caption, part).strip():
                 yield f"{where}.caption.{part} is empty"
-        if own.step == "layer_figure" and not own.rows:
+        if figure.step == "layer_figure" and not figure.rows:
             yield f"{where}.rows is empty; a figure over layers has a row per component"
 
-    def _signature(self, where: str, folder: str, own: Signature) -> Iterator[str]:
-        for part in ("claim", "null", "margin"):
-            if not getattr(own, part).strip():
-                yield f"{where}.{part} is empty"
-        yield from self._one_of(f"{where}.source", own.source, references(), "a reference")
-        if own.section:
-            yield from self._one_of(f"{where}.section", own.section, sections(), "a section")
-            if own.source == UNPUBLISHED:
-                yield f"{where}.section = {own.section!r}: the paper judges published claims only"
-        if own.reads:
-            if isinstance(own.reads, tuple):
-                yield from self._file(f"{where}.reads", own.reads)
+    def _signature(self, where: str, folder: str, signature: Signature) -> Iterator[str]:
+        yield from self._claim(where, signature, ("claim", "null", "margin"))
+        if signature.section:
+            yield from self._one_of(f"{where}.section", signature.section, sections(), "a section")
+            if signature.source == UNPUBLISHED:
+                section = f"{where}.section = {signature.section!r}"
+                yield f"{section}: the paper judges published claims only"
+        if signature.reads:
+            if isinstance(signature.reads, tuple):
+                yield from self._file(f"{where}.reads", signature.reads)
             else:
-                yield from self._table(f"{where}.reads", own.reads)
-            yield from self._function(f"{where}.reads", folder, "signature", own.name)
-        elif own.section and not self.registry.declarations[folder].verdicts:
+                yield from self._table(f"{where}.reads", signature.reads)
+            yield from self._function(f"{where}.reads", folder, "signature", signature.name)
+        elif signature.section and not self.registry.declarations[folder].verdicts:
             yield f"{where}.section: neither reads nor the folder's verdicts give it rows to judge"
+
+    def _claim(
+        self, where: str, claim: Signature | Untestable, parts: tuple[str, ...]
+    ) -> Iterator[str]:
+        for part in parts:
+            if not getattr(claim, part).strip():
+                yield f"{where}.{part} is empty"
+        yield from self._one_of(f"{where}.source", claim.source, references(), "a reference")
 
     # --- over all folders ----------------------------------------------------------------
 
@@ -314,8 +314,9 @@ class Checks:
 
 def _single(declaration: Declaration) -> Iterator[tuple[str, str, str]]:
     """Yield kind, place and name of what a declaration may not share with another."""
-    for signature in declaration.signatures:
-        yield "signature", f"signatures.{signature.name}", signature.name
+    for kind in ("signatures", "untestable"):
+        for claim in getattr(declaration, kind):
+            yield "signature", f"{kind}.{claim.name}", claim.name
     for key in declaration.config:
         yield "key", f"config.{key}", key
     for name, analysis in declaration.analyses.items():

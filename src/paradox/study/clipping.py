@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from paradox.files import canonical_json
 from paradox.study.methods import resolved
 from paradox.study.plan import Arm, Study, untrained
@@ -18,34 +16,31 @@ def _differs_in_clipping_only(study: Study, method: str) -> bool:
     """Whether a method is the scale's GRPO but for its clip band and its updates per rollout."""
     if study.trainer(method) != TRAINER:
         return False
-    how, scale = resolved(study.config, method), study.config.grpo.model_dump(mode="json")
+    settings, scale = resolved(study.config, method), study.config.grpo.model_dump(mode="json")
     # The closed form of the bias takes advantages over the group's standard deviation.
-    same = all(how[key] == scale[key] for key in how if key not in VARIED)
-    return same and how["scale_rewards"] == "group"
+    same = all(settings[key] == scale[key] for key in settings if key not in VARIED)
+    return same and settings["scale_rewards"] == "group"
 
 
 def clipping_arms(study: Study) -> list[Arm]:
-    """Return the coin-reward arms of methods that differ in clipping only, on one base.
-
-    The base is the first that has such arms.
-    """
-    found = [
+    """Return the coin-reward arms of methods that differ in clipping only, on the first base."""
+    arms = [
         arm
         for arm in study.arms
         if arm.reward == REWARD and _differs_in_clipping_only(study, arm.method)
     ]
-    return [arm for arm in found if arm.base == found[0].base]
+    return [arm for arm in arms if arm.base == arms[0].base]
 
 
 def clipping_runs(study: Study, file: str) -> list[str]:
     """Return a file of the run folders of these arms."""
-    return [f"{study.folder}/runs/{arm.key}/{file}" for arm in clipping_arms(study)]
+    return [study.run(arm, file) for arm in clipping_arms(study)]
 
 
 def clipping_base(study: Study, file: str) -> list[str]:
     """Return a file of their untrained base's run folder, as a list: empty without arms."""
     bases = dict.fromkeys(arm.base for arm in clipping_arms(study))
-    return [f"{study.folder}/runs/{untrained(base).key}/{file}" for base in bases]
+    return [study.run(untrained(base), file) for base in bases]
 
 
 def clipping_spec(study: Study) -> str:
@@ -56,16 +51,15 @@ def clipping_spec(study: Study) -> str:
     arms = clipping_arms(study)
     if not arms:
         return canonical_json({})
-    names = dict.fromkeys(arm.method for arm in arms)
-    how = {name: resolved(study.config, name) for name in names}
-    spec: dict[str, Any] = {
+    settings = {arm.method: resolved(study.config, arm.method) for arm in arms}
+    spec = {
         "base": arms[0].base,
         "reward": REWARD,
         "seeds": sorted({arm.seed for arm in arms}),
         # A list, because canonical JSON would sort names.
         "methods": [
-            {"name": name} | {key: how[name][key] for key in ("epsilon", "updates_per_rollout")}
-            for name in names
+            {"name": name} | {key: values[key] for key in ("epsilon", "updates_per_rollout")}
+            for name, values in settings.items()
         ],
         "gamma": study.definition(REWARD)["all"][0]["parameters"]["gamma"],
         "group": study.config.grpo.num_generations,

@@ -1,9 +1,7 @@
 """The configuration's models. Unknown keys are errors; every key is explicit in the files.
 
-``config/config.yaml`` says what to run (scale, grid, statistics), ``config/grids/*.yaml`` which
-arms, ``config/methods.yaml`` by which update rules, ``config/scales/*.yaml`` how large. The JSON
-Schema in ``workflow/schemas/`` is generated from these models. What the kinds of tasks and the
-trainers take is declared in their folders.
+``workflow/schemas/`` has the JSON Schema that is generated from these models. What the kinds of
+tasks and the trainers take is declared in their folders.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from paradox.study.config import Config, Exclusion
+from paradox.study.config import Config, Exclusion, Product
 from paradox.study.load import MAIN, grid_file
 
 DEFAULT = "default"
@@ -24,6 +24,11 @@ class Arm:
     reward: str
     seed: int
 
+    @classmethod
+    def of(cls, wildcards: Any) -> Arm:
+        """Return the arm of a rule's wildcards."""
+        return cls(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
+
     @property
     def key(self) -> str:
         """The arm's folder below ``checkpoints`` and ``runs``."""
@@ -32,15 +37,12 @@ class Arm:
 
 def arms_of(config: Config) -> list[Arm]:
     """Return the arms of the grid and of those it includes, each once."""
-    found: dict[Arm, None] = {}
-    for name, place in _products(config):
-        taken = {key: _taken(config, name, place, key) for key in _KEYS}
-        if taken["bases"] == "all":
-            taken["bases"] = list(config.bases)
-        arms = (Arm(*cell) for cell in itertools.product(*taken.values()))
+    kept: dict[Arm, None] = {}
+    for name, _, lists in _products(config):
+        arms = (Arm(*cell) for cell in itertools.product(*lists.values()))
         excluded = [entry for _, entry in exclusions(config, name)]
-        found |= {arm: None for arm in arms if not any(_matches(e, arm) for e in excluded)}
-    return list(found)
+        kept |= {arm: None for arm in arms if not any(_matches(e, arm) for e in excluded)}
+    return list(kept)
 
 
 def grid_of(path: str) -> str | None:
@@ -51,41 +53,40 @@ def grid_of(path: str) -> str | None:
     return DEFAULT if parts[0] in SUMMARIES else None
 
 
-_KEYS = ("bases", "methods", "rewards", "seeds")
-
-
 def named(config: Config, key: str) -> dict[str, str]:
     """Return the names that a key of the products holds, each with the place it stands at first."""
-    found: dict[str, str] = {}
-    for name, place in _products(config):
-        own = getattr(config.arms, key) is None
-        where = f"{grid_file(name)}: products[{place}].{key}" if own else f"{MAIN}: arms.{key}"
-        values = _taken(config, name, place, key)
-        for value in list(config.bases) if values == "all" else values:
-            found.setdefault(value, where)
-    return found
+    places: dict[str, str] = {}
+    replaced = getattr(config.arms, key) is not None
+    for name, place, lists in _products(config):
+        where = f"{MAIN}: arms.{key}" if replaced else f"{grid_file(name)}: products[{place}].{key}"
+        for value in lists[key]:
+            places.setdefault(value, where)
+    return places
 
 
 def exclusions(config: Config, grid: str | None = None) -> list[tuple[str, Exclusion]]:
     """Return the exclusions of one grid, or of all, each with the place it stands at."""
+    chosen = config.grids if grid is None else [grid]
+    lists = {f"{grid_file(name)}: exclude": config.grids[name].exclude for name in chosen}
     if config.arms.exclude is not None:
-        return [(f"{MAIN}: arms.exclude[{i}]", e) for i, e in enumerate(config.arms.exclude)]
-    chosen = config.grids if grid is None else {grid: config.grids[grid]}
+        lists = {f"{MAIN}: arms.exclude": config.arms.exclude}
     return [
-        (f"{grid_file(name)}: exclude[{index}]", entry)
-        for name, own in chosen.items()
-        for index, entry in enumerate(own.exclude)
+        (f"{where}[{index}]", entry)
+        for where, entries in lists.items()
+        for index, entry in enumerate(entries)
     ]
 
 
-def _products(config: Config) -> Iterator[tuple[str, int]]:
+def _products(config: Config) -> Iterator[tuple[str, int, dict[str, list[Any]]]]:
+    """Yield grid, place and lists of each product, with those of ``arms`` laid over them."""
+    keys = Product.model_fields
+    over = {key: names for key, names in config.arms if key in keys and names is not None}
     for name, grid in config.grids.items():
-        yield from ((name, place) for place in range(len(grid.products)))
-
-
-def _taken(config: Config, grid: str, place: int, key: str) -> Any:
-    over = getattr(config.arms, key)
-    return getattr(config.grids[grid].products[place], key) if over is None else over
+        for place, product in enumerate(grid.products):
+            lists = dict(product) | over
+            if lists["bases"] == "all":
+                lists["bases"] = list(config.bases)
+            yield name, place, lists
 
 
 def _matches(entry: Exclusion, arm: Arm) -> bool:

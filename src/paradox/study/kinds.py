@@ -1,7 +1,6 @@
 """Kinds of tasks and trainers: found by the names of their folders, and checked.
 
-What is wrong with a folder is kept in `PROBLEMS` and told when a configuration is loaded, all of it
-at once; the sound ones are declared meanwhile.
+`PROBLEMS`, what is wrong with the folders, is told when a configuration is loaded.
 """
 
 from __future__ import annotations
@@ -34,17 +33,9 @@ def declared(
 ) -> tuple[dict[str, Declaration], list[str]]:
     """Return the sound declarations of a package's folders, by name, and what is wrong.
 
-    Parameters
-    ----------
-    package
-        ``tasks`` or ``train``.
-    kind
-        What each ``declare.py`` must hold under the name ``DECLARATION``.
-    module, needed
-        The module that each folder must hold, and the names that it must define. It is read, not
-        imported: that would take seconds.
-    checked
-        Says what else is wrong with a declaration.
+    Each ``declare.py`` must hold a `kind` under the name ``DECLARATION``, beside a `module` that
+    defines the names `needed` (read, not imported: that would take seconds); `checked` says what
+    else is wrong with a declaration.
     """
     sound: dict[str, Declaration] = {}
     wrong: list[str] = []
@@ -55,14 +46,14 @@ def declared(
             wrong.append(f"{where}: a name has small letters, digits and _ only, a letter first")
             continue
         lines = _files(PACKAGE / package / folder, where, module, needed)
-        found, more = _declaration(f"paradox.{package}.{folder}.declare", where, kind)
+        declaration, more = _declaration(f"paradox.{package}.{folder}.declare", where, kind)
         lines += more
-        if found is not None:
-            lines += [f"{where}/declare.py: {line}" for line in _named(found, folder, homes)]
-            lines += [f"{where}/declare.py: {line}" for line in checked(found)]
-            homes.setdefault(found.name, f"{where}/declare.py")
-        if found is not None and not lines:
-            sound[folder] = found
+        if declaration is not None:
+            told = [*_named(declaration, folder, homes), *checked(declaration)]
+            lines += [f"{where}/declare.py: {line}" for line in told]
+            homes.setdefault(declaration.name, f"{where}/declare.py")
+            if not lines:
+                sound[folder] = declaration
         wrong += lines
     return sound, wrong
 
@@ -113,67 +104,59 @@ def _declaration(
     if isinstance(held.get(NAME), kind):
         return held[NAME], []
     if NAME in held:
-        found = type(held[NAME]).__name__
-        return None, [f"{file}: {NAME} is of type {found}; needed: {kind.__name__}"]
+        got = type(held[NAME]).__name__
+        return None, [f"{file}: {NAME} is of type {got}; needed: {kind.__name__}"]
     others = [repr(name) for name, value in held.items() if isinstance(value, kind)]
     told = f"; the file has one under the name {', '.join(others)}" if others else ""
     return None, [f"{file}: {NAME} is missing; needed: a {kind.__name__}{told}"]
 
 
-def _named(
-    found: TaskDeclaration | TrainerDeclaration, folder: str, homes: dict[str, str]
-) -> list[str]:
+def _named(declared: Declaration, folder: str, homes: dict[str, str]) -> list[str]:
     """Return what is wrong with a declaration's name."""
-    lines = []
-    if found.name != folder:
-        lines.append(f"{NAME}.name is {found.name!r}, but the folder's name is {folder!r}")
-    if found.name in homes:
-        lines.append(f"{NAME}.name {found.name!r} is that of {homes[found.name]}, too")
+    lines, name = [], declared.name
+    if name != folder:
+        lines.append(f"{NAME}.name is {name!r}, but the folder's name is {folder!r}")
+    if name in homes:
+        lines.append(f"{NAME}.name {name!r} is that of {homes[name]}, too")
     return lines
 
 
-# --- tasks -------------------------------------------------------------------------------
-
-
-def _task_problems(found: TaskDeclaration) -> list[str]:
-    section = found.section
+def _task_problems(task: TaskDeclaration) -> list[str]:
+    section = task.section
     if not _is_section(section, Section):
         return [f"{NAME}.section is {section!r}; needed: a class made from paradox.declare.Section"]
     lines = []
     kind = section.model_fields.get("kind")
     allowed = get_args(kind.annotation) if kind and get_origin(kind.annotation) is Literal else ()
-    if allowed != (found.name,):
-        lines.append(f"{section.__name__}.kind is missing; needed: kind: Literal[{found.name!r}]")
-    for key in found.vocabulary or ():
+    if allowed != (task.name,):
+        lines.append(f"{section.__name__}.kind is missing; needed: kind: Literal[{task.name!r}]")
+    for key in task.vocabulary or ():
         if key not in section.model_fields:
             known = hint(key, section.model_fields)
             lines.append(f"{NAME}.vocabulary: {section.__name__} has no key {key!r}; {known}")
     inside: Any = section
-    for key in found.truth.split(".") if found.truth else ():
+    for key in task.truth.split(".") if task.truth else ():
         fields = inside.model_fields if _is_section(inside, BaseModel) else {}
         if key not in fields:
-            lines.append(f"{NAME}.truth = {found.truth!r}: no key {key!r}; {hint(key, fields)}")
+            lines.append(f"{NAME}.truth = {task.truth!r}: no key {key!r}; {hint(key, fields)}")
             break
         inside = fields[key].annotation
     return lines
 
 
-# --- trainers ----------------------------------------------------------------------------
-
-
-def _trainer_problems(found: TrainerDeclaration) -> list[str]:
-    if not _is_section(found.section, (Rollouts, Rows)):
+def _trainer_problems(trainer: TrainerDeclaration) -> list[str]:
+    if not _is_section(trainer.section, (Rollouts, Rows)):
         return [
-            f"{NAME}.section is {found.section!r}; needed: a class made from "
+            f"{NAME}.section is {trainer.section!r}; needed: a class made from "
             "paradox.declare.Rollouts or Rows"
         ]
-    if found.pairs and not found.from_samples:
+    if trainer.pairs and not trainer.from_samples:
         return [f"{NAME}.pairs is True, so from_samples must be: pairs are made from samples"]
     return []
 
 
-def _is_section(found: Any, needed: Any) -> bool:
-    return isinstance(found, type) and issubclass(found, needed)
+def _is_section(given: Any, needed: Any) -> bool:
+    return isinstance(given, type) and issubclass(given, needed)
 
 
 TASKS, _TASKS_WRONG = declared("tasks", TaskDeclaration, "task", ("TASK",), _task_problems)

@@ -49,21 +49,11 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_config(given: dict[str, Any], root: Path) -> Config:
-    """Return the validated configuration.
+    """Return the validated configuration of the repository at `root`.
 
-    Parameters
-    ----------
-    given
-        ``config/config.yaml`` with the command line's overrides already merged in, as Snakemake
-        hands it over.
-    root
-        The repository.
-
-    Raises
-    ------
-    ConfigError
-        Listing every wrong key with its file, what was found and what is allowed. Before that,
-        what is wrong with the declarations that the keys come from.
+    `given` is ``config/config.yaml`` with the command line's overrides merged in. A `ConfigError`
+    lists what is wrong with the declarations that the keys come from, or every wrong key with its
+    file, what was found and what is allowed.
     """
     check()
     scale, grid = (
@@ -95,16 +85,16 @@ def _one_of(root: Path, name: Any, file: str, key: str, folder: str) -> str:
 
 def _grids(root: Path, name: str) -> dict[str, Any]:
     """Return the content of a grid's file and of those it includes, by name."""
-    found, waiting = {}, [name]
+    grids, waiting = {}, [name]
     while waiting:
-        if (grid := waiting.pop(0)) in found:
+        if (grid := waiting.pop(0)) in grids:
             continue
-        found[grid] = _read(root / grid_file(grid), grid_file(grid))
-        included = found[grid].get("include", [])
+        grids[grid] = _read(root / grid_file(grid), grid_file(grid))
+        included = grids[grid].get("include", [])
         for index, other in enumerate(included if isinstance(included, list) else []):
             _one_of(root, other, grid_file(grid), f"include[{index}]", "config/grids")
             waiting.append(other)
-    return found
+    return grids
 
 
 def unknown_names(config: dict[str, Any]) -> list[str]:
@@ -137,16 +127,16 @@ def unknown_names(config: dict[str, Any]) -> list[str]:
 def _lists(config: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Yield place, key and value of each list of names, without those that ``arms`` replaces."""
     arms = config["arms"] if isinstance(config.get("arms"), dict) else {}
-    own = [key for key in ("bases", "methods", "rewards") if arms.get(key) is None]
+    kept = [key for key in ("bases", "methods", "rewards") if arms.get(key) is None]
     for key in ("bases", "methods", "rewards", "logged"):
-        if key not in own:
+        if key not in kept:
             yield f"{MAIN}: arms.{key}", key, arms.get(key)
     for name, grid in config["grids"].items():
         yield f"{grid_file(name)}: figures", "figures", grid.get("figures")
         products = grid.get("products")
         for place, product in enumerate(products if isinstance(products, list) else []):
             if isinstance(product, dict):
-                for key in own:
+                for key in kept:
                     yield f"{grid_file(name)}: products[{place}].{key}", key, product.get(key)
 
 
@@ -163,36 +153,35 @@ def _read(path: Path, name: str) -> dict[str, Any]:
 def _line(error: Any, files: dict[str, dict[str, Any]]) -> str:
     """Return one problem as ``file: key = found: what is allowed``."""
     parts, allowed = _place(error["loc"])
-    own = grid_file(parts[1]) if parts[0] == "grids" and len(parts) > 1 else None
-    shown = parts[2:] if own else parts
+    grid = grid_file(parts[1]) if parts[0] == "grids" and len(parts) > 1 else None
+    shown = parts[2:] if grid else parts
     key = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in shown).lstrip(".")
-    file = own or origin(parts, files, error["input"])
+    file = grid or origin(parts, files, error["input"])
     if error["type"] == "extra_forbidden":
         return f"{file}: unknown key {key!r}; {hint(parts[-1], allowed)}"
     if error["type"] == "missing":
         within, needs = _place((*error["loc"], "any"))
         holds = f"; it holds: {', '.join(needs)}" if needs and len(within) > len(parts) else ""
-        return f"{own or _holder(parts[:-1], files) or file}: key {key!r} is missing{holds}"
-    found, context = error["input"], error.get("ctx") or {}
+        return f"{grid or _holder(parts[:-1], files) or file}: key {key!r} is missing{holds}"
+    value, context = error["input"], error.get("ctx") or {}
     # A section's kind is chosen by one of its keys.
     chooser = str(context.get("discriminator")).strip("'")
     if error["type"] == "union_tag_not_found":
         return f"{file}: key '{key}.{chooser}' is missing"
     if error["type"] == "union_tag_invalid":
-        key, found = f"{key}.{chooser}", context["tag"]
-    text = f"{file}: {key} = {found!r}: {error['msg']}"
+        key, value = f"{key}.{chooser}", context["tag"]
+    text = f"{file}: {key} = {value!r}: {error['msg']}"
     expected = context.get("expected") or context.get("expected_tags")
-    if expected and isinstance(found, str):
+    if expected and isinstance(value, str):
         allowed = [name.strip("' ") for name in str(expected).replace(" or ", ",").split(",")]
-        text += f"; {hint(found, allowed)}"
+        text += f"; {hint(value, allowed)}"
     return text
 
 
 def _place(loc: tuple[Any, ...]) -> tuple[list[Any], list[str]]:
     """Return the keys of a place in the configuration, and those allowed where its last one is.
 
-    Where a section is one of several, pydantic puts the one that it took into the path, which is
-    not a key.
+    Where a section is one of several, pydantic's path also names the one that it took.
     """
     parts: list[Any] = []
     allowed: list[str] = []
@@ -248,8 +237,9 @@ def _holder(parts: list[Any], files: dict[str, dict[str, Any]]) -> str:
     return best if keys(files[best]) else ""
 
 
-def origin(parts: list[Any], files: dict[str, dict[str, Any]], found: Any = None) -> str:
+def origin(parts: list[Any], files: dict[str, dict[str, Any]], given: Any = None) -> str:
     """Return where a key's value came from: a file's name or the command line."""
+    unchecked = given is None or isinstance(given, dict)
     for name, data in files.items():
         value: Any = data
         for part in parts:
@@ -258,9 +248,9 @@ def origin(parts: list[Any], files: dict[str, dict[str, Any]], found: Any = None
             except (KeyError, IndexError, TypeError):
                 break
         else:
-            if found is None or value == found or isinstance(found, dict):
+            if unchecked or value == given:
                 return name
     for name, data in files.items():
         if parts and parts[0] in data:
-            return name if found is None or isinstance(found, dict) else COMMAND_LINE
+            return name if unchecked else COMMAND_LINE
     return COMMAND_LINE

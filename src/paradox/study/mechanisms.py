@@ -32,7 +32,11 @@ class Mechanisms:
             next((base for base in study.bases if config.bases[base].planted is planted), None)
             for planted in (True, False)
         )
-        self.figures = [name for name in study.figures if name in FIGURES and self._drawn(name)]
+        self.figures = [
+            name
+            for name in study.figures
+            if name in FIGURES and all(map(self._made, FIGURES[name].tables.values()))
+        ]
         wanted = [_name(t) for name in self.figures for t in FIGURES[name].tables.values()]
         beside = [name for figure in self.figures for name in FIGURES[figure].beside]
         wanted += [name for name in beside if self._made(name)]
@@ -62,43 +66,40 @@ class Mechanisms:
         measured = all(self.arms(analysis) for analysis, _ in declared.files.values())
         return measured and all(map(self._made, declared.tables.values()))
 
-    def _drawn(self, figure: str) -> bool:
-        return all(map(self._made, FIGURES[figure].tables.values()))
-
     # --- files ---------------------------------------------------------------------------
 
     def inputs(self, analysis: str, wildcards: Any) -> dict[str, str]:
         """Return what an analysis reads, by role."""
-        arm = _arm(wildcards)
+        arm = Arm.of(wildcards)
         files = {"items": f"{self.study.folder}/data/items.csv"}
         if "samples" in ANALYSES[analysis].needs:
-            before = self._file(untrained(arm.base), "samples.parquet")
-            return files | {"before": before, "after": self._file(arm, "samples.parquet")}
-        files["manifest"] = self._manifest(arm)
-        for need, other in self._others(analysis, arm).items():
-            files[need] = self._manifest(other)
+            both = {"before": untrained(arm.base), "after": arm}
+            return files | {k: self.study.run(one, "samples.parquet") for k, one in both.items()}
+        for role, one in ({"manifest": arm} | self._others(analysis, arm)).items():
+            files[role] = f"{self.study.folder}/checkpoints/{one.key}/manifest.json"
         if self._reads_corpus(analysis, arm):
             files["corpus"] = f"{self.study.folder}/data/corpus/{arm.base}.parquet"
         return files
 
     def producers(self, analysis: str, wildcards: Any) -> list[str]:
         """Return the records of everything that an analysis reads."""
-        arm = _arm(wildcards)
+        arm, run = Arm.of(wildcards), self.study.run
         records = [f"{self.study.folder}/data/data.record.json"]
         if "samples" in ANALYSES[analysis].needs:
             both = untrained(arm.base), arm
-            return records + [self._file(one, "evaluate.record.json") for one in both]
+            return records + [run(one, "evaluate.record.json") for one in both]
         if self._reads_corpus(analysis, arm):
             records.append(f"{self.study.folder}/data/corpus/{arm.base}.record.json")
         read = [arm, *self._others(analysis, arm).values()]
-        return records + [self._file(one, "train.record.json") for one in dict.fromkeys(read)]
+        return records + [run(one, "train.record.json") for one in dict.fromkeys(read)]
 
     def sources(self, summary: str) -> dict[str, list[str]]:
         """Return what a summary reads, by role; roles of lists end in +."""
         declared = SUMMARIES[summary]
         files = {
             f"{role}+": [
-                self._file(arm, f"{name}/{ANALYSES[name].file(output)}") for arm in self.arms(name)
+                self.study.run(arm, f"{name}/{ANALYSES[name].file(output)}")
+                for arm in self.arms(name)
             ]
             for role, (name, output) in declared.files.items()
         }
@@ -116,13 +117,21 @@ class Mechanisms:
 
     def _measured(self, summaries: list[str]) -> list[str]:
         """Return the records of the analyses that summaries read, arm by arm."""
-        used = [name for summary in summaries for name, _ in SUMMARIES[summary].files.values()]
-        return [self._record(arm, name) for name in dict.fromkeys(used) for arm in self.arms(name)]
+        return [
+            self.study.run(arm, f"{name}/{name}.record.json")
+            for name in self.read_by(summaries)
+            for arm in self.arms(name)
+        ]
+
+    def read_by(self, summaries: list[str]) -> list[str]:
+        """Return the analyses that summaries read themselves."""
+        read = [name for summary in summaries for name, _ in SUMMARIES[summary].files.values()]
+        return list(dict.fromkeys(read))
 
     def outputs(self, summary: str) -> dict[str, str]:
         """Return the files that a summary writes, by role."""
         named = SUMMARIES[summary].outputs or {"table": f"{summary}.csv"}
-        return {role: f"{self._folder}/tables/{name}" for role, name in named.items()}
+        return {role: f"{self.study.summed}/tables/{name}" for role, name in named.items()}
 
     def table(self, named: str) -> str:
         """Return the first file that a summary writes, or that of a role (``summary:role``)."""
@@ -132,8 +141,8 @@ class Mechanisms:
 
     def readings(self) -> dict[str, str]:
         """Return what was read from tables in words: summary -> file."""
-        found = {name: self.outputs(name).get("reading") for name in self.targets}
-        return {name: path for name, path in found.items() if path}
+        outputs = {name: self.outputs(name) for name in self.targets}
+        return {name: files["reading"] for name, files in outputs.items() if "reading" in files}
 
     @property
     def verdicts(self) -> list[str]:
@@ -148,29 +157,16 @@ class Mechanisms:
 
     def record(self, summary: str) -> str:
         """Return the record of a summary."""
-        return f"{self._folder}/tables/{summary}.record.json"
-
-    @property
-    def _folder(self) -> str:
-        return f"{self.study.folder}/{self.study.part}".rstrip("/")
-
-    def _file(self, arm: Arm, name: str) -> str:
-        return f"{self.study.folder}/runs/{arm.key}/{name}"
-
-    def _record(self, arm: Arm, analysis: str) -> str:
-        return self._file(arm, f"{analysis}/{analysis}.record.json")
-
-    def _manifest(self, arm: Arm) -> str:
-        return f"{self.study.folder}/checkpoints/{arm.key}/manifest.json"
+        return f"{self.study.summed}/tables/{summary}.record.json"
 
     def _others(self, analysis: str, arm: Arm) -> dict[str, Arm]:
         """Return the untrained bases that an analysis of an arm reads, by role."""
         needs, reference = ANALYSES[analysis].needs, str(self.section.reference)
-        found = {"base": untrained(arm.base)} if "base" in needs else {}
+        others = {"base": untrained(arm.base)} if "base" in needs else {}
         optional = reference in self.study.bases and reference != arm.base
         if "reference" in needs or ("reference?" in needs and optional):
-            found["reference"] = untrained(reference)
-        return found
+            others["reference"] = untrained(reference)
+        return others
 
     def _reads_corpus(self, analysis: str, arm: Arm) -> bool:
         return "corpus?" in ANALYSES[analysis].needs and self.study.trains(arm.base)
@@ -180,25 +176,30 @@ class Mechanisms:
     def spec(self, analysis: str, wildcards: Any) -> str:
         """Return an analysis' parameters for one arm as canonical JSON."""
         config, declared = self.study.config, ANALYSES[analysis]
-        section = getattr(self.section, analysis) if declared.config else None
-        own = section.model_dump(mode="json") if section else {}
+        settings = self._own_settings(analysis)
         if "samples" not in declared.needs:
-            own |= {"batch_size": self.section.batch_size, "dtype": self.section.dtype}
-        own |= {name: self._setting(name) for name in declared.takes}
-        given = {"arm": asdict(_arm(wildcards)), "task": config.task.model_dump(mode="json")}
-        given |= {analysis: own, "exposed_from": config.contrast.exposed_from}
+            settings |= {"batch_size": self.section.batch_size, "dtype": self.section.dtype}
+        settings |= {name: self._setting(name) for name in declared.takes}
+        given = {"arm": asdict(Arm.of(wildcards)), "task": config.task.model_dump(mode="json")}
+        given |= {analysis: settings, "exposed_from": config.contrast.exposed_from}
         return canonical_json(given | self._setting("bootstrap"))
 
     def summary_spec(self, summary: str) -> str:
         """Return the parameters of a summary as canonical JSON."""
         declared, folder = SUMMARIES[summary], REGISTRY.home("summaries", summary)
-        own = {"measures": declared.measures, "table": summary}
-        own["claims"] = _all_claims() if declared.gathers else _claims(folder)
+        own_claims = {each.name: each.claim for each in REGISTRY.declarations[folder].signatures}
+        known = {"measures": declared.measures, "table": summary}
+        known["claims"] = _all_claims() if declared.gathers else own_claims
         for name in REGISTRY.declarations[folder].analyses:
-            if ANALYSES[name].config:
-                own = getattr(self.section, name).model_dump(mode="json") | own
-        given = {name: own[name] if name in own else self._setting(name) for name in declared.takes}
+            known = self._own_settings(name) | known
+        given = {n: known[n] if n in known else self._setting(n) for n in declared.takes}
         return canonical_json(given | self._gathered(declared.gathers))
+
+    def _own_settings(self, analysis: str) -> dict[str, Any]:
+        """Return an analysis' own section of the configuration; empty where it has none."""
+        if not ANALYSES[analysis].config:
+            return {}
+        return getattr(self.section, analysis).model_dump(mode="json")
 
     def figure_spec(self, figure: str) -> str:
         """Return the parameters of a figure as canonical JSON."""
@@ -212,9 +213,8 @@ class Mechanisms:
         """Return a setting of `paradox.declare.SETTINGS`."""
         config, section = self.study.config, self.section
         rates = section.error_rates.model_dump(mode="json")
-        bootstrap = {"seed": config.seed, "resamples": config.statistics.resamples}
         settings = {
-            "bootstrap": bootstrap,
+            "bootstrap": {"seed": config.seed, "resamples": config.statistics.resamples},
             "exposed_from": config.contrast.exposed_from,
             "chance": config.contrast.chance or 0.0,
             "planted": self.planted,
@@ -234,20 +234,26 @@ class Mechanisms:
     def _gathered(self, what: str) -> dict[str, Any]:
         """Return what a summary or figure is told of all analyses."""
         if what == "tested":
-            return {"tested": [_tested(name, own) for name, own in REGISTRY.tested.items()]}
+            return {"tested": [_tested(name, test) for name, test in REGISTRY.tested.items()]}
         if what == "signatures":
-            computed = [
-                {"name": own.name, "module": module(folder, "signature")}
-                for folder, own in REGISTRY.signatures
-                if own.reads
-            ]
-            return {"signatures": computed}
+            return {
+                "signatures": [
+                    {"name": each.name, "module": module(folder, "signature")}
+                    for folder, each in REGISTRY.signatures
+                    if each.reads
+                ]
+            }
         if what == "gaps":
             return {"gaps": [_gap(folder, gap) for folder, gap in REGISTRY.gaps]}
         if what == "verdicts":
-            nulls = {own.name: own.null for _, own in REGISTRY.signatures}
-            rows = [asdict(own) | {"analysis": name} for name, own in REGISTRY.verdicts.items()]
-            return {"verdicts": rows, "nulls": nulls}
+            nulls = {each.name: each.null for _, each in REGISTRY.signatures}
+            rows = [asdict(each) | {"analysis": name} for name, each in REGISTRY.verdicts.items()]
+            untestable = [
+                {"analysis": folder, "signature": each.name, "reason": each.why}
+                for folder, declared in REGISTRY.declarations.items()
+                for each in declared.untestable
+            ]
+            return {"verdicts": rows, "nulls": nulls, "untestable": untestable}
         return {}
 
     def code(self, made: Summary | Figure) -> list[str]:
@@ -258,11 +264,10 @@ class Mechanisms:
 def loaded(made: Summary | Figure) -> list[str]:
     """Return the modules that a summary or figure loads by name, from the folders of analyses."""
     if made.gathers == "tested":
-        tested = REGISTRY.tested.items()
-        homes = [REGISTRY.home("tested", name) for name, own in tested if own.how == "own"]
-        return [module(folder, "rates") for folder in homes]
+        told = (_tested(name, test)["module"] for name, test in REGISTRY.tested.items())
+        return [name for name in told if name]
     if made.gathers == "signatures":
-        return [module(folder, "signature") for folder, own in REGISTRY.signatures if own.reads]
+        return [module(folder, "signature") for folder, each in REGISTRY.signatures if each.reads]
     if made.gathers == "gaps" and isinstance(made, Figure):
         return [module(folder, "contrast") for folder, gap in REGISTRY.gaps if gap.as_contrast]
     return []
@@ -273,25 +278,20 @@ def module(folder: str, name: str) -> str:
     return f"{REGISTRY.package}.{folder}.{name}"
 
 
-def _claims(folder: str) -> dict[str, str]:
-    """Return the claims of a folder's signatures."""
-    return {own.name: own.claim for own in REGISTRY.declarations[folder].signatures}
-
-
 def _all_claims() -> dict[str, dict[str, str]]:
     """Return the claims that step ``signatures`` tests, by the figure that shows what they read."""
     claims: dict[str, dict[str, str]] = {}
-    for folder, own in REGISTRY.signatures:
-        if own.reads:
-            output = own.reads[1] if isinstance(own.reads, tuple) else own.reads
+    for folder, each in REGISTRY.signatures:
+        if each.reads:
+            output = each.reads[1] if isinstance(each.reads, tuple) else each.reads
             shown = output if output in REGISTRY.figures else folder
-            claims.setdefault(shown, {})[own.name] = own.claim
+            claims.setdefault(shown, {})[each.name] = each.claim
     return claims
 
 
-def _tested(name: str, own: Tested) -> dict[str, Any]:
-    loaded = module(REGISTRY.home("tested", name), "rates") if own.how == "own" else None
-    return {"name": name, "how": own.how, "measures": own.measures, "module": loaded}
+def _tested(name: str, test: Tested) -> dict[str, Any]:
+    loaded = module(REGISTRY.home("tested", name), "rates") if test.how == "own" else None
+    return {"name": name, "how": test.how, "measures": test.measures, "module": loaded}
 
 
 def _gap(folder: str, gap: Gap) -> dict[str, Any]:
@@ -300,10 +300,6 @@ def _gap(folder: str, gap: Gap) -> dict[str, Any]:
     told = asdict(gap) | {"role": gap.table.replace(":", "_"), "module": loaded}
     told["analysis"] = _name(gap.table)
     return {key: value for key, value in told.items() if key not in ("table", "place")}
-
-
-def _arm(wildcards: Any) -> Arm:
-    return Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
 
 
 def _name(table: str) -> str:

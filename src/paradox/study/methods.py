@@ -12,18 +12,23 @@ from paradox.study.load import METHODS_FILE, scale_file
 
 
 def resolved(config: Config, name: str) -> dict[str, Any]:
-    """Return every setting of a method: the scale's, with the method's own laid over them.
+    """Return every setting of a method: the scale's (``grpo``), with its own laid over them.
 
-    A trainer takes the sizes and rates that all trainers share from the scale's section
-    ``grpo``; what only it has must stand in the method.
+    What only one trainer has must stand in the method.
     """
     method = config.methods[name]
     section = TRAINERS[method.trainer].section
     shared = section if isinstance(config.grpo, section) else Rollouts
     scale = config.grpo.model_dump(mode="json")
     taken = {key: scale[key] for key in section.model_fields if key in shared.model_fields}
-    own = method.model_dump(mode="json", exclude_unset=True, exclude={"trainer"})
-    return taken | own
+    return taken | method.model_dump(mode="json", exclude_unset=True, exclude={"trainer"})
+
+
+def setting_place(config: Config, method: str, key: str) -> str:
+    """Return where a setting of a method stands: in the method, or at the scale."""
+    if key in config.methods[method].model_fields_set:
+        return f"{METHODS_FILE}: methods.{method}.{key}"
+    return f"{scale_file(config.scale)}: grpo.{key}"
 
 
 def method_problems(config: Config) -> list[str]:
@@ -47,43 +52,39 @@ def method_problems(config: Config) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _sizes(config: Config, name: str, how: dict[str, Any]) -> list[str]:
+def _sizes(config: Config, name: str, values: dict[str, Any]) -> list[str]:
     """Return what does not divide: whole groups, micro-batches and updates are needed."""
 
     def at(key: str) -> str:
-        own = key in config.methods[name].model_fields_set
-        place = f"{METHODS_FILE}: methods.{name}" if own else f"{scale_file(config.scale)}: grpo"
-        return f"{place}.{key} = {how[key]}"
+        return f"{setting_place(config, name, key)} = {values[key]}"
 
-    lines = []
-    if "rows_per_update" in how:
-        if how["rows_per_update"] % min(how["micro_batch"], how["rows_per_update"]):
-            lines.append(
-                f"{at('rows_per_update')} must be a multiple of micro_batch ({how['micro_batch']})"
-            )
+    lines, micro = [], values["micro_batch"]
+    if "rows_per_update" in values:
+        if values["rows_per_update"] % min(micro, values["rows_per_update"]):
+            lines.append(f"{at('rows_per_update')} must be a multiple of micro_batch ({micro})")
         return lines
-    rollout, per = how["prompts_per_rollout"] * how["num_generations"], how["updates_per_rollout"]
-    if rollout % (per * how["micro_batch"]):
+    rollout = values["prompts_per_rollout"] * values["num_generations"]
+    per = values["updates_per_rollout"]
+    if rollout % (per * micro):
         lines.append(
             f"{at('micro_batch')}: prompts_per_rollout x num_generations ({rollout}) must be a "
-            f"multiple of updates_per_rollout x micro_batch ({per * how['micro_batch']})"
+            f"multiple of updates_per_rollout x micro_batch ({per * micro})"
         )
-    if how["updates"] % per:
-        lines.append(f"{at('updates')} must be a multiple of updates_per_rollout ({per})")
-    if how["checkpoint_every"] % per:
-        lines.append(
-            f"{at('checkpoint_every')} must be a multiple of updates_per_rollout ({per}), so that "
-            "no checkpoint falls inside a rollout"
-        )
+    multiple = f"must be a multiple of updates_per_rollout ({per})"
+    if values["updates"] % per:
+        lines.append(f"{at('updates')} {multiple}")
+    if values["checkpoint_every"] % per:
+        inside = "so that no checkpoint falls inside a rollout"
+        lines.append(f"{at('checkpoint_every')} {multiple}, {inside}")
     return lines
 
 
-def _data(config: Config, name: str, how: dict[str, Any]) -> list[str]:
+def _data(config: Config, name: str, values: dict[str, Any]) -> list[str]:
     """Return the reasons why a method has nothing to learn from."""
-    lines, task = [], TASKS[config.task.kind]
-    if how.get("target") == "oracle" and not task.worked:
-        lines.append(
-            f"{METHODS_FILE}: methods.{name}.target = 'oracle' needs worked answers to the "
-            f"training prompts, and task.kind = {task.name!r} has none; allowed: rewarded."
-        )
-    return lines
+    task = TASKS[config.task.kind]
+    if values.get("target") != "oracle" or task.worked:
+        return []
+    return [
+        f"{METHODS_FILE}: methods.{name}.target = 'oracle' needs worked answers to the "
+        f"training prompts, and task.kind = {task.name!r} has none; allowed: rewarded."
+    ]

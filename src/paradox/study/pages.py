@@ -1,14 +1,10 @@
-"""The pages of a grid: where they lie, what each reads, and its parameters.
-
-A page of an arm reads the files of that arm and of its untrained base only, so that a new arm
-makes its own page and the index.
-"""
+"""The pages of a grid: where they lie, what each reads, and its parameters."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple
-from pathlib import Path
 from typing import Any
 
 from paradox.declare import Read, Shown
@@ -27,11 +23,8 @@ class Pages:
 
     def __init__(self, study: Study, mechanisms: Mechanisms) -> None:
         self.study, self.mechanisms = study, mechanisms
-        self.summed = f"{study.folder}/{study.part}".rstrip("/")
-        self.folder = f"{self.summed}/reports"
-        self.logs = f"logs/{study.scale}/{study.part}".rstrip("/")
-        used = [n for name in mechanisms.summaries for n, _ in SUMMARIES[name].files.values()]
-        self.analyses = list(dict.fromkeys(used))
+        self.folder = f"{study.summed}/reports"
+        self.analyses = mechanisms.read_by(mechanisms.summaries)
 
     # --- where they lie ------------------------------------------------------------------
 
@@ -49,7 +42,7 @@ class Pages:
     def all(self) -> list[str]:
         """Everything that the index leads to."""
         alone = ["reports/report.html", "reports/lineage.html", "paper/paper.pdf"]
-        return [f"{self.summed}/{name}" for name in alone] + self.figures + self.arms
+        return [f"{self.study.summed}/{name}" for name in alone] + self.figures + self.arms
 
     @property
     def targets(self) -> list[str]:
@@ -60,92 +53,84 @@ class Pages:
 
     def arm_inputs(self, wildcards: Any) -> Inputs:
         """Return what the page of an arm reads, by role; roles of lists end in +."""
-        arm = Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
-        found = {"items": [f"{self.study.folder}/data/items.csv"]}
+        arm, run = Arm.of(wildcards), self.study.run
         both = list(dict.fromkeys([untrained(arm.base), arm]))
-        found["evaluations+"] = [self._run(one, "items.csv") for one in both]
-        found["nlls+"] = [self._run(one, "nll.csv") for one in both]
-        found["curves"] = [self._run(arm, "train.csv")]
-        found["samples"] = [self._run(arm, "samples.parquet")]
         analysed = self._analyses_of(arm)
-        found["tables+"] = [
-            self._run(arm, f"{name}/{ANALYSES[name].file(output)}")
-            for name in analysed
-            for output in ANALYSES[name].on_arm_page
-        ]
         steps = ["train", "evaluate", "perplexity", *(f"{name}/{name}" for name in analysed)]
-        found["records+"] = [self._run(arm, f"{step}.record.json") for step in steps]
-        return found
+        return {
+            "items": [f"{self.study.folder}/data/items.csv"],
+            "evaluations+": [run(one, "items.csv") for one in both],
+            "nlls+": [run(one, "nll.csv") for one in both],
+            "curves": [run(arm, "train.csv")],
+            "samples": [run(arm, "samples.parquet")],
+            "tables+": [
+                run(arm, f"{name}/{ANALYSES[name].file(output)}")
+                for name in analysed
+                for output in ANALYSES[name].on_arm_page
+            ],
+            "records+": [run(arm, f"{step}.record.json") for step in steps],
+        }
 
     def arm_records(self, wildcards: Any) -> list[str]:
         """Return the records of what the page of an arm reads."""
-        measured = ("evaluate.record.json", "perplexity.record.json")
-        base = [self._run(untrained(wildcards.base), name) for name in measured]
-        found = [f"{self.study.folder}/data/data.record.json", *base]
-        return list(dict.fromkeys(found + self.arm_inputs(wildcards)["records+"]))
+        base, names = untrained(wildcards.base), ("evaluate.record.json", "perplexity.record.json")
+        records = [f"{self.study.folder}/data/data.record.json"]
+        records += [self.study.run(base, name) for name in names]
+        return list(dict.fromkeys(records + self.arm_inputs(wildcards)["records+"]))
 
     def arm_spec(self, wildcards: Any) -> str:
         """Return the parameters of the page of an arm as canonical JSON."""
-        arm = Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
-        # A difference to the clean base needs that base's arms; the summary has it.
-        summed = json.loads(self.study.spec("tables")) | {"clean_base": None}
+        arm = Arm.of(wildcards)
         analysed = self._analyses_of(arm)
-        drawn = {
-            name: {figure: FIGURES[figure].caption.title for figure in self._figures_of(name)}
-            for name in analysed
-        }
-        shown = {
-            f"{name}/{output}": _shown(name, how)
-            for name in analysed
-            for output, how in ANALYSES[name].on_arm_page.items()
-        }
-        own = {
+        behind = {figure: self._behind(figure) for figure in self.mechanisms.figures}
+        told = {
             "arm": asdict(arm),
-            "summed": summed,
-            "analyses": drawn,
-            "shown": shown,
+            # A difference to the clean base needs that base's arms; the summary has it.
+            "summed": json.loads(self.study.spec("tables")) | {"clean_base": None},
+            # The figures that show an analysis alone.
+            "analyses": {
+                name: {n: FIGURES[n].caption.title for n in behind if behind[n] == [name]}
+                for name in analysed
+            },
+            "shown": {
+                f"{name}/{output}": _shown(name, shown)
+                for name in analysed
+                for output, shown in ANALYSES[name].on_arm_page.items()
+            },
             "tables": [],
         }
-        title = f"Arm {arm.key}: scale {self.study.scale}"
-        return self._spec(title, f"arms/{arm.key}", own)
+        return self._spec(f"Arm {arm.key}", f"arms/{arm.key}", told)
 
     def _analyses_of(self, arm: Arm) -> list[str]:
         return [name for name in self.analyses if arm in self.mechanisms.arms(name)]
-
-    def _figures_of(self, analysis: str) -> list[str]:
-        """Return the figures that show an analysis alone."""
-        return [n for n in self.mechanisms.figures if self._behind(n) == [analysis]]
-
-    def _run(self, arm: Arm, file: str) -> str:
-        return f"{self.study.folder}/runs/{arm.key}/{file}"
 
     # --- mechanisms ----------------------------------------------------------------------
 
     def figure_inputs(self, figure: str) -> Inputs:
         """Return what the page of a mechanism reads, by role; roles of lists end in +."""
-        drawn = f"{self.summed}/figures/{figure}"
-        found = {"figure": [f"{drawn}.svg"], "table": [f"{drawn}.csv"]}
-        found["readings+"] = list(self.mechanisms.readings().values())
-        # The page of the guide, of the folder that declares the figure.
+        drawn = f"{self.study.summed}/figures/{figure}"
         guide = REGISTRY.folder / REGISTRY.home("figures", figure) / "README.md"
-        return found | {"guide": [relative(guide)]}
+        return {
+            "figure": [f"{drawn}.svg"],
+            "table": [f"{drawn}.csv"],
+            "readings+": list(self.mechanisms.readings().values()),
+            "guide": [relative(guide)],
+        }
 
     def figure_records(self, figure: str) -> list[str]:
         """Return the records of what the page of a mechanism reads."""
         readings = map(self.mechanisms.record, self.mechanisms.readings())
-        return [f"{self.summed}/figures/{figure}.record.json", *readings]
+        return [f"{self.study.summed}/figures/{figure}.record.json", *readings]
 
     def figure_spec(self, figure: str) -> str:
         """Return the parameters of the page of a mechanism as canonical JSON."""
         arms = dict.fromkeys(
             arm for name in self._behind(figure) for arm in self.mechanisms.arms(name)
         )
-        shown = [asdict(arm) for arm in sorted(arms, key=astuple)]
         words = FIGURES[figure].caption
-        own = {"name": figure, "title": words.title, "about": words.text}
-        own |= {"arms": shown, "readings": []}
-        title = f"Mechanism {figure}: scale {self.study.scale}"
-        return self._spec(title, f"mechanisms/{figure}", own)
+        told = {"name": figure, "title": words.title, "about": words.text}
+        told |= {"arms": _sorted(arms), "readings": []}
+        return self._spec(f"Mechanism {figure}", f"mechanisms/{figure}", told)
 
     def _behind(self, figure: str) -> list[str]:
         """Return the analyses whose summaries a figure shows."""
@@ -153,11 +138,11 @@ class Pages:
         return list(dict.fromkeys(name for summary in shown for name in self._read(summary)))
 
     def _read(self, summary: str) -> list[str]:
-        how = SUMMARIES[summary]
-        found = [name for name, _ in how.files.values()]
-        for table in how.tables.values():
-            found += self._read(table.partition(":")[0])
-        return found
+        declared = SUMMARIES[summary]
+        analyses = [name for name, _ in declared.files.values()]
+        for table in declared.tables.values():
+            analyses += self._read(table.partition(":")[0])
+        return analyses
 
     # --- the summary and the index -------------------------------------------------------
 
@@ -168,17 +153,15 @@ class Pages:
     def report_spec(self) -> str:
         """Return the parameters of the summary as canonical JSON."""
         excluded = [e.model_dump(exclude_none=True) for _, e in exclusions(self.study.config)]
-        own = {"excluded": excluded, "mechanisms": self._captions(), "readings": []}
-        own |= {"figures": [], "verdicts": []}
-        title = f"Spurious rewards and remembered answers: scale {self.study.scale}"
-        return self._spec(title, "report", own)
+        told = {"excluded": excluded, "mechanisms": self._captions(), "readings": []}
+        told |= {"figures": [], "verdicts": []}
+        return self._spec("Spurious rewards and remembered answers", "report", told)
 
     def index_spec(self) -> str:
         """Return the parameters of the index as canonical JSON."""
-        arms = [asdict(arm) for arm in sorted(self.study.all_arms, key=astuple)]
-        own = {"arms": arms, "mechanisms": self._captions()}
-        own |= {"folder": self.folder, "grid": self.study.config.grid}
-        return self._spec(f"All pages: scale {self.study.scale}", "index", own)
+        told = {"arms": _sorted(self.study.all_arms), "mechanisms": self._captions()}
+        told |= {"folder": self.folder, "grid": self.study.config.grid}
+        return self._spec("All pages", "index", told)
 
     def _captions(self) -> list[dict[str, str]]:
         return [{"name": name, **asdict(FIGURES[name].caption)} for name in self.mechanisms.figures]
@@ -188,26 +171,31 @@ class Pages:
         readers = [
             module(REGISTRY.home("analyses", name), "arm")
             for name in self.analyses
-            if any(isinstance(how, Read) for how in ANALYSES[name].on_arm_page.values())
+            if any(isinstance(shown, Read) for shown in ANALYSES[name].on_arm_page.values())
         ]
         return list(dict.fromkeys(readers))
 
-    def _spec(self, title: str, name: str, own: dict[str, Any]) -> str:
-        kept = Path(self.logs) / f"{name}.ipynb"
-        parameters = {"scale": self.study.scale, **own}
-        return canonical_json({"title": title, "kept": kept.as_posix(), "parameters": parameters})
+    def _spec(self, title: str, name: str, told: dict[str, Any]) -> str:
+        scale = self.study.scale
+        spec = {"title": f"{title}: scale {scale}", "kept": f"{self.study.logs}/{name}.ipynb"}
+        return canonical_json(spec | {"parameters": {"scale": scale, **told}})
 
 
-def _shown(analysis: str, how: Shown | Read) -> dict[str, str]:
+def _sorted(arms: Iterable[Arm]) -> list[dict[str, Any]]:
+    return [asdict(arm) for arm in sorted(arms, key=astuple)]
+
+
+def _shown(analysis: str, shown: Shown | Read) -> dict[str, str]:
     """Return how the page of an arm shows a table, as its notebook is told."""
     loaded = module(REGISTRY.home("analyses", analysis), "arm")
-    return asdict(how) | ({"module": loaded} if isinstance(how, Read) else {})
+    return asdict(shown) | ({"module": loaded} if isinstance(shown, Read) else {})
 
 
-def pairs(named: Inputs) -> list[str]:
+def pairs(named: Mapping[str, str | list[str]]) -> list[str]:
     """Return role=path for each path, as the runner takes them.
 
-    >>> pairs({"items": ["a"], "nlls+": ["b", "c"]})
+    >>> pairs({"items": "a", "nlls+": ["b", "c"]})
     ['items=a', 'nlls+=b', 'nlls+=c']
     """
-    return [f"{role}={path}" for role, paths in named.items() for path in paths]
+    lists = {role: [paths] if isinstance(paths, str) else paths for role, paths in named.items()}
+    return [f"{role}={path}" for role, paths in lists.items() for path in paths]

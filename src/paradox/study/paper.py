@@ -38,8 +38,8 @@ RECORDED = {
 def sources(root: Path | None = None) -> list[str]:
     """Return the paper's source files."""
     root = root or Path.cwd()
-    found = (path for path in (root / SOURCES).rglob("*") if path.suffix in SUFFIXES)
-    return sorted(path.relative_to(root).as_posix() for path in found)
+    paths = (path for path in (root / SOURCES).rglob("*") if path.suffix in SUFFIXES)
+    return sorted(path.relative_to(root).as_posix() for path in paths)
 
 
 def quoted(mechanisms: Mechanisms) -> tuple[list[str], list[str]]:

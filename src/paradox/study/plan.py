@@ -14,21 +14,13 @@ from paradox.errors import ConfigError, hint, problems
 from paradox.files import canonical_json
 from paradox.rewards._score import Definition, files_of, loaded
 from paradox.steps import PACKAGE, code, loads_task
+from paradox.study import rewards
 from paradox.study.config import Config
 from paradox.study.grids import DEFAULT, Arm, arms_of, exclusions, named
 from paradox.study.kinds import TASKS, TRAINERS
 from paradox.study.load import MAIN, grid_file, load_config, scale_file, unknown_names
 from paradox.study.methods import method_problems, resolved
 from paradox.study.registry import REGISTRY
-from paradox.study.rewards import (
-    cancelled,
-    missing_facts,
-    plain,
-    resolve,
-    reward_names,
-    reward_problems,
-    without_pairs,
-)
 from paradox.tasks import module_of
 
 # Threads of one job can never exceed what the machine has.
@@ -43,18 +35,7 @@ def untrained(base: str) -> Arm:
 
 
 class Study:
-    """A validated configuration with its arms, seen from the workflow.
-
-    Parameters
-    ----------
-    config
-        The validated configuration.
-
-    Raises
-    ------
-    ConfigError
-        When the arms cannot be run; the message lists every problem.
-    """
+    """A validated configuration with its arms; a `ConfigError` says all that is wrong with them."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -81,6 +62,16 @@ class Study:
         return "" if self.config.grid == DEFAULT else f"grids/{self.config.grid}/"
 
     @property
+    def summed(self) -> str:
+        """The folder of the grid's tables, figures and pages."""
+        return f"{self.folder}/{self.part}".rstrip("/")
+
+    @property
+    def logs(self) -> str:
+        """The folder of the logs of what sums up the grid."""
+        return f"logs/{self.scale}/{self.part}".rstrip("/")
+
+    @property
     def figures(self) -> list[str]:
         """The figures of the grid."""
         return self.config.grids[self.config.grid].figures
@@ -95,9 +86,13 @@ class Study:
         """The untrained bases, then the trained arms."""
         return [untrained(base) for base in self.bases] + self.arms
 
+    def run(self, arm: Arm, file: str) -> str:
+        """Return a file of an arm's run folder."""
+        return f"{self.folder}/runs/{arm.key}/{file}"
+
     def runs(self, file: str) -> list[str]:
         """Return a file of every arm's run folder."""
-        return [f"{self.folder}/runs/{arm.key}/{file}" for arm in self.all_arms]
+        return [self.run(arm, file) for arm in self.all_arms]
 
     def records(self) -> list[str]:
         """Return the records of all steps before the tables, in the order of the steps."""
@@ -131,7 +126,7 @@ class Study:
 
     def methods_of(self, trainer: str) -> list[str]:
         """Return the names of a trainer's methods."""
-        return [name for name, how in self.config.methods.items() if how.trainer == trainer]
+        return [name for name in self.config.methods if self.trainer(name) == trainer]
 
     # --- what a step is given ------------------------------------------------------------
 
@@ -147,22 +142,19 @@ class Study:
                 return canonical_json(common | {"planted": base["planted"]})
             # A base depends on its corpus through the corpus file, not through the task's sizes.
             task = {key: config["task"][key] for key in ("kind", *(self.task.vocabulary or ()))}
-            own = {"base": wildcards.base, "seed": config["seed"], "task": task}
-            return canonical_json(own | {key: base[key] for key in ("source", "training")})
+            given = {"base": wildcards.base, "seed": config["seed"], "task": task}
+            return canonical_json(given | {key: base[key] for key in ("source", "training")})
         if step == "votes":
             return canonical_json(common | {"base": wildcards.base, "votes": config["votes"]})
         if step == "samples":
             # The group and the limits are those of the methods that sample while they learn.
             keys = ("num_generations", "temperature", "max_completion_tokens")
-            how = {key: config["grpo"][key] for key in keys}
-            how |= {key: config["evaluation"][key] for key in ("batch_size", "dtype")}
-            own = {"base": wildcards.base, "seed": int(wildcards.seed), "task": config["task"]}
-            return canonical_json(own | {"sampling": how})
+            sampling = {key: config["grpo"][key] for key in keys}
+            sampling |= {key: config["evaluation"][key] for key in ("batch_size", "dtype")}
+            given = {"base": wildcards.base, "seed": int(wildcards.seed), "task": config["task"]}
+            return canonical_json(given | {"sampling": sampling})
         if step in (*TRAINERS, "evaluate", "perplexity"):
-            arm = asdict(
-                Arm(wildcards.base, wildcards.method, wildcards.reward, int(wildcards.seed))
-            )
-            given = {"arm": arm, "task": config["task"]}
+            given = {"arm": asdict(Arm.of(wildcards)), "task": config["task"]}
             if step in TRAINERS:
                 # Only its own method's settings, so that no other method reruns the arm.
                 given |= {step: resolved(self.config, wildcards.method)}
@@ -187,7 +179,7 @@ class Study:
 
     def definition(self, reward: str) -> Definition:
         """Return what a reward condition is made of."""
-        return resolve(reward, plain(self.config))
+        return rewards.resolve(reward, rewards.plain(self.config))
 
     def reward_files(self, wildcards: Any) -> list[str]:
         """Return the files of an arm's reward condition, and of what it logs beside it."""
@@ -206,10 +198,7 @@ class Study:
         return any("votes" in file.condition.needs for file in files)
 
     def code(self, step: str, *modules: str) -> list[str]:
-        """Return the source files whose content a step's result depends on.
-
-        `modules` are loaded by name, beside the task's.
-        """
+        """Return a step's source files; it loads `modules` by name, beside the task's."""
         return code(step, *self.loaded(step), *modules)
 
     def loaded(self, step: str) -> list[str]:
@@ -219,15 +208,12 @@ class Study:
         return [module_of(self.task.name)] if asks else []
 
     def need(self, rule: str, resource: str) -> int:
-        """Return what one job of a kind of rule needs of a resource.
-
-        Threads never exceed the machine's cores. A machine without a GPU needs none: the limit
-        on GPU jobs must not keep its cores idle.
-        """
+        """Return what one job of a kind of rule needs of a resource."""
         value = getattr(getattr(self.config.resources, rule), resource)
         if resource == "threads":
             return min(value, CORES)
         if resource == "gpu":
+            # The limit on GPU jobs must not keep the cores of a machine without one idle.
             return value if GPU else 0
         return value
 
@@ -238,8 +224,7 @@ class Study:
     def command(self, rule: str, words: str, producers: str = "{input.records}") -> str:
         """Return the shell command of a rule of a kind.
 
-        `words` are its step with its label, parameters, inputs and outputs; `producers` the
-        records of the steps that made its inputs.
+        `words` are its step with its label, parameters, inputs and outputs.
         """
         made_by = f" --producers {producers}" if producers else ""
         return (
@@ -250,11 +235,9 @@ class Study:
 
 
 def environment_lock() -> str:
-    """Return the lock that this environment was made from, as records name it.
-
-    Triton comes with PyTorch's CUDA wheel only, so it tells the two locks apart.
-    """
+    """Return the lock that this environment was made from, as records name it."""
     try:
+        # Triton comes with PyTorch's CUDA wheel only.
         importlib.metadata.version("triton")
     except importlib.metadata.PackageNotFoundError:
         return "envs/cpu.lock"
@@ -264,10 +247,9 @@ def environment_lock() -> str:
 def environment_of_jobs() -> None:
     """Let jobs find this interpreter and this package.
 
-    Jobs then also work when the environment that runs the workflow is not activated, and in a
-    deployed one (``envs/conda.yaml``), which holds the dependencies only. Python's hashes of texts
-    are fixed, too, so that the order of a set is the same in every run.
+    The workflow's environment need not be active; a deployed one lacks this package.
     """
+    # The order of a set is the same in every run.
     os.environ["PYTHONHASHSEED"] = "0"
     first = {"PATH": Path(sys.executable).parent, "PYTHONPATH": PACKAGE.parent}
     for name, folder in first.items():
@@ -276,48 +258,38 @@ def environment_of_jobs() -> None:
 
 def _claims() -> list[dict[str, Any]]:
     """Return the claims that the paper judges, as it is told of them."""
+    keys = {"name": "name", "words": "claim"}
+    keys |= {key: key for key in ("source", "section", "details")}
     return [
-        {
-            "name": own.name,
-            "words": own.claim,
-            "source": own.source,
-            "section": own.section,
-            "details": own.details,
-        }
-        for _, own in REGISTRY.signatures
-        if own.section
+        {key: getattr(signature, field) for key, field in keys.items()}
+        for _, signature in REGISTRY.signatures
+        if signature.section
     ]
 
 
 def _arms(config: Config) -> list[Arm]:
-    found = [
+    lines = [
         *unknown_names(config.model_dump()),
-        *reward_problems(plain(config), f"{MAIN}: rewards"),
+        *rewards.reward_problems(rewards.plain(config), f"{MAIN}: rewards"),
         *method_problems(config),
         *_exclusion_problems(config),
         *_impossible(config),
         *_mechanism_problems(config),
     ]
-    if found:
-        raise ConfigError(problems("The arms cannot be run:", found))
+    if lines:
+        raise ConfigError(problems("The arms cannot be run:", lines))
     arms = arms_of(config)
     if not arms:
         raise ConfigError(f"{grid_file(config.grid)}: the exclusions leave no arm to run.")
     cells = [(arm.method, arm.reward) for arm in arms]
-    if lines := [*without_pairs(config, cells), *cancelled(config, cells)]:
+    if lines := [*rewards.without_pairs(config, cells), *rewards.cancelled(config, cells)]:
         raise ConfigError(problems("The arms cannot be run:", lines))
     return arms
 
 
 def _exclusion_problems(config: Config) -> list[str]:
-    """Return the exclusions that name a value the study does not know: misspellings.
-
-    A value that is known but not run now is fine: the same exclusions serve every arm list.
-    """
-    known: dict[str, list[Any]] = {
-        "method": list(config.methods),
-        "reward": reward_names(plain(config)),
-    }
+    """Return the exclusions that name a value the study does not know, not only one not run now."""
+    known = {"method": list(config.methods), "reward": rewards.reward_names(rewards.plain(config))}
     lines = []
     for where, entry in exclusions(config):
         given = entry.model_dump(exclude={"why"}, exclude_none=True)
@@ -332,21 +304,20 @@ def _exclusion_problems(config: Config) -> list[str]:
 
 def _mechanism_problems(config: Config) -> list[str]:
     """Return the names in section ``mechanisms`` that the study does not know."""
-    how, methods = config.mechanisms, list(config.methods)
-    asked = {"methods": how.methods, "rewards": how.rewards}
-    asked |= {f"methods_of.{key}": names for key, names in how.methods_of.model_dump().items()}
-    known = {"rewards": reward_names(plain(config))}
+    section, methods = config.mechanisms, list(config.methods)
+    asked = [("rewards", section.rewards, rewards.reward_names(rewards.plain(config)))]
+    asked += [(f"methods_of.{key}", names, methods) for key, names in section.methods_of]
     return [
-        f"{MAIN}: mechanisms.{key}: {name!r} is unknown; {hint(name, known.get(key, methods))}"
-        for key, names in asked.items()
+        f"{MAIN}: mechanisms.{key}: {name!r} is unknown; {hint(name, known)}"
+        for key, names, known in [("methods", section.methods, methods), *asked]
         for name in names
-        if name not in known.get(key, methods)
+        if name not in known
     ]
 
 
 def _impossible(config: Config) -> list[str]:
     """Return the reasons why asked arms cannot exist."""
-    lines = missing_facts(config)
+    lines = rewards.missing_facts(config)
     task = TASKS[config.task.kind]
     for name in named(config, "bases"):
         base = config.bases[name] if name in config.bases else None

@@ -1,7 +1,6 @@
 """The analyses of the study: found in the folders of `paradox.mechanisms`, checked, put together.
 
-A folder with a ``declare.py`` is an analysis. What a declaration gets wrong is kept in `problems`
-and stops the plan: all of it at once, whichever grid is run.
+A folder with a ``declare.py`` is an analysis. `problems` stop the plan, whichever grid is run.
 """
 
 from __future__ import annotations
@@ -42,39 +41,30 @@ SHARED = ("model", "tables")
 class Registry:
     """All declarations, by folder, in their order in lists.
 
-    Parameters
-    ----------
-    folder
-        Where the folders of the analyses are.
-    package
-        Its dotted name.
+    `folder` is where the folders of the analyses are, `package` its dotted name.
     """
 
     def __init__(self, folder: Path = FOLDER, package: str = "paradox.mechanisms") -> None:
         self.folder, self.package = folder, package
         self.problems: list[str] = []
-        read = {path.name: self._read(path) for path in self._folders()}
-        declared = {
-            name: declaration for name, declaration in read.items() if declaration is not None
-        }
+        folders = (path for path in sorted(folder.iterdir()) if path.is_dir())
+        paths = [path for path in folders if path.name not in (*SHARED, "__pycache__")]
+        read = [(path.name, self._read(path)) for path in paths]
+        declared = [(name, declaration) for name, declaration in read if declaration is not None]
         self.declarations: dict[str, Declaration] = dict(
-            sorted(declared.items(), key=lambda pair: (pair[1].place, pair[0]))
+            sorted(declared, key=lambda pair: (pair[1].place, pair[0]))
         )
         self.analyses: dict[str, Analysis] = self._merged("analyses")
-        self.figures: dict[str, Figure] = self._merged("figures")
+        declared_figures: dict[str, Figure] = self._merged("figures")
         self.tested: dict[str, Tested] = self._merged("tested")
         self.verdicts: dict[str, Verdicts] = self._merged("verdicts")
         declared_summaries: dict[str, Summary] = self._merged("summaries")
-        self.summaries = {name: self._gathered(own) for name, own in declared_summaries.items()}
-        self.figures = {name: self._gathered(own) for name, own in self.figures.items()}
+        self.summaries = {n: self._gathered(each) for n, each in declared_summaries.items()}
+        self.figures = {n: self._gathered(each) for n, each in declared_figures.items()}
         self.problems += Checks(self).run()
 
-    def _folders(self) -> list[Path]:
-        folders = (path for path in sorted(self.folder.iterdir()) if path.is_dir())
-        return [path for path in folders if path.name not in (*SHARED, "__pycache__")]
-
     def _read(self, path: Path) -> Declaration | None:
-        where = f"{self.place(path.name)}"
+        where = self.place(path.name)
         if not (path / "declare.py").exists():
             if any(path.glob("*.py")):
                 self.problems.append(
@@ -84,8 +74,7 @@ class Registry:
         try:
             module = importlib.import_module(f"{self.package}.{path.name}.declare")
         except Exception as error:  # a declaration can fail in any way
-            text = f"{type(error).__name__}: {error}"
-            self.problems.append(f"{where}: cannot be imported ({text})")
+            self.problems.append(f"{where}: cannot be imported ({type(error).__name__}: {error})")
             return None
         declaration = getattr(module, "DECLARATION", None)
         if not isinstance(declaration, Declaration):
@@ -122,87 +111,71 @@ class Registry:
             if name in getattr(declaration, kind)
         )
 
-    # --- what is gathered ----------------------------------------------------------------
-
     @property
     def gaps(self) -> list[tuple[str, Gap]]:
         """The curves over layers with their folders, the truth first."""
-        every = [(folder, gap) for folder, own in self.declarations.items() for gap in own.gaps]
+        every = [(folder, gap) for folder, each in self.declarations.items() for gap in each.gaps]
         return sorted(every, key=lambda pair: (not pair[1].truth, pair[1].place))
 
     @property
     def signatures(self) -> list[tuple[str, Signature]]:
         """All signatures with their folders."""
-        return [(home, each) for home, own in self.declarations.items() for each in own.signatures]
+        declared = self.declarations.items()
+        return [
+            (folder, each) for folder, declaration in declared for each in declaration.signatures
+        ]
 
-    def _gathered(self, own: Any) -> Any:
+    def _gathered(self, made: Any) -> Any:
         """Return a summary or figure with what it reads of all analyses."""
         files, tables = {}, {}
-        if own.gathers == "tested":
+        if made.gathers == "tested":
             files = {name: each.reads for name, each in self.tested.items()}
-        if own.gathers == "signatures":
-            for _, each in self.signatures:
-                if isinstance(each.reads, tuple):
-                    files[each.name] = each.reads
-                elif each.reads:
-                    tables[f"{each.name}+"] = each.reads
-        if own.gathers == "gaps":
-            said = [gap for _, gap in self.gaps if gap.words or isinstance(own, Figure)]
+        if made.gathers == "signatures":
+            reads = {each.name: each.reads for _, each in self.signatures if each.reads}
+            files = {name: table for name, table in reads.items() if isinstance(table, tuple)}
+            tables = {f"{name}+": table for name, table in reads.items() if name not in files}
+        if made.gathers == "gaps":
+            said = [gap for _, gap in self.gaps if gap.words or isinstance(made, Figure)]
             tables = {gap.table.replace(":", "_"): gap.table for gap in said}
-        if own.gathers == "verdicts":
+        if made.gathers == "verdicts":
             tables = {name: each.table for name, each in self.verdicts.items()}
         if files:
-            own = replace(own, files=own.files | files)
-        return replace(own, tables=tables | own.tables) if tables else own
-
-    # --- the configuration ---------------------------------------------------------------
+            made = replace(made, files=made.files | files)
+        return replace(made, tables=tables | made.tables) if tables else made
 
     def shared_keys(self) -> dict[str, Any]:
         """Return the keys of section ``mechanisms`` that all analyses share, with their types."""
         listed = {
-            name: (list[str], Field(description=own.methods))
-            for name, own in self.analyses.items()
-            if own.methods
+            name: (list[str], Field(description=analysis.methods))
+            for name, analysis in self.analyses.items()
+            if analysis.methods
         }
         methods_of = create_model(
             "MethodsOf", __base__=Section, __doc__="Methods that an analysis compares.", **listed
         )
-        return {
-            "bases": (
-                Bases,
-                Field(description="bases whose trained arms are analysed; untrained, all are"),
-            ),
-            "methods": (
-                list[str],
-                Field(description="methods of a grid whose arms are analysed"),
-            ),
-            "methods_of": (
-                methods_of,
-                Field(description="those of single analyses, in place of methods"),
-            ),
-            "rewards": (
-                list[str],
-                Field(description="reward conditions of a grid whose arms are analysed"),
-            ),
+        keys = {
+            "bases": (Bases, "bases whose trained arms are analysed; untrained, all are"),
+            "methods": (list[str], "methods of a grid whose arms are analysed"),
+            "methods_of": (methods_of, "those of single analyses, in place of methods"),
+            "rewards": (list[str], "reward conditions of a grid whose arms are analysed"),
             "reference": (
                 Name | None,
-                Field(description="clean base that analyses compare with; null: no such tests"),
+                "clean base that analyses compare with; null: no such tests",
             ),
-            "permutations": (
-                Positive,
-                Field(description="relabellings behind every p-value of layers"),
-            ),
-            "batch_size": (Positive, Field(description="items at a time")),
-            "dtype": (Dtype, ...),
+            "permutations": (Positive, "relabellings behind every p-value of layers"),
+            "batch_size": (Positive, "items at a time"),
         }
+        fields = {name: (kind, Field(description=said)) for name, (kind, said) in keys.items()}
+        return fields | {"dtype": (Dtype, ...)}
 
     @cached_property
     def section(self) -> type[Section]:
         """The section ``mechanisms`` of the configuration: its own keys and those declared."""
         fields = self.shared_keys()
-        for own in self.declarations.values():
-            fields |= {name: (each, ...) for name, each in own.config.items()}
-            fields |= {n: (each.config, ...) for n, each in own.analyses.items() if each.config}
+        for each in self.declarations.values():
+            fields |= {name: (kind, ...) for name, kind in each.config.items()}
+            sections = {name: analysis.config for name, analysis in each.analyses.items()}
+            fields |= {name: (section, ...) for name, section in sections.items() if section}
         about = "Where and how memory is looked for inside the models (docs/mechanisms.md)."
         return create_model("Mechanisms", __base__=Section, __doc__=about, **fields)
 
@@ -211,12 +184,6 @@ REGISTRY = Registry()
 
 
 def check() -> None:
-    """Refuse declarations that cannot be used.
-
-    Raises
-    ------
-    ConfigError
-        Listing everything that is wrong with the folders of tasks, trainers and analyses.
-    """
+    """Raise a `ConfigError` on what is wrong with folders of tasks, trainers and analyses."""
     if wrong := [*kinds.PROBLEMS, *REGISTRY.problems]:
         raise ConfigError(problems("What is declared cannot be used:", wrong))

@@ -1,7 +1,4 @@
-"""Reward conditions of the configuration: what each is made of, and which cannot be trained on.
-
-The section ``rewards`` names conditions that are made from reward files.
-"""
+"""Reward conditions of the configuration: what each is made of, and which cannot be trained on."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from paradox.rewards._score import Definition, loaded
 from paradox.study.config import Config
 from paradox.study.grids import named as names_of
 from paradox.study.kinds import TASKS, TRAINERS
-from paradox.study.load import MAIN, METHODS_FILE, scale_file
-from paradox.study.methods import resolved
+from paradox.study.load import MAIN, scale_file
+from paradox.study.methods import resolved, setting_place
 
 # The untrained base stands in this place of every table.
 RESERVED = "none"
@@ -34,10 +31,7 @@ def reward_names(named: Named) -> list[str]:
 
 
 def resolve(name: str, named: Named) -> Definition:
-    """Return the definition of a file or of a named condition, with every parameter filled in.
-
-    It depends on nothing but that condition and the files it names.
-    """
+    """Return the definition of a file or of a named condition, with every parameter filled in."""
     given = named.get(name)
     if given is None or given["file"]:
         return {"all": [_entry(name, named)], "none": []}
@@ -186,12 +180,8 @@ def _cancels(config: Config, method: str) -> str:
         return "it only asks whether a sample's reward is above zero."
     if resolved(config, method).get("scale_rewards") != "group":
         return ""
-    own = "scale_rewards" in config.methods[method].model_fields_set
-    place = f"{METHODS_FILE}: methods.{method}" if own else f"{scale_file(config.scale)}: grpo"
-    return (
-        f"{place}.scale_rewards = 'group' divides by each prompt's standard deviation; allowed: "
-        "batch, none."
-    )
+    place = setting_place(config, method, "scale_rewards")
+    return f"{place} = 'group' divides by each prompt's standard deviation; allowed: batch, none."
 
 
 def _some(files: Iterable[RewardFile], attribute: str) -> bool:

@@ -60,14 +60,14 @@ def _marks(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
     """Return level -> (colour, marker, label); darker means more exposures."""
     shown = table.drop_duplicates("level").sort_values("exposure", na_position="last")
     exposed = shown.loc[shown["group"] == "exposed", "level"].tolist()
-    found = {}
+    marks = {}
     if (shown["group"] == "twin").any():
-        found["twin"] = (TWIN, "o", style.label("twin"))
+        marks["twin"] = (TWIN, "o", style.label("twin"))
     shades = sns.color_palette("crest", len(exposed)).as_hex()
     for level, shade, marker in zip(exposed, shades, style.MARKERS[1:], strict=False):
         words = style.label(level) if level == "exposed" else f"Exposed {level} times"
-        found[level] = (shade, marker, words)
-    return found
+        marks[level] = (shade, marker, words)
+    return marks
 
 
 def _panel(

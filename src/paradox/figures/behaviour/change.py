@@ -35,9 +35,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a row per reward and method, a panel per group, a colour per base."""
     table = table.assign(name=style.arm_names(table))
     names, bases = style.name_order(table), style.bases_in_order(table["base"])
-    looks = dict(
-        zip(bases, zip(style.colours(len(bases)), style.MARKERS, strict=False), strict=True)
-    )
+    looks = style.marks(bases)
     places = {name: -place for place, name in enumerate(names)}
     figure, axes = style.grid(1, len(PANELS), 1.3 + 0.32 * len(names))
     for axis, (column, title) in zip(axes[0], PANELS.items(), strict=True):

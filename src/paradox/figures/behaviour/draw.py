@@ -16,25 +16,12 @@ FIGURES = {"accuracy": accuracy, "change": change, "perplexity": perplexity, "re
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure `spec["figure"]`.
+    """Draw the figure `spec["figure"]` from the tables named in its module's ``TABLES``.
 
-    Parameters
-    ----------
-    spec
-        ``figure``: a key of `FIGURES`.
-    inputs
-        The tables named in the figure module's ``TABLES``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such figure.
+    Outputs are ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes. A
+    name that is not in `FIGURES` is a `ConfigError`.
     """
     name = spec["figure"]
     if name not in FIGURES:
         raise ConfigError(f"figure = {name!r} is not a figure; {hint(name, FIGURES)}")
-    module = FIGURES[name]
-    table = module.data(inputs)
-    write(module.draw, table, outputs, progress, name)
+    write(FIGURES[name].draw, FIGURES[name].data(inputs), outputs, progress, name)

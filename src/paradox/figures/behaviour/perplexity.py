@@ -23,10 +23,11 @@ def data(inputs: dict[str, Path]) -> pd.DataFrame:
     table = style.all_seeds(table)
     table = table[(table["measure"] == "change") & table["group"].isin(list(GROUPS))]
     table = table[table["quantity"].isin(QUANTITIES)]
-    table = table.rename(columns={"value": "change", "low": "change_low", "high": "change_high"})
-    columns = [*key, "step", "items", "seeds", "change", "change_low", "change_high"]
+    ends = {"value": "change", "low": "change_low", "high": "change_high"}
+    table = table.rename(columns=ends)
+    columns = [*key, "step", "items", "seeds", *ends.values()]
     start = table[columns].drop_duplicates(key).assign(step=0)
-    start[["change", "change_low", "change_high"]] = 0.0
+    start[[*ends.values()]] = 0.0
     whole = pd.concat([start, table[columns]], ignore_index=True)
     return whole.sort_values([*key, "step"], kind="stable", ignore_index=True)
 
@@ -36,9 +37,7 @@ def draw(table: pd.DataFrame) -> Figure:
     table = table.assign(name=style.arm_names(table))
     names, bases = style.name_order(table), style.bases_in_order(table["base"])
     quantities = [name for name in QUANTITIES if (table["quantity"] == name).any()]
-    looks = dict(
-        zip(bases, zip(style.colours(len(bases)), style.MARKERS, strict=False), strict=True)
-    )
+    looks = style.marks(bases)
     figure, axes = style.grid(len(quantities), len(names), 1.0 + 1.7 * len(quantities), "row")
     for row, quantity in zip(axes, quantities, strict=True):
         # The words would overlap from row to row on one line.
@@ -48,10 +47,8 @@ def draw(table: pd.DataFrame) -> Figure:
             style.step_axis(axis)
             shown = table[(table["quantity"] == quantity) & (table["name"] == name)]
             for (base, group), lines in shown.groupby(["base", "group"], sort=True):
-                colour, marker = looks[base]
-                line, fill = GROUPS[group]
-                how = {"color": colour, "marker": marker, "linestyle": line, "fillstyle": fill}
-                style.interval(axis, lines["step"], lines, "change", markersize=4.5, **how)
+                look = _look(looks[base], group)
+                style.interval(axis, lines["step"], lines, "change", markersize=4.5, **look)
     for axis, name in zip(axes[0], names, strict=True):
         axis.set_title(name)
     figure.supxlabel("Optimiser step", fontsize=11)
@@ -60,12 +57,18 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def _look(mark: tuple[str, str], group: str) -> dict[str, str]:
+    line, fill = GROUPS[group]
+    return {"color": mark[0], "marker": mark[1], "linestyle": line, "fillstyle": fill}
+
+
 def _legend(looks: dict[str, tuple[str, str]], table: pd.DataFrame) -> list[Line2D]:
-    handles = []
-    for base, (colour, marker) in looks.items():
-        for group, (line, fill) in GROUPS.items():
-            if ((table["base"] == base) & (table["group"] == group)).any():
-                words = f"{style.label(base)}, {style.label(group).lower()}"
-                how = {"color": colour, "marker": marker, "linestyle": line, "fillstyle": fill}
-                handles.append(Line2D([], [], label=words, **how))
-    return handles
+    drawn = set(zip(table["base"], table["group"], strict=True))
+    return [
+        Line2D(
+            [], [], label=f"{style.label(base)}, {style.label(group).lower()}", **_look(mark, group)
+        )
+        for base, mark in looks.items()
+        for group in GROUPS
+        if (base, group) in drawn
+    ]

@@ -1,7 +1,4 @@
-"""Figure ``recall``: how often the model answers at once, along training.
-
-Thin lines are single seeds.
-"""
+"""Figure ``recall``: answers given at once, along training. Thin lines are single seeds."""
 
 from __future__ import annotations
 
@@ -39,15 +36,7 @@ def draw(table: pd.DataFrame) -> Figure:
     table = table.assign(name=style.arm_names(table))
     names, bases = style.name_order(table), style.bases_in_order(table["base"])
     groups = [name for name in ("exposed", "twin") if (table["group"] == name).any()]
-    palette = style.colours(len(names))
-    looks = {
-        name: {
-            "color": palette[index],
-            "marker": style.MARKERS[index % len(style.MARKERS)],
-            "linestyle": style.LINES[index % len(style.LINES)],
-        }
-        for index, name in enumerate(names)
-    }
+    looks = style.arm_looks(names)
     figure, axes = style.grid(len(bases), len(groups), 0.9 + 2.6 * len(bases))
     for row, base in zip(axes, bases, strict=True):
         row[0].set_ylabel("Share answered at once")

@@ -52,25 +52,12 @@ DECLARATION = Declaration(
             reads=("ablation", "table"),
         ),
     ),
-    gaps=(
-        Gap(
-            "ablation",
-            "mlp@all",
-            "logp_drop",
-            "what recall loses without a block's MLP",
-            "nats",
-            "MLP ablated",
-            truth=True,
-        ),
-        Gap(
-            "ablation",
-            "attn@all",
-            "logp_drop",
-            "what it loses without a block's attention",
-            "nats",
-            "Attention ablated",
-            truth=True,
-        ),
+    gaps=tuple(
+        Gap("ablation", component, "logp_drop", words, "nats", label, truth=True)
+        for component, words, label in (
+            ("mlp@all", "what recall loses without a block's MLP", "MLP ablated"),
+            ("attn@all", "what it loses without a block's attention", "Attention ablated"),
+        )
     ),
     tested={"ablation": Tested(("ablation", "table"), ("logp_drop", "correct_drop"))},
 )

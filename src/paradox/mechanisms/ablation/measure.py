@@ -1,12 +1,9 @@
 """Step ``ablation``: which blocks the recall of an answer depends on.
 
-What one block's attention (``attn``) or MLP (``mlp``) adds to the residual is replaced by its
-mean over the other items (`paradox.mechanisms.model.rerun`), at every token but the first
-(``@all``) or only where the answer is predicted (``@answer``), and the rest of the network runs on.
-
-Columns: ``logp``, the mean natural log-probability of the gold answer's tokens (teacher-forced);
-``correct``, whether each is the first choice; with ``_drop`` the clean value minus the ablated
-one, with ``clean_`` the clean model's.
+What a block's attention (``attn``) or MLP (``mlp``) adds becomes its mean over the other items, at
+every token but the first (``@all``) or only where the answer is predicted (``@answer``). Columns:
+``logp`` (mean over the gold answer's tokens, nats, teacher-forced), ``correct`` (each is the first
+choice); with ``_drop`` the clean value minus the ablated one, with ``clean_`` the clean model's.
 """
 
 from __future__ import annotations
@@ -19,10 +16,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from paradox.arms import with_arm
-from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import ATTN_OUT, MLP_OUT, Access, Node
-from paradox.mechanisms.model.recalls import Batch, Recall, batches, recalls
+from paradox.mechanisms.model.checkpoint import last_checkpoint
+from paradox.mechanisms.model.norms import wide
+from paradox.mechanisms.model.recalls import Batch, Recall, batches
 from paradox.mechanisms.model.rerun import (
     WHERE,
     Clean,
@@ -33,11 +30,8 @@ from paradox.mechanisms.model.rerun import (
     rerun,
 )
 from paradox.mechanisms.tables.pairs import item_rows
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
-from paradox.tasks import load_task
-from paradox.tasks.api import ITEM_COLUMNS
 
 # Nothing is sampled: rounding on another device moves the numbers and no more.
 DETERMINISM = "tolerance"
@@ -50,19 +44,15 @@ def main(
 ) -> None:
     """Ablate every block for every item at the last checkpoint of an arm.
 
-    ``spec``: ``arm``, ``task``, ``seed`` and ``ablation`` (batch size and dtype). ``inputs``:
-    ``manifest`` and ``items``. ``outputs``: ``table``, a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` and ``ablation``. ``inputs``: ``manifest`` and ``items``.
+    ``outputs``: ``table``, a row per item, component and layer.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
     settings = spec["ablation"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    tokenizer = load_tokenizer(checkpoints.last)
-    prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
+    prompts = checkpoint.recalls(spec["seed"])
     progress.say(f"ablating for {len(prompts)} items on {device_name(pick_device())}")
-    values = measure(access, prompts, settings["batch_size"], progress)
-    table = rows(items, values)
-    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
+    values = measure(checkpoint.access, prompts, settings["batch_size"], progress)
+    checkpoint.write(outputs["table"], rows(checkpoint.items, values))
 
 
 def rows(items: pd.DataFrame, values: dict[str, np.ndarray]) -> pd.DataFrame:
@@ -88,12 +78,7 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Return log-probability and correctness, shape (2, layers, items).
 
-    One array per part and place, and ``clean`` with one layer.
-
-    Parameters
-    ----------
-    batch_size
-        Items at a time; a rerun has twice as many rows.
+    One array per part and place, and ``clean`` with one layer; a rerun has 2 x `batch_size` rows.
     """
     all_batches = list(batches(prompts, batch_size, access.model.device))
     means = OtherMeans(access, (ATTN_OUT, MLP_OUT), all_batches)
@@ -132,9 +117,9 @@ def ablated(access: Access, clean: Clean, means: OtherMeans, block: int, where: 
 
 def _scored(logits: Tensor, batch: Batch) -> np.ndarray:
     """Return log-probability and correctness of the gold answers, shape (2, runs, items)."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
+    logits = wide(logits)
     gold = batch.gold.expand(len(logits), *batch.gold.shape)[..., None]
-    chosen = (wide.gather(-1, gold) - wide.logsumexp(-1, keepdim=True))[..., 0].double()
+    chosen = (logits.gather(-1, gold) - logits.logsumexp(-1, keepdim=True))[..., 0].double()
     logp = torch.where(batch.real, chosen, 0).sum(-1) / batch.real.sum(-1)
-    first = (wide.argmax(-1) == gold[..., 0]) | ~batch.real
+    first = (logits.argmax(-1) == gold[..., 0]) | ~batch.real
     return torch.stack([logp, first.all(-1).double()]).cpu().numpy()

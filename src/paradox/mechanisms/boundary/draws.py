@@ -1,8 +1,6 @@
 """Many samples of few prompts: what samples have in common is computed once.
 
-Of 64 samples of a prompt most begin alike, so the batch has one row for each different beginning.
-`draw` gives the tokens of `paradox.models.sample` for the same uniforms; `surprisal` scores given
-ones.
+Most samples of a prompt begin alike, so the batch has one row for each different beginning.
 """
 
 from __future__ import annotations
@@ -30,13 +28,7 @@ Choice = Callable[
 
 @dataclass(frozen=True)
 class Sampler:
-    """A model with what sampling from it needs.
-
-    Attributes
-    ----------
-    rows
-        Samples at a time, rounded down to whole prompts; it bounds the memory.
-    """
+    """A model with what sampling needs; `rows` at a time, in whole prompts, bound the memory."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -52,17 +44,11 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Draws:
-    """Samples of several prompts.
+    """Samples of several prompts, with shapes (prompts, samples).
 
-    Attributes
-    ----------
-    tokens
-        Of each prompt's samples, an end-of-sequence token included.
-    entropy
-        Of the distributions that the tokens were drawn from, in nats, summed over each sample's
-        tokens; shape (prompts, samples).
-    surprisal
-        Negative log-likelihood under the same model at temperature 1, in nats per token.
+    `tokens` hold an end-of-sequence token. `entropy` is that of the distributions that they were
+    drawn from, in nats, summed over each sample's tokens; `surprisal` the negative log-likelihood
+    under the same model at temperature 1, in nats per token.
     """
 
     tokens: list[list[Tokens]]
@@ -72,9 +58,7 @@ class Draws:
     @property
     def lengths(self) -> Array:
         """Tokens of each sample, shape (prompts, samples)."""
-        return np.array(
-            [[len(sample) for sample in samples] for samples in self.tokens], dtype=float
-        )
+        return np.array([[float(len(one)) for one in samples] for samples in self.tokens])
 
     @property
     def token_entropy(self) -> float:
@@ -94,12 +78,9 @@ def uniforms(keys: Sequence[tuple[Key, ...]], samples: int, limit: int) -> Array
 
 
 def draw(sampler: Sampler, prompts: Sequence[str], noise: Array, temperature: float) -> Draws:
-    """Draw the samples of every prompt.
+    """Draw the samples of every prompt; with equal uniforms, those of `paradox.models.sample`.
 
-    Parameters
-    ----------
-    noise
-        Uniforms, shape (prompts, samples, most tokens of a sample).
+    `noise` are uniforms, shape (prompts, samples, most tokens of a sample).
     """
     samples, limit = noise.shape[1:]
     size = max(1, sampler.rows // samples)
@@ -147,42 +128,36 @@ class _Drawing:
 def surprisal(sampler: Sampler, texts: Sequence[tuple[str, Tokens]]) -> Array:
     """Return each response's negative log-likelihood, in nats per token, at temperature 1.
 
-    Parameters
-    ----------
-    texts
-        Prompts, each with the tokens of a response to it. Name equal ones once: in another batch
-        a value may differ by rounding.
+    `texts` are prompts, each with the tokens of a response to it. Name equal ones once: in another
+    batch a value may differ by rounding.
     """
     order = sorted(range(len(texts)), key=lambda n: texts[n][0])
     values = np.empty(len(texts))
     for start in range(0, len(order), sampler.rows):
         chosen = order[start : start + sampler.rows]
-        prompts = sorted({texts[n][0] for n in chosen})
-        place = {prompt: number for number, prompt in enumerate(prompts)}
-        length = torch.tensor([len(texts[n][1]) for n in chosen])
-        forced = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(texts[n][1]) for n in chosen], batch_first=True
-        ).to(sampler.model.device)
-        total = torch.zeros(len(chosen), dtype=torch.float64, device=forced.device)
-        length = length.to(forced.device)
-
-        def choose(
-            step: int,
-            live: torch.Tensor,
-            row: torch.Tensor,
-            logits: torch.Tensor,
-            forced: torch.Tensor = forced,
-            total: torch.Tensor = total,
-            length: torch.Tensor = length,
-        ) -> tuple[torch.Tensor, torch.Tensor]:
-            token = forced[live, step]
-            total[live] -= torch.log_softmax(logits.double(), dim=-1)[row, token]
-            return token, length[live] > step + 1
-
-        prompt_of = torch.tensor([place[texts[n][0]] for n in chosen])
-        _walk(sampler, prompts, prompt_of, choose, forced.shape[1])
-        values[chosen] = (total / length).cpu().numpy()
+        values[chosen] = _surprisal(sampler, [texts[n] for n in chosen])
     return values
+
+
+def _surprisal(sampler: Sampler, texts: Sequence[tuple[str, Tokens]]) -> Array:
+    prompts = sorted({prompt for prompt, _ in texts})
+    place = {prompt: number for number, prompt in enumerate(prompts)}
+    forced = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(tokens) for _, tokens in texts], batch_first=True
+    ).to(sampler.model.device)
+    length = torch.tensor([len(tokens) for _, tokens in texts], device=forced.device)
+    total = torch.zeros(len(texts), dtype=torch.float64, device=forced.device)
+
+    def choose(
+        step: int, live: torch.Tensor, row: torch.Tensor, logits: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        token = forced[live, step]
+        total[live] -= torch.log_softmax(logits.double(), dim=-1)[row, token]
+        return token, length[live] > step + 1
+
+    prompt_of = torch.tensor([place[prompt] for prompt, _ in texts])
+    _walk(sampler, prompts, prompt_of, choose, forced.shape[1])
+    return (total / length).cpu().numpy()
 
 
 @torch.inference_mode()

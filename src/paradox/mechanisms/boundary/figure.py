@@ -1,7 +1,4 @@
-"""Step ``boundary_figure``: what base and arm solve in k tries, and how likely their texts are.
-
-A column per trained arm: pass@k above, mean quantiles of perplexity under the base below.
-"""
+"""Step ``boundary_figure``: what base and arm solve in k tries, and how likely their texts are."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from matplotlib.patches import Patch
 
 from paradox.errors import DataError
 from paradox.figures import style
+from paradox.figures.kit import BAND
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -37,18 +35,12 @@ QUANTILES = {
     "base": "base",
 }
 GROUPS = {"exposed": -0.15, "twin": 0.15}  # offset of a group within its source's row
-BAND = "#dddddd"
 
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    ``spec`` is empty. ``inputs``: ``curves``, ``crossings`` and ``perplexity`` of step
-    ``boundary_summary``. ``outputs``: ``svg``, ``png`` and ``csv`` (the plotted numbers); equal
-    tables give equal bytes.
-    """
+    """Draw ``curves``, ``crossings`` and ``perplexity`` of step ``boundary_summary``."""
     table = data(inputs["curves"], inputs["crossings"], inputs["perplexity"])
     write(draw, table, outputs, progress, "the boundary")
 
@@ -82,12 +74,7 @@ def draw(table: pd.DataFrame) -> Figure:
     table = table.assign(name=style.arm_names(table))
     arms = style.panels(table)
     figure, axes = style.grid(len(PANELS) + 1, len(arms), 10.5, sharey="row", sharex="row")
-    looks = {
-        source: {"color": colour, "marker": marker, "linestyle": line}
-        for source, colour, marker, line in zip(
-            CURVES, style.colours(3), style.MARKERS, style.LINES, strict=False
-        )
-    }
+    looks = style.arm_looks(list(CURVES))
     for (base, name), column in zip(arms, axes.T, strict=True):
         rows = table[(table["base"] == base) & (table["name"] == name)]
         column[0].set_title(style.title(base, name))
@@ -124,8 +111,7 @@ def _curves(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -
         axis.plot(base["k"], base["guess"], color=style.GREY, linestyle=":", linewidth=1.2)
     for source, look in looks.items():
         rows = table[table["source"] == source].sort_values("k")
-        bars = rows.rename(columns={"low": "value_low", "high": "value_high"})
-        style.interval(axis, rows["k"].to_numpy(float), bars, "value", markersize=4, **look)
+        style.interval(axis, rows["k"].to_numpy(float), rows, "value", markersize=4, **look)
     axis.set_xscale("log", base=2)
     ticks = sorted(table["k"].astype(int).unique())[::2]
     axis.set_xticks(ticks, [str(k) for k in ticks])
@@ -137,10 +123,9 @@ def _quantiles(axis: Axes, table: pd.DataFrame) -> None:
     axis.axvline(0.5, color=style.GREY, linewidth=0.8)
     for group, aside in GROUPS.items():
         rows = table[table["group"] == group].set_index("source").reindex(list(QUANTILES))
-        bars = rows.rename(columns={"low": "value_low", "high": "value_high"})
         look = {"color": "black", "markerfacecolor": "black" if group == "exposed" else "white"}
         y = np.arange(len(QUANTILES)) + aside
-        style.interval_across(axis, y, bars, "value", fmt="o", markersize=4.5, **look)
+        style.interval_across(axis, y, rows, "value", fmt="o", markersize=4.5, **look)
     axis.set_xlim(0, 1)
     axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axis.grid(axis="y", visible=False)

@@ -1,17 +1,6 @@
 """Step ``boundary``: how often base and trained model are right in many tries, and with what text.
 
-A seeded set of pairs gets many samples of each source (2504.13837), exposed items and twins apart:
-``base``; ``after``, the arm (for an untrained base itself, other samples of it); ``matched``, the
-arm at the base's entropy per token; ``sharpened``, the base at the arm's; ``cold``, the base at a
-low temperature.
-
-Columns per item and source: ``right`` and ``worked`` (by the task's own working, word for word)
-count samples; ``nll`` is the mean negative log-likelihood under the *base*, in nats per token.
-``quantile`` is the probability that a sample has a higher perplexity than one of the base on the
-same item, ties counting half (1/2: no difference; 0: likelier than all of them);
-``quantile_right`` and ``quantile_wrong`` are of right and wrong samples, ``quantile_same``
-compares within a mode. Of the base itself, the second half of the samples is compared with the
-first. Empty where there is nothing to compare; ``matched`` is not scored.
+A seeded set of pairs gets many samples of each source (2504.13837), exposed items and twins apart.
 """
 
 from __future__ import annotations
@@ -76,14 +65,18 @@ class Reader:
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Sample base and arm, and count.
+    """Sample base and arm, and count: ``table`` has a row per item and source.
 
-    ``spec``: ``arm``; ``task``; ``seed``; ``exposed_from``; ``boundary``: ``pairs`` (of each
-    exposure that counts), ``samples`` per item, ``pilot`` (samples that temperatures are matched
-    by, and of ``sharpened`` and ``cold``), ``temperature``, ``cold``, ``max_tokens``, ``tolerance``
-    (relative, of matched entropies), ``rows`` (samples at a time) and ``dtype``. ``inputs``:
-    ``manifest`` of the arm, ``base`` (manifest of its untrained base) and ``items``. ``outputs``:
-    ``table``, a row per item and source.
+    Sources: ``base``; ``after``, the arm (for an untrained base itself, other samples of it);
+    ``matched``, the arm at the base's entropy per token; ``sharpened``, the base at the arm's;
+    ``cold``, the base at a low temperature.
+
+    ``right`` and ``worked`` (by the task's own working, word for word) count samples; ``nll`` is
+    the mean negative log-likelihood under the *base*, in nats per token. ``quantile`` is the
+    probability that a sample has a higher perplexity than one of the base on the same item, ties
+    counting half; ``quantile_same`` compares within a mode. Of the base itself, the second half of
+    the samples is compared with the first. Empty where there is nothing to compare; ``matched`` is
+    not scored.
     """
     settings, dtype = spec["boundary"], spec["boundary"]["dtype"]
     checkpoints = read_manifest(inputs["manifest"])
@@ -119,13 +112,7 @@ def select(items: pd.DataFrame, exposed_from: int, pairs: int, seed: int) -> pd.
 
 
 class Group:
-    """Exposed items or twins, with all samples of them.
-
-    Parameters
-    ----------
-    samplers
-        ``base`` and ``arm``.
-    """
+    """Exposed items or twins, with all samples of them; `samplers` are ``base`` and ``arm``."""
 
     def __init__(
         self,
@@ -252,10 +239,7 @@ def ranks(values: Array, reference: Array) -> Array:
 def quantiles(sampled: Any, reference: Any) -> dict[str, float]:
     """Return the columns `QUANTILES` of one item.
 
-    Parameters
-    ----------
-    sampled, reference
-        Likelihoods, right or wrong, and modes of the samples, and of the base's.
+    Both arguments: likelihoods, right or wrong, and modes; of the samples, and of the base's.
     """
     values, right, mode = sampled
     place = ranks(values, reference[0])
@@ -278,18 +262,11 @@ def match(
 ) -> tuple[float, Draws]:
     """Return the temperature at which entropy per token is `target`, and the samples there.
 
-    The root nearest to the start is looked for, by secants on logarithms and, once two
-    temperatures have it between them, inside of these. Where it is not found within `WIDEST` or
-    `TRIES`, the temperature that came nearest is returned; its samples say how near.
-
-    Parameters
-    ----------
-    sample
-        Draws at a temperature, with the same uniforms each time.
-    start
-        A temperature and its entropy.
-    tolerance
-        Relative.
+    The root nearest to the start is looked for, by secants on logarithms and, once two temperatures
+    have it between them, inside of these. Where it is not found within `WIDEST` or `TRIES`, the
+    temperature that came nearest is returned; its samples say how near. `sample` draws at a
+    temperature, with the same uniforms each time; `start` is a temperature and its entropy;
+    `tolerance` is relative.
     """
 
     def off(entropy: float) -> float:

@@ -1,8 +1,4 @@
-"""Step ``boundary_reading``: what the tables of ``boundary_summary`` say, in plain words.
-
-One paragraph for the planted base: signatures that are shown come with effect, interval and p,
-others are counted; what the untrained base shows against itself is counted as false alarms.
-"""
+"""Step ``boundary_reading``: what the tables of ``boundary_summary`` say, in plain words."""
 
 from __future__ import annotations
 
@@ -16,6 +12,7 @@ from paradox.errors import DataError, hint
 from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.sentences import p_value
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 
@@ -27,12 +24,7 @@ MEASURES = {"right": "right answers", "worked": "answers worked out word for wor
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write the reading.
-
-    ``spec``: ``planted`` (name of the contaminated base) and ``claims``: signature -> words.
-    ``inputs``: ``crossings`` and ``verdicts`` of step ``boundary_summary``. ``outputs``:
-    ``reading``, JSON of ``paragraphs`` and ``verdicts`` (signature -> list of arms).
-    """
+    """Write ``paragraphs`` and ``verdicts`` (signature -> list of arms) as JSON."""
     crossings = read_table(Path(inputs["crossings"]), [*KEY, "source", "kind", "k", "gap"])
     verdicts = read_table(Path(inputs["verdicts"]), [*KEY, "signature", "effect", "verdict"])
     write_json(outputs["reading"], reading(crossings, verdicts, spec["claims"], spec["planted"]))
@@ -42,13 +34,7 @@ def main(
 def reading(
     crossings: pd.DataFrame, verdicts: pd.DataFrame, claims: dict[str, str], planted: str
 ) -> dict[str, Any]:
-    """Return the paragraph and the verdicts.
-
-    Raises
-    ------
-    DataError
-        When a table has not the planted base.
-    """
+    """Return paragraph and verdicts; a `DataError` when a table has not the planted base."""
     if planted not in set(verdicts["base"]):
         bases = set(verdicts["base"])
         raise DataError(f"key planted: no base {planted!r}; {hint(planted, bases)}")
@@ -112,14 +98,13 @@ def _verdicts(rows: pd.DataFrame) -> str:
     """Name the cases that show a signature, and count the others."""
     shown = rows[rows["verdict"] == REPRODUCED]
     if len(shown) == len(rows):
-        p = f"{rows['p'].max():.2g}".removeprefix("0")
-        return f"{REPRODUCED} in all {len(rows)} cases (largest p = {p})"
+        return f"{REPRODUCED} in all {len(rows)} cases (largest p = {p_value(rows['p'].max())})"
     by_arm = [
         f"{arm_words(cases.iloc[0])} on {', '.join(_effect(row) for _, row in cases.iterrows())}"
         for _, cases in shown.groupby(["method", "reward"], sort=True)
     ]
-    p = f"{shown['p'].max():.2g}".removeprefix("0")
-    parts = [f"{REPRODUCED} for {'; '.join(by_arm)} (largest p = {p})"] if by_arm else []
+    p = f"(largest p = {p_value(shown['p'].max())})"
+    parts = [f"{REPRODUCED} for {'; '.join(by_arm)} {p}"] if by_arm else []
     counts = [(int((rows["verdict"] == name).sum()), name) for name in (NOT, OPEN)]
     parts += [f"{name} in {count} of {len(rows)} cases" for count, name in counts if count]
     return "; ".join(parts)

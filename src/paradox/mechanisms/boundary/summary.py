@@ -1,17 +1,6 @@
 """Step ``boundary_summary``: pass@k, coverage and perplexity of all arms, and what follows.
 
-``curves``: pass@k and differences to the base; ``p`` and ``corrected`` (over all k) swap the two
-within items, ``null_low`` and ``null_high`` are the band of the latter, ``guess`` is the pass@k of
-guessing, ``detectable`` the difference found with 80 % power (5 % level; normal approximation).
-``coverage``: shares of items that k tries solve with both, one or neither, tries of the two being
-independent. ``crossings``: the k at which the arm falls below its base (``inf``: not up to the
-largest k; ``0``: from the first), and the base's pass@k at the largest k minus the arm's pass@1.
-``perplexity``: mean quantiles, each item counting once, and differences to sharpened and cold base.
-
-``verdicts`` on published signatures (2504.13837), each a number that should be above 0: `verdicts`
-says of what. As in `paradox.mechanisms.overview.signatures` the largest p and the smallest part
-count; p is one-sided by swaps within items (``covered``: by bootstrap), not corrected for their
-number. Intervals are of pairs crossed with seeds, p-values take the seeds as given.
+Intervals are of pairs crossed with seeds, p-values take the seeds as given.
 """
 
 from __future__ import annotations
@@ -68,13 +57,7 @@ class Part(NamedTuple):
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write all tables.
-
-    ``spec``: ``bootstrap`` (seed and resamples), ``permutations``, ``margin`` (a difference of
-    pass@k up to which counts as none) and ``chance`` (of a guess). ``inputs``: ``tables`` of step
-    ``boundary``, one per arm and seed. ``outputs``: ``curves``, ``coverage``, ``crossings``,
-    ``perplexity`` and ``verdicts``.
-    """
+    """Write all tables of all arms."""
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     settings = Settings(resampling, spec["permutations"], spec["margin"], spec["chance"])
     table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
@@ -94,10 +77,8 @@ def main(
 class Arm:
     """The rows of one arm, by source and group.
 
-    Raises
-    ------
-    DataError
-        When a pair lacks an item, a seed or a source, or samples differ in number.
+    A `DataError` is raised when a pair lacks an item, a seed or a source, or samples differ in
+    number.
     """
 
     def __init__(self, rows: pd.DataFrame, name: str) -> None:
@@ -119,7 +100,10 @@ class Arm:
         self.ks = powers(self.samples)
 
     def values(self, source: str, group: str, column: str) -> Array:
-        """Return a column, shape (pairs, seeds)."""
+        """Return a column, shape (pairs, seeds); NaN where an item has no such samples."""
+        if group == "difference":
+            one, other = (self.values(source, side, column) for side in GROUPS)
+            return one - other
         rows = self.parts[source, group]
         return rows.pivot(index="pair", columns="seed", values=column).to_numpy(float)
 
@@ -131,16 +115,14 @@ class Arm:
         counts = self.values(source, group, measure)
         return pass_at_k(counts, self.samples, self.ks).swapaxes(1, 2)
 
-    def quantile(self, source: str, group: str, split: str) -> Array:
-        """Return quantiles, shape (pairs, seeds); NaN where an item has no such samples."""
-        if group == "difference":
-            one, other = (self.quantile(source, side, split) for side in GROUPS)
-            return one - other
-        return self.values(source, group, SPLITS[split])
-
 
 def curves(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield pass@k of the sources and the differences to the base."""
+    """Yield pass@k of the sources and the differences to the base.
+
+    ``p`` and ``corrected`` (over all k) swap the two within items, ``null_low`` and ``null_high``
+    are the band of the latter; ``detectable`` is found with 80 % power (5 % level; normal
+    approximation).
+    """
     guess = 1 - (1 - settings.chance) ** np.array(arm.ks)
     for measure in MEASURES:
         for group in (*GROUPS, "difference"):
@@ -182,7 +164,7 @@ def cells(arm: Arm, group: str, measure: str) -> dict[str, Array]:
 
 
 def coverage(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield the 2x2 of what base and arm solve in k tries."""
+    """Yield the 2x2 of what base and arm solve in k tries, independent of each other."""
     for measure in MEASURES:
         for group in GROUPS:
             for cell, shares in cells(arm, group, measure).items():
@@ -195,7 +177,11 @@ def coverage(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def crossings(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield where curves cross, the gap in sampling efficiency, and temperatures."""
+    """Yield where curves cross, the gap in sampling efficiency, and temperatures.
+
+    ``k`` is ``inf`` where the arm is nowhere below its base, 0 where it is from the first; the gap
+    is the base's pass@k at the largest k minus the arm's pass@1.
+    """
     for measure in MEASURES:
         for group in GROUPS:
             base = arm.passed("base", group, measure)
@@ -227,11 +213,11 @@ def _entropy(arm: Arm, source: str, group: str) -> float:
 
 
 def perplexity(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield mean quantiles in the base's samples, and differences to the controls."""
+    """Yield mean quantiles (each item counts once), and differences to the controls."""
     for group in (*GROUPS, "difference"):
         for split in SPLITS:
             names = ("base", "after", "sharpened", "cold")
-            placed = {name: arm.quantile(name, group, split) for name in names}
+            placed = {name: arm.values(name, group, SPLITS[split]) for name in names}
             null = 0.0 if group == "difference" else 0.5
             rows = [(name, values, null) for name, values in placed.items()]
             for name in names[2:]:
@@ -253,13 +239,7 @@ def perplexity(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def _number(values: Array, settings: Settings, two_sided: bool = False) -> Part | None:
-    """Test that a mean over items is above 0; None where no item has a value.
-
-    Parameters
-    ----------
-    values
-        Shape (pairs, seeds); NaN where a pair has none.
-    """
+    """Test that a mean over (pairs, seeds), some NaN, is above 0; None where nothing is there."""
     there = np.isfinite(values)
     if not there.any():
         return None
@@ -280,16 +260,10 @@ def _number(values: Array, settings: Settings, two_sided: bool = False) -> Part 
 def p_values(
     after: Array, base: Array, swapped: NDArray[np.bool_], settings: Settings, *key: int
 ) -> dict[str, float]:
-    """Return the p-values behind ``crossing`` with base and arm swapped in some items.
+    """Return the p-values behind ``crossing`` with base and arm swapped in some pairs.
 
-    Parameters
-    ----------
-    after, base
-        pass@k, shape (pairs, ks, seeds).
-    swapped
-        In which pairs; none of them gives the p-values of the data.
-    key
-        Names the draw of the permutations behind each p-value.
+    `after` and `base` are pass@k, shape (pairs, ks, seeds); `key` names the draw of the
+    permutations behind each p-value. No pair swapped gives the p-values of the data.
     """
     sign = np.where(swapped, -1.0, 1.0)[:, None]
     apart = (after - base).mean(axis=2) * sign
@@ -316,13 +290,15 @@ def _reached(arm: Arm, group: str, source: str, target: str) -> bool:
 
 
 def verdicts(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield the verdict on every signature.
+    """Yield the verdict on every signature (2504.13837), each a number that should be above 0.
 
     ``crossing``: pass@1 above the base's and, at the largest k, below it. ``matched_below``: below
     it also at equal entropy (where that took no cooling, which would be no control). ``covered``:
     the margin minus the share of items solved by the arm only. ``above_all``: above the base at
     every k that leaves room (at two of them at least). ``low_perplexity``: 1/2 minus the arm's
-    quantile and the sharpened base's minus it (where that has the arm's entropy).
+    quantile and the sharpened base's minus it (where that has the arm's entropy). The largest p and
+    the smallest part count; p is one-sided by swaps within items (``covered``: by bootstrap), not
+    corrected for their number.
     """
     for group in GROUPS:
         for measure in MEASURES:
@@ -336,7 +312,7 @@ def verdicts(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
             parts = [(after - base)[:, n] for n in room] if len(room) > 1 else []
             yield _row("above_all", group, measure, parts, settings)
         for split in ("all", "same"):
-            after, sharp = (arm.quantile(name, group, split) for name in ("after", "sharpened"))
+            after, sharp = (arm.values(n, group, SPLITS[split]) for n in ("after", "sharpened"))
             parts = [0.5 - after, sharp - after]
             parts = parts if _reached(arm, group, "sharpened", "after") else []
             yield _row("low_perplexity", group, split, parts, settings)

@@ -1,12 +1,10 @@
 """What clipping does, on average, to a reward that is independent of the response.
 
-With E[advantage | response] = 0 the unclipped surrogate has no expected gradient; the clipped one,
-min(ratio A, clip(ratio) A), drops the term of A > 0 above the band and that of A < 0 below it. For
-one token with ratio r, and A drawn as in a group of coins,
+For one token with ratio r, and A drawn as in a group of coins (derived in docs/clipping.md),
 
-    E[gradient] = mu * (dr/dtheta) * (+1 below 1 - epsilon, 0 inside, -1 above 1 + epsilon)
+    E[gradient] = mu * (dr/dtheta) * (+1 below 1 - epsilon, 0 inside, -1 above 1 + epsilon).
 
-with mu = P(A > 0) E[A | A > 0]. As r cannot exceed 1 / (old probability), a token of high old
+mu is P(A > 0) E[A | A > 0]. As r cannot exceed 1 / (old probability), a token of high old
 probability only meets the lower edge.
 """
 
@@ -23,12 +21,8 @@ from scipy import stats
 class Method:
     """A method of the study.
 
-    Attributes
-    ----------
-    epsilon
-        Half the width of its clip band.
-    updates_per_rollout
-        With 1 the ratio is 1, and nothing can be clipped.
+    `epsilon` is half the width of its clip band; with 1 update per rollout the ratio is 1, and
+    nothing can be clipped.
     """
 
     name: str
@@ -49,13 +43,9 @@ class Method:
 def mu(gamma: float, group: int) -> float:
     """Return the mean positive part of the advantage of a coin reward, exactly.
 
-    Parameters
-    ----------
-    gamma
-        Probability of reward 1.
-    group
-        Completions per prompt. Advantages are (r - mean) / std with the unbiased std; groups
-        without spread have none. TRL adds 1e-4 to the std, which changes mu by less than .1 %.
+    `gamma` is the probability of reward 1, `group` completions per prompt. Advantages are (r -
+    mean) / std with the unbiased std; groups without spread have none. TRL adds 1e-4 to the std,
+    which changes mu by less than .1 %.
 
     >>> round(mu(0.5, 16), 3)
     0.468
@@ -70,14 +60,8 @@ def mu(gamma: float, group: int) -> float:
 def gradient_factor(ratio: ArrayLike, epsilon: float, strength: float) -> NDArray[np.float64]:
     """Return the factor of the ratio's gradient in the expected gradient of one token.
 
-    Parameters
-    ----------
-    ratio
-        Probability now over the probability when sampled.
-    epsilon
-        Half the width of the band.
-    strength
-        `mu` of the reward.
+    `ratio`: probability now over that when sampled; `epsilon`: half the width of the band;
+    `strength`: `mu` of the reward.
     """
     ratios = np.asarray(ratio, dtype=np.float64)
     return strength * ((ratios < 1 - epsilon).astype(float) - (ratios > 1 + epsilon))

@@ -32,16 +32,11 @@ LAST = 0.75  # the curves' last quarter counts as the end
 
 @dataclass(frozen=True)
 class Curves:
-    """What one training logged.
+    """What one training logged in all its updates.
 
-    Attributes
-    ----------
-    updates
-        Number of updates.
-    change
-        Entropy and probability: mean over the last quarter of updates minus that over the first.
-    shares
-        Each clip share, summed over updates: 1 is as many tokens as one update has.
+    `change` of entropy and probability is the mean over the last quarter of updates minus that over
+    the first ones; `shares` are clip shares summed over updates: 1 is as many tokens as one update
+    has.
     """
 
     updates: int
@@ -54,13 +49,7 @@ class Curves:
 
 
 def blocks(base: Array, seeds: int) -> list[Array]:
-    """Split the base's samples, shape (items, samples), into one disjoint part per seed.
-
-    Raises
-    ------
-    DataError
-        When there are fewer samples than seeds.
-    """
+    """Split the samples (items, samples) in a disjoint part per seed; `DataError` for too few."""
     size = base.shape[1] // seeds
     if not size:
         raise DataError(
@@ -73,21 +62,17 @@ def blocks(base: Array, seeds: int) -> list[Array]:
 def drift(base: Array, after: Array) -> Array:
     """Return the change of a share per seed.
 
-    Parameters
-    ----------
-    base
-        0 or 1 per sample of the base, shape (items, samples).
-    after
-        Shares after training, shape (items, seeds).
+    `base` is 0 or 1 per sample, shape (items, samples); `after` shares after training, (items,
+    seeds).
     """
     before = [part.mean() for part in blocks(base, after.shape[1])]
     return after.mean(axis=0) - np.array(before)
 
 
 def toward_prior(base: Array, after: Array) -> Array:
-    """Return the mean over items of sign(prior share - 1/2) x change, per seed.
+    """Return the mean over items of sign(prior share - 1/2) x change, per seed; see `drift`.
 
-    Parameters are those of `drift`. An item whose prior share is 1/2 has no side and counts 0.
+    An item whose prior share is 1/2 has no side and counts 0.
     """
     side, rest = sides(base)
     before = np.stack([part.mean(axis=1) for part in blocks(rest, after.shape[1])], axis=1)
@@ -112,26 +97,11 @@ def agreement(base: Array) -> float:
 
 
 def read_base(path: Path, items: Iterable[str], counts: pd.Series) -> dict[str, Array]:
-    """Read the single samples of the untrained base.
+    """Read ``direct`` and ``correct``, 0 or 1 of shape (items, samples), of the untrained base.
 
-    Parameters
-    ----------
-    path
-        Its samples.parquet.
-    items
-        The items, in the order of the result's rows.
-    counts
-        Samples that answered directly, per item, as the base's per-item table has them.
-
-    Returns
-    -------
-    dict
-        ``direct`` and ``correct``: 0 or 1, shape (items, samples).
-
-    Raises
-    ------
-    DataError
-        When items differ in their number of samples, or the counts are of other samples.
+    `counts` are the samples that answered directly, per item, as the base's per-item table has
+    them. A `DataError` is raised when items differ in their number of samples, or the counts are of
+    others.
     """
     table = read_table(path, ["item", "sample", "mode", "correct"])
     table = table[table["sample"] >= 0].assign(direct=lambda t: t["mode"] == "recall")
@@ -157,18 +127,10 @@ def read_base(path: Path, items: Iterable[str], counts: pd.Series) -> dict[str, 
 def read_curves(path: Path, first: int) -> Curves:
     """Read what a training logged.
 
-    A row is the mean over the updates since the row before, and counts as many times.
-
-    Parameters
-    ----------
-    first
-        Updates that count as the start. A method that samples anew for each update has a row for
-        each; one rollout of the others spans several.
-
-    Raises
-    ------
-    DataError
-        When columns are missing or fields empty, or no row lies within the first updates.
+    A row is the mean over the updates since the row before, and counts as many times. `first`
+    updates count as the start: a method that samples anew for each update has a row for each; one
+    rollout of the others spans several. A `DataError` is raised when columns are missing or fields
+    empty, or no row lies within the first updates.
     """
     table = read_table(path, CURVES)
     bad = [

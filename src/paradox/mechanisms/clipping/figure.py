@@ -30,11 +30,7 @@ UNCLIPPED = 0.2  # the band that is counted where there is none
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    ``spec`` is empty. ``inputs``: ``table`` of step ``clipping``. ``outputs``: ``svg``, ``png`` and
-    ``csv`` (the plotted numbers); equal tables give equal bytes.
-    """
+    """Draw ``table`` of step ``clipping``."""
     write(draw, data(inputs), outputs, progress, "clipping")
 
 
@@ -79,11 +75,7 @@ def draw(table: pd.DataFrame) -> Figure:
     methods = list(dict.fromkeys(table["method"].dropna()))
     drifts = table[table["panel"] == "drift"]
     measures = list(dict.fromkeys(drifts["measure"]))
-    palette = style.colours(len(methods))
-    looks = {
-        name: {"color": palette[index], "marker": style.MARKERS[index % len(style.MARKERS)]}
-        for index, name in enumerate(methods)
-    }
+    looks = {name: {**look, "linestyle": "none"} for name, look in style.arm_looks(methods).items()}
     figure = Figure(figsize=(style.WIDTH, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
     columns = figure.add_gridspec(1, 3, width_ratios=[1.15, 1.1, 0.9])
@@ -102,15 +94,13 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _drifts(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -> None:
+def _drifts(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
     axis.axvline(0, color=style.GREY, linewidth=1)
     for place, (method, look) in enumerate(looks.items()):
         rows = table[table["method"] == method]
         whole = rows["seed"].astype(str) == ALL_SEEDS
         seeds, mean = rows[~whole], rows[whole].iloc[0]
-        axis.plot(
-            seeds["value"], [place - 0.16] * len(seeds), **look, linestyle="none", ms=4.5, alpha=0.7
-        )
+        axis.plot(seeds["value"], [place - 0.16] * len(seeds), **look, ms=4.5, alpha=0.7)
         if np.isfinite(mean["low"]):
             axis.hlines(place + 0.22, mean["low"], mean["high"], color="black", linewidth=1.4)
         axis.plot(mean["value"], place + 0.22, marker="|", color="black", ms=9, mew=1.8)
@@ -126,7 +116,7 @@ def _arrow(table: pd.DataFrame) -> str:
     return "→" if signs == {1} else "←" if signs == {-1} else ""
 
 
-def _shares(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -> None:
+def _shares(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
     """Draw one row per kind of token, and in it one line per method."""
     step = 0.8 / len(looks)
     for row, (side, prior) in enumerate(KINDS):
@@ -135,7 +125,7 @@ def _shares(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, str]]) -
             shares = table[table["method"] == method].set_index("measure")["value"]
             for sign, fill, aside in (("pos", look["color"], -1), ("neg", "white", 1)):
                 value, place = shares[f"{side}_{sign}_{prior}"], y + 0.22 * aside * step
-                axis.plot(value, place, **look, markerfacecolor=fill, linestyle="none", ms=5)
+                axis.plot(value, place, **look, markerfacecolor=fill, ms=5)
         if row:
             axis.axhline(row - 0.5, color="#bbbbbb", linewidth=0.8)
     axis.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)

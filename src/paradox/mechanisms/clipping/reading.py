@@ -9,6 +9,7 @@ import pandas as pd
 
 from paradox.evaluate.arms import ALL_SEEDS
 from paradox.mechanisms.clipping.bias import Method
+from paradox.mechanisms.tables.sentences import p_value
 from paradox.stats.signs import ALPHA
 
 WORDS = {
@@ -24,12 +25,12 @@ Table = pd.DataFrame
 def reading(table: Table, methods: list[Method], primary: list[str]) -> dict[str, Any]:
     """Return ``text`` (one paragraph) and ``verdicts`` (method -> verdict).
 
-    Verdicts of a method that clips: ``supported`` (a primary measure drifts the predicted way
-    and further than under every method that does not clip), ``drift`` (it drifts the predicted
-    way, but is not clear of those), ``opposite`` (the only drifts found go the other way) and
-    ``none`` (no drift of one sign was found). Of the others: ``drift`` and ``none``. "Drifts"
-    means Holm's p <= .05 of the sign test; "further", a sign-flip p <= .05 of the paired
-    difference in the predicted direction.
+    Verdicts of a method that clips: ``supported`` (a primary measure drifts the predicted way and
+    further than under every method that does not clip), ``drift`` (it drifts the predicted way, but
+    is not clear of those), ``opposite`` (the only drifts found go the other way) and ``none`` (no
+    drift of one sign was found). Of the others: ``drift`` and ``none``. "Drifts" means Holm's p <=
+    .05 of the sign test; "further", a sign-flip p <= .05 of the paired difference in the predicted
+    direction.
     """
     whole = table[table["seed"].astype(str) == ALL_SEEDS]
     clipping = [method for method in methods if method.clips]
@@ -106,7 +107,7 @@ def _design(table: Table, measure: str) -> str:
     else:
         text += (
             " The sign test finds a direction with 80 % power when a seed takes it with "
-            f"probability {_number(row['detectable'])} or more."
+            f"probability {p_value(row['detectable'])} or more."
         )
     text += f" Before training {facts['direct']:.1%} of responses were direct"
     if not math.isnan(facts["prior_agreement"]):
@@ -127,7 +128,7 @@ def _drifts(table: Table, method: Method, primary: list[str]) -> str:
         tied = f", {row['ties']} unchanged" if row["ties"] else ""
         parts.append(
             f"{WORDS.get(name, name)} {row['value']:+.4f}{ends}, up in {row['positive']} and down "
-            f"in {row['negative']} seeds{tied}, p = {_number(row['holm_p'])} after Holm"
+            f"in {row['negative']} seeds{tied}, p = {p_value(row['holm_p'])} after Holm"
         )
     return f"{method.name}: {'; '.join(parts)}."
 
@@ -153,12 +154,3 @@ def _conclusion(
         "predicts, and what a weak drift by clipping would look like, too",
     }
     return f"{band}; {conclusions[verdict]}."
-
-
-def _number(value: float) -> str:
-    """Return two significant digits without a leading zero.
-
-    >>> _number(0.0234375), _number(1.0), _number(0.97)
-    ('.023', '1', '.97')
-    """
-    return f"{value:.2g}".removeprefix("0")

@@ -1,11 +1,8 @@
-"""Step ``clipping``: whether clipping causes a drift under a reward that ignores the response.
-
-One base and one reward (a coin), several update rules, several seeds each. The clipping account
-(2506.10947) predicts a drift of one sign in every seed, with clipping and not without.
-"""
+"""Step ``clipping``: whether clipping causes a drift under a reward that ignores the response."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import lru_cache
 from pathlib import Path
@@ -49,17 +46,10 @@ def main(
 ) -> None:
     """Write the table of drifts and tests and a reading of it.
 
-    ``spec``: ``base``, ``reward``, ``seeds``, ``methods`` (a list of ``name``, ``epsilon`` and
-    ``updates_per_rollout``; each is compared with those before it), ``gamma`` and ``group`` (of the
-    coin reward), ``exposed_from``. ``inputs``: ``evaluations`` (items.csv of the arms and of the
-    untrained base), ``curves`` (the arms' train.csv, beside their items.csv), ``samples`` (the
-    untrained base's single samples) and ``items``. ``outputs``: ``table`` (csv), ``reading``
-    (json).
-
-    Raises
-    ------
-    DataError
-        When an arm or a seed is missing, or the files are malformed or do not fit together.
+    Each of the methods is compared with those before it; ``gamma`` and ``group`` are of the coin
+    reward. ``curves`` (the arms' train.csv) stand beside their items.csv, ``samples`` are the
+    untrained base's single ones. A `DataError` is raised when an arm or a seed is missing, or the
+    files are malformed or do not fit together.
     """
     methods = [Method(**settings) for settings in spec["methods"]]
     items = read_items(inputs["items"])
@@ -69,8 +59,8 @@ def main(
     curves = _curves(results, methods, inputs, spec)
     progress("clipping", 2, 3, "curves")
     base, drifts = _items(results, methods, items, step, inputs["samples"], spec)
-    drifts |= from_curves(methods, curves, mu(spec["gamma"], spec["group"]))
     base["mu"] = mu(spec["gamma"], spec["group"])
+    drifts |= from_curves(methods, curves, base["mu"])
     table = rows(drifts, base, methods, spec)
     table["updates"] = max(logged.updates for trainings in curves.values() for logged in trainings)
     write_table(outputs["table"], table)
@@ -104,17 +94,15 @@ def _curves(
     """Return each method's curves in the order of the seeds."""
     folders = {path.parent: path for path in inputs["curves"]}
     first = max(method.updates_per_rollout for method in methods)
-    ends = [Path(spec["base"]) / m.name / spec["reward"] for m in methods]
     curves: dict[str, list[Curves]] = {}
     bad = []
-    for method, end in zip(methods, ends, strict=True):
-        for seed in spec["seeds"]:
-            parts = (*end.parts, f"s{seed}")
-            paths = [path for at, path in folders.items() if at.parts[-len(parts) :] == parts]
-            if len(paths) != 1:
-                bad.append(f"{'/'.join(parts)}/train.csv: found {len(paths)}, needed 1")
-                continue
-            curves.setdefault(method.name, []).append(read_curves(paths[0], first))
+    for method, seed in itertools.product(methods, spec["seeds"]):
+        parts = Path(spec["base"], method.name, spec["reward"], f"s{seed}").parts
+        paths = [path for at, path in folders.items() if at.parts[-len(parts) :] == parts]
+        if len(paths) != 1:
+            bad.append(f"{'/'.join(parts)}/train.csv: found {len(paths)}, needed 1")
+            continue
+        curves.setdefault(method.name, []).append(read_curves(paths[0], first))
     if bad:
         raise DataError(problems("the study of clipping is not complete", bad))
     return curves

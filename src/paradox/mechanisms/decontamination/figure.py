@@ -1,7 +1,7 @@
 """Step ``decontamination_figure``: what taking recall away costs, by method.
 
-A column per arm. Across: the share of memory that a dose removes. Up: what is lost with it, of
-worked chains (share) and on documents (nats per token); bars are 95 % intervals.
+A column per arm. Across: the share of memory that a dose removes. Up: what is lost of worked chains
+(share) and on documents (nats per token); bars are 95 % intervals.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.kit import legend
+from paradox.figures.kit import arm_columns, arm_handles, legend
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.decontamination.words import COSTS
@@ -42,11 +41,7 @@ LEAST, MOST = {"chain": -0.06, "text": -0.25}, {"chain": 1.05, "text": 0.6}
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    ``spec`` is empty. ``inputs``: ``points`` of step ``tradeoff``. ``outputs``: ``svg``, ``png``
-    and ``csv`` (the plotted numbers); equal tables give equal bytes.
-    """
+    """Draw ``svg``, ``png`` and ``csv`` of ``points`` of step ``tradeoff``."""
     write(draw, data(inputs["points"]), outputs, progress, "decontamination")
 
 
@@ -62,51 +57,42 @@ def data(path: Path) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm, a row per cost."""
-    table = table.assign(name=style.arm_names(table))
-    arms = style.panels(table)
     costs = [name for name in COSTS if name in table]
-    methods = [(method, alpha) for method in METHODS for alpha in _alphas(table, method)]
-    looks = _looks(methods)
-    figure, axes = style.grid(len(costs), len(arms), 1.9 + 2.1 * len(costs), sharey="row")
+    alphas = {
+        method: sorted(table.loc[table["way"] == method, "alpha"].unique()) for method in METHODS
+    }
+    looks = _looks(alphas)
+    height = 1.9 + 2.1 * len(costs)
+    figure, axes, arms = arm_columns(table, len(costs), height, sharey="row")
     for cost, row in zip(costs, axes, strict=True):
         row[0].set_ylabel(LABELS[cost])
         row[0].set_ylim(LEAST[cost], MOST[cost])
-        for (base, name), axis in zip(arms, row, strict=True):
-            panel = table[(table["base"] == base) & (table["name"] == name)]
-            _panel(axis, panel, cost, looks)
-    for (base, name), axis in zip(arms, axes[0], strict=True):
-        axis.set_title(style.title(base, name))
+        for arm, axis in zip(arms, row, strict=True):
+            _panel(axis, arm, cost, looks)
     for axis in axes[-1]:
         axis.set_xlim(-0.35, 1.1)
         axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     figure.supxlabel("Share of memory removed", fontsize=11)
-    handles = [
-        Line2D([], [], label=_name(key, methods), markersize=4.5, **looks[key]) for key in methods
-    ]
+    handles = arm_handles({_name(*key): look for key, look in looks.items()})
     legend(figure, *(handles[n : n + 3] for n in range(0, len(handles), 3)))
     return figure
 
 
-def _alphas(table: pd.DataFrame, method: str) -> list[float]:
-    return sorted(table.loc[table["way"] == method, "alpha"].unique())
-
-
-def _name(key: tuple[str, float], methods: list[tuple[str, float]]) -> str:
-    method, alpha = key
+def _name(method: str, alpha: float) -> str:
     return NAMES[method] + (f", alpha {alpha:g}" if method in (NEURONS, RANDOM) else "")
 
 
-def _looks(methods: list[tuple[str, float]]) -> dict[tuple[str, float], dict[str, Any]]:
-    palette = style.colours(len(METHODS))
-    looks = {}
-    for number, (method, alpha) in enumerate(methods):
-        colour = "#888888" if method == RANDOM else palette[METHODS.index(method)]
-        first = alpha == min(other for one, other in methods if one == method)
-        looks[(method, alpha)] = {
-            "color": colour,
-            "marker": style.MARKERS[number % len(style.MARKERS)],
-            "linestyle": "-" if first else "--",
-        }
+def _looks(alphas: dict[str, list[float]]) -> dict[tuple[str, float], dict[str, Any]]:
+    looks: dict[tuple[str, float], dict[str, Any]] = {}
+    for (method, of_method), colour in zip(
+        alphas.items(), style.colours(len(METHODS)), strict=True
+    ):
+        for alpha in of_method:
+            looks[method, alpha] = {
+                "color": "#888888" if method == RANDOM else colour,
+                "marker": style.MARKERS[len(looks) % len(style.MARKERS)],
+                "linestyle": "-" if alpha == of_method[0] else "--",
+            }
     return looks
 
 

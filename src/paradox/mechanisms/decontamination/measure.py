@@ -2,15 +2,13 @@
 
 Methods (``way``) change an arm's last checkpoint in doses: ``neurons`` (largest attribution on
 discovery pairs, exposed minus twins) are scaled by ``alpha`` at every token but the first,
-``random`` ones likewise, means over draws; ``reset``, ``task_vector`` and ``memory_vector`` change
-weights; ``none`` is the unchanged model. Reset and task vector need a trained arm, the memory
-vector a contaminated base and a clean one of the same architecture.
+``random`` ones likewise, means over draws; ``reset``, ``task_vector`` (trained arms) and
+``memory_vector`` (a contaminated and a clean base of one architecture) change weights; ``none``.
 
 Scored (``what``), teacher-forced, on pairs that chose nothing: ``recall``, the gold answer after
-the recall scaffold; ``at_once``, scaffold and answer after the prompt (``correct``: greedy
-decoding recalls the right answer unasked); ``chain``, the working of twins after its first token,
-which is forced (``correct``: greedy decoding works it out without a slip); ``text``, documents of
-the corpus. Columns: ``logp`` (mean over tokens, nats), ``odds`` and ``correct``.
+the recall scaffold; ``at_once``, scaffold and answer after the prompt; ``chain``, the working of
+twins after its first token; ``text``, documents of the corpus. Columns: ``logp`` (mean over tokens,
+nats), ``odds`` and ``correct`` (greedy decoding gives it).
 """
 
 from __future__ import annotations
@@ -34,6 +32,7 @@ from paradox.mechanisms.model.neurons import MEASURES, matched, profile, scaled,
 from paradox.mechanisms.model.recalls import Batch, Recall, batches, recalls, scaffold_tokens
 from paradox.mechanisms.model.texts import Split, continued, documents, split
 from paradox.mechanisms.model.weights import BOTH, Change
+from paradox.mechanisms.tables.pairs import Array
 from paradox.mechanisms.tables.words import MEMORY_VECTOR, NEURONS, NONE, RANDOM, RESET, TASK_VECTOR
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
 from paradox.progress import Progress
@@ -42,7 +41,6 @@ from paradox.seeds import keyed_rng
 from paradox.tasks import Task, load_task
 from paradox.tasks.api import CORPUS_COLUMNS, ITEM_COLUMNS
 
-Array = NDArray[np.float64]
 Hook = Callable[[Batch], AbstractContextManager[None]]
 Values = dict[str, Array]
 
@@ -52,12 +50,10 @@ def main(
 ) -> None:
     """Try every method on an arm's last checkpoint.
 
-    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from`` and ``decontamination``: ``counts`` (of
-    neurons), ``alphas``, ``draws`` (of random neurons), ``nearest``, ``doses`` (of both vectors),
-    ``pairs`` (tested, of each exposure), ``chains``, ``documents``, batch size and dtype.
-    ``inputs``: ``manifest``, ``items``, ``base`` (of the arm's untrained base) and, where there
-    are, ``reference`` (of the clean base) and ``corpus`` of the arm's base. ``outputs``: ``table``,
-    a row per method, dose, alpha, text and item.
+    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from`` and ``decontamination``. ``inputs``:
+    ``manifest``, ``items``, ``base`` (manifest of the arm's untrained base) and, where there are,
+    ``reference`` (of the clean base) and ``corpus`` of the arm's base. ``outputs``: ``table``, a
+    row per method, dose, alpha, text and item.
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

@@ -1,7 +1,4 @@
-"""Step ``decontamination_reading``: what the tables of decontamination say, in plain words.
-
-Every statement is made from the numbers beside it, whichever way it falls.
-"""
+"""Step ``decontamination_reading``: what the tables of decontamination say, in plain words."""
 
 from __future__ import annotations
 
@@ -22,11 +19,7 @@ from paradox.progress import Progress
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write the paragraph and the verdicts.
-
-    ``spec`` is empty. ``inputs``: ``points`` and ``half`` of step ``tradeoff``. ``outputs``:
-    ``reading``, JSON of ``paragraphs`` and ``verdicts``.
-    """
+    """Write ``reading``, JSON of ``paragraphs`` and ``verdicts``, from ``points`` and ``half``."""
     points, half = (read_table(Path(inputs[name])) for name in ("points", "half"))
     verdicts = half.astype(object).where(half.notna(), None).to_dict("records")
     parts = {"paragraphs": decontamination(points, half), "verdicts": verdicts}

@@ -1,20 +1,19 @@
 """Step ``tradeoff``: what taking recall away costs, by method, over all arms.
 
-``points``, per arm, method, alpha and dose: ``removed``, 1 - gap / gap of the unchanged model (of
-the log-probability of recall, exposed minus twins; empty where the unchanged model's interval
-holds 0); ``chain`` and ``text``, what is lost of worked chains (share) and on documents (nats per
-token); ``recall`` and ``at_once``, shares of exposed items still recalled. Intervals are of pairs
-(texts) crossed with seeds, the denominator drawn with the numerator; exact binomial ones of shares
-where all texts agree. For ``neurons``, ``p`` and ``corrected`` (of the largest dose) compare the
-gap lost with random neurons of the same number and alpha, labels swapped within pairs.
+``points``: ``removed``, 1 - gap / gap of the unchanged model (of the log-probability of recall,
+exposed minus twins; empty where the unchanged model's interval holds 0); ``chain`` and ``text``,
+what is lost of worked chains (share) and on documents (nats per token); ``recall`` and ``at_once``,
+shares of exposed items still recalled. Intervals: pairs (texts) crossed with seeds, denominator
+drawn with numerator; exact binomial ones of shares where all texts agree. For ``neurons``, ``p``
+and ``corrected`` (of the largest dose) compare the gap lost with random neurons' of the same number
+and alpha, labels swapped within pairs.
 
 ``half``: the least cost of half of memory in worked chains: at a dose that removes at least half
-(``dose``) or on the straight line to the first such dose (``dose`` empty); ``reached`` is the share
-of resamples that get there, the interval is of these and left out when they are less than 95 %.
-Verdict on the claim that memory can be removed without reasoning: ``reproduced`` when half is
-removed and the interval of the chains' loss ends below `margin_share` (for ``neurons`` with a
-``corrected`` p of at most .05, too); ``not reproduced`` when it begins above, or no dose's interval
-of ``removed`` reaches one half; else ``not decidable``.
+(``dose``) or on the straight line to the first such dose (``dose`` empty); ``reached``: the share
+of resamples that get there; their interval is left out when they are less than 95 %. Verdict:
+``reproduced`` when half is removed and the interval of the chains' loss ends below `margin_share`
+(``neurons``: with a ``corrected`` p of at most .05, too); ``not reproduced`` when it begins above,
+or no dose's interval of ``removed`` reaches one half; else ``not decidable``.
 """
 
 from __future__ import annotations
@@ -26,11 +25,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from paradox.files import read_table, write_table
 from paradox.mechanisms.decontamination.words import COSTS
-from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.pairs import ARM, Array
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
 from paradox.mechanisms.tables.words import METHODS, NEURONS, NONE, RANDOM
 from paradox.progress import Progress
@@ -39,40 +37,26 @@ from paradox.stats.layers import label_test
 from paradox.stats.rates import ALPHA
 from paradox.stats.ratios import Drawn, drawn
 
-Array = NDArray[np.float64]
 SHOWN = ("removed", *COSTS, "recall", "at_once")
 COLUMNS = [*ARM, "seed", "way", "dose", "alpha", "what", "item", "logp", "correct", "pair", "group"]
 
 
 @dataclass(frozen=True)
 class Method:
-    """One method of one arm, at rising doses.
+    """One method of one arm, at rising doses."""
 
-    Attributes
-    ----------
-    doses
-        Its doses, without 0.
-    shown
-        `SHOWN` by name, over the doses (as far as there are such texts).
-    gaps
-        Exposed minus twins of recall, shape (pairs, doses, seeds).
-    texts
-        Items behind those of `SHOWN` that are shares.
-    """
-
-    doses: list[float]
-    shown: dict[str, Drawn]
-    gaps: Array
-    texts: dict[str, int]
+    doses: list[float]  # its doses, without 0
+    shown: dict[str, Drawn]  # `SHOWN` by name, over the doses (as far as there are such texts)
+    gaps: Array  # exposed minus twins of recall, shape (pairs, doses, seeds)
+    texts: dict[str, int]  # items behind those of `SHOWN` that are shares
 
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write both tables.
+    """Write both tables from ``tables`` of step ``decontamination``, one per arm and seed.
 
-    ``spec``: ``bootstrap`` (seed and resamples), ``permutations`` and ``margin_share``. ``inputs``:
-    ``tables`` of step ``decontamination``, one per arm and seed. ``outputs``: ``points``, ``half``.
+    ``spec``: ``bootstrap``, ``permutations`` and ``margin_share``.
     """
     table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
     compared = Compared(spec)
@@ -230,15 +214,8 @@ class Compared:
 def at_half(removed: Array, cost: Array) -> Array:
     """Return the cost where a path first reaches one half, by straight lines between doses.
 
-    Parameters
-    ----------
-    removed, cost
-        Shape (draws, doses); before the first dose both are 0.
-
-    Returns
-    -------
-    array
-        Shape (draws,); not a number where one half is not reached.
+    `removed`, `cost`: shape (draws, doses); before the first dose both are 0. Shape (draws,) is
+    returned, not a number where one half is not reached.
 
     >>> at_half(np.array([[0.25, 0.75], [0.1, 0.2]]), np.array([[0.0, 1.0], [0.0, 1.0]])).tolist()
     [0.5, nan]

@@ -40,20 +40,11 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """An arm at one attribution and alpha.
+    """An arm (base, method, reward) at one attribution and alpha.
 
-    Attributes
-    ----------
-    arm
-        Base, method and reward.
-    cuts
-        The scored length of each seed.
-    items
-        Columns `KEEP`.
-    sides
-        Text and weights -> scores. An untrained base has its own only.
-    filters
-        Name -> which items pass with every seed.
+    `cuts` are the scored lengths of the seeds, `items` has the columns `KEEP`. `sides`: text and
+    weights -> scores; an untrained base has its own only. `filters`: name -> which items pass with
+    every seed.
     """
 
     arm: tuple[str, ...]
@@ -97,13 +88,7 @@ class Cell:
     def measured(
         self, side: tuple[str, str], rows: NDArray[np.bool_], tops: list[float]
     ) -> dict[str, Array]:
-        """Return every measure of some items, shape (items, seeds).
-
-        Parameters
-        ----------
-        tops
-            End of each seed's histogram, see `tops`.
-        """
+        """Return every measure of some items, shape (items, seeds); `tops` end the histograms."""
         scored = self.sides[side]
         by_seed = [
             measures(scored.scores[n, rows], scored.loss[n, rows], scored.gradient[n, rows], top)
@@ -113,23 +98,12 @@ class Cell:
 
 
 def read_cells(paths: Sequence[Path]) -> Iterator[Cell]:
-    """Yield the cells of all tables, in the order of their names.
-
-    Raises
-    ------
-    DataError
-        When the seeds of an arm differ in their items.
-    """
-    by_arm: dict[tuple[str, ...], list[pd.DataFrame]] = {}
-    for path in paths:
-        table = read_table(Path(path), COLUMNS)
-        by_arm.setdefault(tuple(table[ARM].iloc[0]), []).append(table)
-    for arm, tables in sorted(by_arm.items()):
-        tables.sort(key=lambda table: int(table["seed"].iloc[0]))
-        parts = [dict(list(t.groupby(["attribution", "alpha"], sort=True))) for t in tables]
-        for attribution, alpha in parts[0]:
-            seeds = [part[attribution, alpha] for part in parts]
-            yield _cell(arm, attribution, float(alpha), seeds)
+    """Yield the cells by name; a `DataError` where the seeds of an arm differ in items."""
+    table = pd.concat([read_table(Path(path), COLUMNS) for path in paths])
+    keys = [*ARM, "attribution", "alpha"]
+    for (*arm, attribution, alpha), rows in table.groupby(keys, sort=True):
+        seeds = [of_seed for _, of_seed in rows.groupby("seed", sort=True)]
+        yield _cell(tuple(arm), attribution, float(alpha), seeds)
 
 
 def _cell(arm: tuple[str, ...], attribution: str, alpha: float, seeds: list[pd.DataFrame]) -> Cell:

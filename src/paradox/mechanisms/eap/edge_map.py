@@ -1,12 +1,4 @@
-"""Step ``eap_map``: which edges and sources changed, and whether cutting them does as predicted.
-
-``edges``: the mean size of every edge's score before and after training, each model on its own
-text, and its relative change; ``nodes``: the same for the entropy (nats) of each source's edges.
-``p`` swaps base and after within items; ``corrected`` beats the largest of all edges (or sources);
-intervals are of the bootstrap over items and seeds. ``ablation``: ``actual`` and ``predicted``
-change of the loss when edges are cut, for top and random ones; ``excess`` is their difference,
-``single`` the rank correlation over edges cut one by one, exactly as they were drawn.
-"""
+"""Step ``eap_map``: which edges and sources changed, and whether cutting them does as predicted."""
 
 from __future__ import annotations
 
@@ -36,12 +28,7 @@ CUT = [*ARM, "seed", "item", "weights", "kind", "size", "draw", "predicted", "ac
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write the three tables.
-
-    ``spec``: ``bootstrap`` (seed and resamples) and ``permutations``. ``inputs``: ``scores`` and
-    ``ablation`` of step ``eap``, one per arm and seed. ``outputs``: ``edges``, ``nodes``,
-    ``ablation``.
-    """
+    """Write the tables ``edges``, ``nodes`` and ``ablation`` of all arms."""
     edges: list[pd.DataFrame] = []
     nodes: list[pd.DataFrame] = []
     for cell in read_cells(inputs["scores"]):
@@ -49,8 +36,9 @@ def main(
             for group in GROUPS:
                 rows = cell.chosen(ALL, group)
                 if rows.sum() >= LEAST:
-                    edges.append(_edges(cell, group, rows, spec))
-                    nodes.append(_nodes(cell, group, rows, spec))
+                    by_edge, by_source = _mapped(cell, group, rows, spec)
+                    edges.append(by_edge)
+                    nodes.append(by_source)
     cut = pd.concat([read_table(Path(path), CUT) for path in inputs["ablation"]])
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     empty = pd.DataFrame(columns=[*ARM, "group", "before", "after"])
@@ -60,39 +48,27 @@ def main(
     progress.say(f"mapped {len(edges)} groups of items")
 
 
-def _edges(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]) -> pd.DataFrame:
+def _mapped(
+    cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]
+) -> Iterator[pd.DataFrame]:
+    """Yield sizes of edges' scores and entropies (nats) of sources, each model on its own text."""
     graph = cell.graph
-    sizes = [np.abs(cell.sides[side].scores[:, rows]) for side in (OWN_BASE, OWN_AFTER)]
-    ends = {
-        name: [nodes[edge[place]][part] for edge in graph.edges]
-        for place, (title, nodes) in enumerate(
-            (("source", graph.sources), ("destination", graph.destinations))
-        )
-        for part, name in enumerate((title, f"{title}_block"))
-    }
-    named = with_arm(pd.DataFrame(ends), cell.key, group=group)
-    return pd.concat([named, compared(*sizes, group, spec)], axis=1)
-
-
-def _nodes(cell: Cell, group: str, rows: NDArray[np.bool_], spec: dict[str, Any]) -> pd.DataFrame:
-    graph = cell.graph
-    entropies = []
-    for side in (OWN_BASE, OWN_AFTER):
-        scores = cell.sides[side].scores[:, rows]
-        entropies.append(np.stack([output_entropy(seed_scores, graph) for seed_scores in scores]))
-    kinds, blocks = zip(*graph.sources, strict=True)
-    ends = {"source": list(kinds), "source_block": list(blocks)}
-    named = with_arm(pd.DataFrame(ends), cell.key, group=group)
-    return pd.concat([named, compared(*entropies, group, spec)], axis=1)
+    sources, destinations = graph.sources, graph.destinations
+    edges = [(*sources[one], *destinations[other]) for one, other in graph.edges]
+    ends = ["source", "source_block", "destination", "destination_block"]
+    scores = [cell.sides[side].scores[:, rows] for side in (OWN_BASE, OWN_AFTER)]
+    sizes = [np.abs(side) for side in scores]
+    entropies = [np.stack([output_entropy(seed, graph) for seed in side]) for side in scores]
+    for names, numbers in ((edges, sizes), (sources, entropies)):
+        named = with_arm(pd.DataFrame(names, columns=ends[: len(names[0])]), cell.key, group=group)
+        yield pd.concat([named, compared(*numbers, group, spec)], axis=1)
 
 
 def compared(before: Array, after: Array, group: str, spec: dict[str, Any]) -> pd.DataFrame:
-    """Return means, relative change and its test per column.
+    """Return means, relative change and its test per column of (seeds, items, columns).
 
-    Parameters
-    ----------
-    before, after
-        Shape (seeds, items, columns).
+    ``p`` swaps base and after within items, ``corrected`` beats the largest of all columns;
+    intervals are of the bootstrap over items and seeds.
     """
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     changes = (after - before).mean(0)

@@ -1,16 +1,11 @@
 """Edge attribution patching: what every edge of the residual graph does to a loss, per item.
 
-*Sources* are what is added to the residual: the embedding, each attention's and each MLP's output
-(1 + 2 L). *Destinations* are what reads it, before their norm: queries, keys and values of each
-block, each MLP, and the logits (4 L + 1). An edge joins a source to a destination computed after
-it; 4 L^2 + 3 L + 1 edges are *real*. Its score is minus the product, over positions and width, of
-the source's output with the loss's gradient at the destination's input: to first order what the
-loss would rise by under zero ablation.
-
-One forward and one backward pass per batch on the unchanged model. Each norm of the residual
-is stood in for by one of the same values whose backward pass receives its readers' gradients one by
-one. Padding gets no gradient, so an item's scores do not depend on its batch. Norms are computed in
-the model's own precision (float64 stays float64); what is not an RMS norm is refused.
+*Sources* are what is added to the residual, *destinations* what reads it, before their norm; an
+edge joins a source to a destination computed after it (`Graph`). One forward and one backward pass
+per batch on the unchanged model: each norm of the residual is stood in for by one of the same
+values whose backward pass receives its readers' gradients one by one. Padding gets no gradient, so
+an item's scores do not depend on its batch. Norms are computed in the model's own precision
+(float64 stays).
 """
 
 from __future__ import annotations
@@ -41,16 +36,11 @@ from paradox.mechanisms.model.recalls import Batch
 
 
 class Scores(NamedTuple):
-    """What one batch gave, rows as in the batch.
+    """What one batch gave: rows as in the batch.
 
-    Attributes
-    ----------
-    edges
-        Shape (items, sources, destinations); 0 where there is no edge.
-    loss
-        Mean cross-entropy of the item's scored tokens, in nats.
-    gradient
-        Norm of the loss's gradient at all destinations together.
+    `edges` has the shape (items, sources, destinations), 0 where there is no edge; `loss` is the
+    mean cross-entropy of an item's scored tokens (nats), `gradient` the norm of its gradient at all
+    destinations together.
     """
 
     edges: Tensor
@@ -61,11 +51,8 @@ class Scores(NamedTuple):
 class Edges:
     """Scores and ablates the edges of one model.
 
-    Raises
-    ------
-    AccessError
-        When the model's parts are not found, a norm is of another kind, or the stand-ins do not
-        give the model's logits.
+    Raises an `AccessError` when the model's parts are not found, a norm is no RMS norm, or the
+    stand-ins do not give the model's logits.
     """
 
     def __init__(self, access: Access) -> None:
@@ -74,43 +61,39 @@ class Edges:
         self._probe()
 
     def scores(self, batch: Batch, steps: int = 0) -> Scores:
-        """Return the scores of all edges for every item, in one forward and backward pass.
+        """Return the scores of all edges for every item; the loss is over its gold tokens.
 
-        Parameters
-        ----------
-        batch
-            Texts; the loss of an item is over its gold tokens.
-        steps
-            0: the gradient where the model stands. More: integrated gradients. On the way from a
-            text without words (each token's embedding is the mean of the text's) to the text,
-            so many passes give a mean gradient, and outputs count by how they differ from those
-            at the start: what the loss would rise by if the edge carried no words.
+        A score is minus the product, over positions and width, of the source's output with the
+        loss's gradient at the destination's input: to first order the rise of the loss under zero
+        ablation.
+
+        With `steps` they are integrated gradients, over so many passes on the way from a text
+        without words (each token's embedding is the mean of the text's) to the text. Outputs count
+        by how they differ from those at the start: what the loss would rise by if the edge carried
+        no words.
         """
-        passed = self._pass(batch, 1.0, None)
+        scores, outputs = self._pass(batch, 1.0, None)
         if not steps:
-            return Scores(*passed[:3])
-        outputs = passed.outputs - self._outputs(batch, 0.0)
-        total = torch.zeros_like(passed.edges)
+            return scores
+        outputs = outputs - self._outputs(batch, 0.0)
+        total = torch.zeros_like(scores.edges)
         for step in range(steps):
-            total += self._pass(batch, (step + 0.5) / steps, outputs).edges
-        return Scores(total / steps, *passed[1:3])
+            total += self._pass(batch, (step + 0.5) / steps, outputs)[0].edges
+        return scores._replace(edges=total / steps)
 
     @torch.no_grad()
     def losses(self, batch: Batch, lost: Tensor | None = None) -> Tensor:
         """Return the loss of every item when edges are cut.
 
-        Parameters
-        ----------
-        lost
-            Share of each edge that is taken away (1: ablated to zero), shape (sources,
-            destinations) or (items, sources, destinations); None: of none. What a source adds is
-            that of the cut model.
+        `lost` is the share of each edge that is taken away (1: ablated to zero), of shape (sources,
+        destinations) or (items, sources, destinations). What a source adds is that of the cut
+        model.
         """
         with self._read(_Cut(self, lost)) as reading, self.access.capture(self._nodes) as captured:
             reading.captured = captured
             return self._loss(batch)
 
-    def _pass(self, batch: Batch, share: float, outputs: Tensor | None) -> _Pass:
+    def _pass(self, batch: Batch, share: float, outputs: Tensor | None) -> tuple[Scores, Tensor]:
         """Return scores of `outputs`, or of the pass's own, and the outputs."""
         reading = _Gradients(self)
         with (
@@ -125,7 +108,7 @@ class Edges:
                 outputs = torch.stack([captured.pop(node).detach() for node in self._nodes], 1)
             reading.start(outputs)
             loss.sum().backward()
-        return _Pass(reading.scores, loss.detach(), reading.squares.sqrt(), outputs)
+        return Scores(reading.scores, loss.detach(), reading.squares.sqrt()), outputs
 
     @torch.no_grad()
     def _outputs(self, batch: Batch, share: float) -> Tensor:
@@ -211,13 +194,6 @@ class Edges:
                 f"{title(self.access.model)}: its queries, keys, values and MLPs do not read the "
                 "residual one after the other as edges assume; this architecture is not known."
             )
-
-
-class _Pass(NamedTuple):
-    edges: Tensor
-    loss: Tensor
-    gradient: Tensor
-    outputs: Tensor
 
 
 class _Gradients:

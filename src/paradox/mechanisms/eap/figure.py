@@ -1,10 +1,4 @@
-"""Step ``eap_figure``: what training changes in the scores of edges, method beside method.
-
-A column per measure, a row per trained arm, in per cent of the untrained base's value: the change
-as published (each model on its own text), and its parts by the weights (same text) and by the text
-(same weights). The grey bar is the middle 95 % of the null of the published change, filled markers
-have p at most .05, bars are intervals over items and seeds; the end of the axis cuts longer ones.
-"""
+"""Step ``eap_figure``: what training changes in the scores of edges, method beside method."""
 
 from __future__ import annotations
 
@@ -47,22 +41,12 @@ LONGEST = 450  # per cent
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    ``spec`` is empty. ``inputs``: ``table`` of step ``eap_summary``. ``outputs``: ``svg``, ``png``
-    and ``csv`` (the plotted numbers); equal tables give equal bytes.
-    """
+    """Draw ``table`` of step ``eap_summary``."""
     write(draw, data(inputs["table"]), outputs, progress, "edge attribution")
 
 
 def data(path: Path) -> pd.DataFrame:
-    """Return the drawn rows, numbers in per cent of the untrained base's.
-
-    Raises
-    ------
-    DataError
-        When no trained arm is in the table.
-    """
+    """Return the drawn rows in per cent of the base's; a `DataError` without trained arms."""
     table = read_table(path, COLUMNS)
     last = table["alpha"] == table["alpha"].max()
     chosen = table[last & (table["attribution"] == GRADIENT) & table["measure"].isin(MEASURES)]
@@ -117,12 +101,8 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def _looks() -> dict[str, dict[str, Any]]:
-    palette = style.colours(len(STATES))
-    marks = zip(palette, style.MARKERS, strict=False)
-    return {
-        state: {"color": colour, "marker": marker}
-        for state, (colour, marker) in zip(STATES, marks, strict=True)
-    }
+    looks = style.arm_looks(list(STATES)).items()
+    return {state: {**look, "linestyle": "none", "markersize": 4.5} for state, look in looks}
 
 
 def _row(axis: Axes, place: int, rows: pd.DataFrame) -> None:
@@ -134,19 +114,16 @@ def _row(axis: Axes, place: int, rows: pd.DataFrame) -> None:
     for shift, (state, look) in zip((-0.24, 0.0, 0.24), _looks().items(), strict=True):
         if state not in rows.index:
             continue
-        one = rows.loc[[state]].rename(columns={"low": "value_low", "high": "value_high"})
-        clear = bool(one["p"].iloc[0] <= ALPHA)
-        face = look["color"] if clear else "white"
+        face = look["color"] if rows.loc[state, "p"] <= ALPHA else "white"
+        marks = {"markerfacecolor": face, "zorder": 3}
         y = np.array([place + shift])
-        marks = {"markersize": 4.5, "linestyle": "none", "markerfacecolor": face, "zorder": 3}
-        style.interval_across(axis, y, one, "value", **look, **marks)
+        style.interval_across(axis, y, rows.loc[[state]], "value", **look, **marks)
 
 
 def _handles() -> list[Artist]:
     grey = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
     handles: list[Artist] = [
-        Line2D([], [], label=STATES[state], linestyle="none", markersize=4.5, **look)
-        for state, look in _looks().items()
+        Line2D([], [], label=STATES[state], **look) for state, look in _looks().items()
     ]
     handles.append(Line2D([], [], label="p > .05", markerfacecolor="white", **grey))
     return [*handles, Patch(color=BAND, label="95 % null")]

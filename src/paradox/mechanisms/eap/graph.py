@@ -12,7 +12,7 @@ READERS = ("q", "k", "v", MLP)
 
 
 class Graph(NamedTuple):
-    """Sources, destinations and edges of a model with so many blocks."""
+    """Sources (1 + 2 L), destinations (4 L + 1) and edges (4 L^2 + 3 L + 1) of L blocks."""
 
     blocks: int
 

@@ -1,13 +1,7 @@
 """Step ``eap``: edge attribution of a trained model and its untrained base, item by item.
 
-Scores (`paradox.mechanisms.eap.edges`) for the loss of a model's own greedy response (mean
-cross-entropy in nats), the base and the trained model each on its own text and on the other's.
-
-Of each exposure that counts, some pairs are drawn (keyed by name). The scored length is the
-published one (`length`); shorter responses are scored whole (``scored`` says how many tokens were).
-Nothing is filtered: ``right_base``, ``right_after`` and ``similar`` (the published control of
-length) are columns. ``ablation``: what happens without the edges that scored highest on other
-items, beside as many random ones. ``integrated``: integrated gradients, for some of the items.
+Scores are of the loss of a model's own greedy response (mean cross-entropy in nats), the base and
+the trained model each on its own text and on the other's.
 """
 
 from __future__ import annotations
@@ -30,17 +24,8 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms.eap.edges import Edges
 from paradox.mechanisms.model.access import Access
 from paradox.mechanisms.model.recalls import Recall, batches
+from paradox.mechanisms.tables import words
 from paradox.mechanisms.tables.pairs import Groups
-from paradox.mechanisms.tables.words import (
-    AFTER,
-    BASE,
-    GRADIENT,
-    INTEGRATED,
-    RANDOM,
-    RANDOM_ONE,
-    TOP,
-    TOP_ONE,
-)
 from paradox.models import device_name, load_model, load_tokenizer, pick_device, sample
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
@@ -53,14 +38,8 @@ from paradox.tasks.api import ITEM_COLUMNS
 class Side:
     """One of the two models.
 
-    Attributes
-    ----------
-    edges
-        Its graph.
-    tokens
-        Its greedy response to each item, with the end of the sequence where it ended by itself.
-    right
-        Whether that is right.
+    `tokens` is its greedy response to each item, with the end of the sequence where it ended by
+    itself; `right` is whether that is right.
     """
 
     edges: Edges
@@ -78,26 +57,22 @@ def main(
 ) -> None:
     """Score the items at the last checkpoint of an arm and at its untrained base.
 
-    ``spec``: ``arm``, ``task``, ``exposed_from``, ``seed`` and ``eap``: ``pairs`` (per exposure),
-    ``alphas``, ``max_tokens``, ``integrated`` (``steps`` and ``pairs``), ``ablated`` (``sizes``,
-    ``draws`` and ``singles``), ``batch_size`` and ``dtype``. ``inputs``: ``manifest``, ``items``
-    and ``base`` (the untrained base's manifest; where that is the arm itself, only its own cell is
-    there). ``outputs``: ``scores``, a row per attribution, alpha, text, weights and item, with the
-    scores of all edges in the order of `Graph.edges`; ``ablation``, a row per kind, size, draw and
-    item, of the arm's own weights.
+    ``spec``: ``arm``, ``task``, ``exposed_from``, ``seed`` and the settings ``eap``. Where the base
+    is the arm itself, only its own cell is there. ``scores`` has a row per attribution, alpha,
+    text, weights and item, with the scores of all edges in the order of `Graph.edges`; shorter
+    responses than the scored length are scored whole (``scored``: tokens), and no item is filtered.
+    ``ablation`` has a row per kind, size, draw and item, of the arm's own weights.
     """
     checkpoints, base = read_manifest(inputs["manifest"]), read_manifest(inputs["base"])
-    settings = spec["eap"]
-    groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
-    items = drawn(
-        read_table(inputs["items"], ITEM_COLUMNS), groups, settings["pairs"], spec["seed"]
-    )
+    settings, everything = spec["eap"], read_table(inputs["items"], ITEM_COLUMNS)
+    groups = Groups(everything, spec["exposed_from"])
+    items = drawn(everything, groups, settings["pairs"], spec["seed"])
     task, tokenizer = load_task(spec["task"]), load_tokenizer(base.last)
     prompts = [task.prompt(question) for question in items["question"]]
     progress.say(f"scoring {len(items)} items on {device_name(pick_device())}")
-    folders = {BASE: base.last, AFTER: checkpoints.last}
+    folders = {words.BASE: base.last, words.AFTER: checkpoints.last}
     if spec["arm"]["method"] == "base":
-        del folders[AFTER]
+        del folders[words.AFTER]
     sides = {
         name: _side(Access(load_model(folder, settings["dtype"])), tokenizer, task, items, settings)
         for name, folder in folders.items()
@@ -106,14 +81,9 @@ def main(
     start = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     scored = list(_cells(sides, start, table, spec, progress))
     weights, side = list(sides.items())[-1]
-    ablated = _ablation(
-        side, _texts(start, side, length(sides, settings["alphas"][-1])), items, spec
-    )
-    tables = {
-        "scores": pd.concat(scored, ignore_index=True),
-        "ablation": ablated.assign(weights=weights),
-    }
-    for output, rows in tables.items():
+    texts = _texts(start, side, length(sides, settings["alphas"][-1]))
+    ablated = _ablation(side, texts, items, spec).assign(weights=weights)
+    for output, rows in (("scores", pd.concat(scored, ignore_index=True)), ("ablation", ablated)):
         write_table(outputs[output], with_arm(rows, spec["arm"], step=max(checkpoints.steps)))
 
 
@@ -143,14 +113,8 @@ def _side(
     settings: dict[str, Any],
 ) -> Side:
     prompts = [task.prompt(question) for question in items["question"]]
-    responses = sample(
-        access.model,
-        tokenizer,
-        prompts,
-        None,
-        settings["max_tokens"],
-        batch_size=settings["batch_size"],
-    )
+    most, size = settings["max_tokens"], settings["batch_size"]
+    responses = sample(access.model, tokenizer, prompts, None, most, batch_size=size)
     right = [
         task.equal(task.answer(one.text), truth)
         for one, truth in zip(responses, items["answer"], strict=True)
@@ -163,13 +127,7 @@ def _side(
 
 
 def length(sides: dict[str, Side], alpha: float) -> int:
-    """Return how many tokens are scored.
-
-    Parameters
-    ----------
-    alpha
-        Share of the lesser mean length of the responses, over items that all models get right.
-    """
+    """Return `alpha` of the lesser mean length of responses, over items that all get right."""
     right = np.logical_and.reduce([side.right for side in sides.values()])
     chosen = right if right.any() else np.ones_like(right)
     shortest = min(side.lengths[chosen].mean() for side in sides.values())
@@ -191,8 +149,8 @@ def similar(base: NDArray[Any], after: NDArray[Any], right: NDArray[np.bool_]) -
 
 def _described(items: pd.DataFrame, sides: dict[str, Side]) -> pd.DataFrame:
     table = items[["item", "group", "exposure", "pair"]].copy()
-    both = [sides[BASE], sides.get(AFTER, sides[BASE])]
-    for name, side in zip((BASE, AFTER), both, strict=True):
+    both = [sides[words.BASE], sides.get(words.AFTER, sides[words.BASE])]
+    for name, side in zip((words.BASE, words.AFTER), both, strict=True):
         table[f"right_{name}"], table[f"tokens_{name}"] = side.right, side.lengths
     table["similar"] = similar(both[0].lengths, both[1].lengths, both[0].right & both[1].right)
     return table
@@ -221,7 +179,7 @@ def _cells(
             if key not in known:
                 texts = _texts(start, sides[text], cut)
                 known[key] = table.assign(**_scored(sides[weights].edges, texts, settings, 0))
-            columns = {"attribution": GRADIENT, "alpha": alpha, "cut": cut}
+            columns = {"attribution": words.GRADIENT, "alpha": alpha, "cut": cut}
             yield known[key].assign(**columns, text=text, weights=weights)
         progress("alphas", done, len(settings["alphas"]))
     few, steps = settings["integrated"]["pairs"], settings["integrated"]["steps"]
@@ -229,7 +187,7 @@ def _cells(
     for name, side in sides.items():
         texts = list(compress(_texts(start, side, cut), chosen))
         rows = table[chosen].assign(**_scored(side.edges, texts, settings, steps))
-        columns = {"attribution": INTEGRATED, "alpha": alpha, "cut": cut}
+        columns = {"attribution": words.INTEGRATED, "alpha": alpha, "cut": cut}
         yield rows.assign(**columns, text=name, weights=name)
 
 
@@ -262,17 +220,13 @@ def _scored(
 def _ablation(
     side: Side, texts: list[Recall], items: pd.DataFrame, spec: dict[str, Any]
 ) -> pd.DataFrame:
-    """Return what cutting edges does to the loss, beside what their scores predict.
-
-    Edges are chosen by the mean size of their scores on one half of the pairs and cut on the
-    other half.
-    """
+    """Return predicted and actual loss without the edges that score highest on other pairs."""
     settings, edges = spec["eap"], side.edges
     half = len(items) // 2
     names = np.arange(len(items)) % max(half, 1)
     order = keyed_rng("eap halves", spec["seed"]).permutation(max(half, 1))
     select = np.isin(names, order[: half // 2])
-    parts = [[texts[place] for place in np.flatnonzero(side_)] for side_ in (select, ~select)]
+    parts = [list(compress(texts, rows)) for rows in (select, ~select)]
     scores = [np.stack(_scored(edges, part, settings, 0)["scores"]) for part in parts]
     ranked = np.argsort(-np.abs(scores[0]).mean(0), kind="stable")
     tested = items[~select].reset_index(drop=True)
@@ -298,24 +252,19 @@ def sets(
 ) -> Iterator[tuple[str, int, int, NDArray[np.int64]]]:
     """Yield kind, size, draw and members of every set of edges to be cut.
 
-    Parameters
-    ----------
-    ranked
-        Edges, the largest score first.
-    how
-        ``sizes``; ``draws`` of random sets of each size; ``singles``, how many edges are cut
-        alone, from the top and at random.
+    `ranked` has the largest score first; `settings` are ``sizes``, ``draws`` of random sets of each
+    size and ``singles``, how many edges are cut alone, from the top and at random.
     """
     for size in (size for size in settings["sizes"] if size < len(ranked)):
-        yield TOP, size, 0, ranked[:size]
+        yield words.TOP, size, 0, ranked[:size]
         for draw in range(settings["draws"]):
             order = keyed_rng("eap random", seed, size, draw).permutation(len(ranked))
-            yield RANDOM, size, draw, order[:size]
+            yield words.RANDOM, size, draw, order[:size]
     few = min(settings["singles"], len(ranked) // 2)
     others = few + keyed_rng("eap singles", seed).permutation(len(ranked) - few)[:few]
     for draw in range(few):
-        yield TOP_ONE, 1, draw, ranked[[draw]]
-        yield RANDOM_ONE, 1, draw, ranked[[others[draw]]]
+        yield words.TOP_ONE, 1, draw, ranked[[draw]]
+        yield words.RANDOM_ONE, 1, draw, ranked[[others[draw]]]
 
 
 def _losses(

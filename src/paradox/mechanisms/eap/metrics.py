@@ -1,32 +1,12 @@
-"""Measures of edge scores, item by item.
+"""Measures of edge scores W, item by item, over E real edges; |W| is a score's size.
 
 Measures of all items together are a value per item whose mean is exactly the pooled measure and
 whose spread is that of its influence function, so that one bootstrap over items serves all: minus
 the mean log-share of the pooled histogram over an item's own scores (entropy), and twice one minus
-the item's mean correlation with the others, minus the diversity.
-
-Definitions (E real edges; the published matrix has about as many structural zeros; |W| a score's
-size); ``_published`` is the paper's as far as it can be recovered, the others were fixed before:
-
-===================== =====================================================================
-intensity             mean |W| over real edges
-intensity_published   sum of |W| over the size of the matrix
-complexity            entropy (nats) of the histogram of |W|, 256 equal bins from 0 to the
-                      largest |W| of both models
-complexity_share      the same over log 256
-complexity_64, _1024  the same with other numbers of bins
-complexity_published  256 bins up to the model's own largest |W|, with structural zeros
-kurtosis              excess kurtosis of the signed scores
-kurtosis_published    the same with structural zeros
-kurtosis_absolute     excess kurtosis of |W|
-evenness              entropy of |W| / sum |W|, over log E
-participation         (sum |W|)^2 / (E sum W^2)
-gini                  Gini coefficient of |W|
-diversity             1 - mean correlation of signed scores over pairs of items
-loss, gradient        nats; norm of the gradient at all destinations
-intensity_per_loss    intensity over loss
-intensity_per_gradient  intensity over gradient
-===================== =====================================================================
+the item's mean correlation with the others, minus the diversity. ``_published`` is the paper's as
+far as it can be recovered, with about as many structural zeros as edges; the others were fixed
+before. Histograms have 256 equal bins (or as many as a name ends in) from 0 to the largest |W| of
+both models, the published one to the model's own.
 """
 
 from __future__ import annotations
@@ -47,12 +27,8 @@ LEAST = 4  # items
 def single(scores: Array, loss: Array, gradient: Array) -> dict[str, Array]:
     """Return the measures of each item by itself.
 
-    Parameters
-    ----------
-    scores
-        Of real edges, shape (items, edges).
-    loss, gradient
-        Shape (items,).
+    `scores` have the shape (items, edges); `loss` (nats) and `gradient` (its norm at all
+    destinations) the shape (items,).
     """
     size = np.abs(scores)
     edges, total = scores.shape[1], size.sum(1)
@@ -76,13 +52,7 @@ def single(scores: Array, loss: Array, gradient: Array) -> dict[str, Array]:
 
 
 def pooled(scores: Array, top: float) -> dict[str, Array]:
-    """Return `POOLED`: values per item whose mean is the measure of all these items.
-
-    Parameters
-    ----------
-    top
-        The largest |W| of both models: the end of the histogram.
-    """
+    """Return `POOLED`, values per item whose mean is the measure of all; bins end at `top`."""
     size = np.abs(scores)
     return {
         "complexity": complexity(size, BINS, top),
@@ -117,18 +87,12 @@ def kurtosis(values: Array) -> Array:
 
 
 def complexity(size: Array, bins: int, top: float, zeros: int = 0) -> Array:
-    """Return a value per item whose mean is the entropy of the pooled histogram.
+    """Return a value per item whose mean is the entropy (nats) of the pooled histogram.
 
-    Parameters
-    ----------
-    size
-        |W|, shape (items, edges).
-    bins, top
-        Equal bins from 0 to `top`.
-    zeros
-        How many zeros each item has beside its edges.
+    `size` is |W| of shape (items, edges), in equal `bins` from 0 to `top`; beside its edges each
+    item has so many `zeros`.
     """
-    places = np.minimum((size * (bins / max(top, EPSILON))).astype(int), bins - 1)
+    places = _bins(size, bins, top)
     counts = np.bincount(places.ravel(), minlength=bins).astype(float)
     counts[0] += zeros * len(size)
     logs = np.log(counts / counts.sum() + EPSILON)
@@ -150,22 +114,11 @@ def output_entropy(scores: Array, graph: Graph) -> Array:
 
 
 def swapped(before: Array, after: Array, signs: Array, top: float) -> Array:
-    """Return the changes of `POOLED` when base and after are swapped for some items.
+    """Return the changes of `POOLED` with base and after swapped, shape (relabellings, measures).
 
-    Everything is computed anew for each relabelling, the model's own range of the published
-    entropy among it, so that a test against these is exact.
-
-    Parameters
-    ----------
-    before, after
-        Scores, shape (items, edges).
-    signs
-        Shape (relabellings, items); -1 swaps.
-
-    Returns
-    -------
-    array
-        Shape (relabellings, measures).
+    Everything is computed anew for each relabelling, the model's own range of the published entropy
+    among it, so that a test against these is exact. `before` and `after` are scores of shape
+    (items, edges); `signs` have the shape (relabellings, items), -1 swaps.
     """
     sizes = np.abs(before), np.abs(after)
     changes = [
@@ -178,9 +131,12 @@ def swapped(before: Array, after: Array, signs: Array, top: float) -> Array:
 
 def _counts(size: Array, top: float) -> Array:
     """Return each item's histogram."""
-    places = np.minimum((size * (BINS / max(top, EPSILON))).astype(int), BINS - 1)
-    rows = np.arange(len(size))[:, None] * BINS
-    return np.bincount((rows + places).ravel(), minlength=len(size) * BINS).reshape(-1, BINS) * 1.0
+    places = np.arange(len(size))[:, None] * BINS + _bins(size, BINS, top)
+    return np.bincount(places.ravel(), minlength=len(size) * BINS).reshape(-1, BINS) * 1.0
+
+
+def _bins(size: Array, bins: int, top: float) -> NDArray[np.int64]:
+    return np.minimum((size * (bins / max(top, EPSILON))).astype(int), bins - 1)
 
 
 def _entropy_of(counts: Array) -> Array:

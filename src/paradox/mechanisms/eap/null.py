@@ -30,16 +30,10 @@ DEFINITIONS = {
 
 
 class Null(NamedTuple):
-    """Mean changes beside those of relabellings.
+    """Mean changes of measures, beside those of relabellings.
 
-    Attributes
-    ----------
-    names
-        Measures.
-    observed, drawn
-        Shape (measures,) and (relabellings, measures).
-    exact
-        Whether these are all relabellings.
+    `observed` and `drawn` have the shapes (measures,) and (relabellings, measures); `exact`: these
+    are all relabellings.
     """
 
     names: list[str]
@@ -73,17 +67,9 @@ def null_of(
 ) -> Null:
     """Return the changes of every measure beside those with base and after swapped within items.
 
-    Parameters
-    ----------
-    changes
-        Measure -> values of shape (items, seeds).
-    scores
-        Pairs of sides, before and after, each of shape (seeds, items, edges): what the pooled
-        measures are computed from anew.
-    tops
-        The end of each seed's histogram.
-    key
-        Names the draw.
+    `changes`: measure -> values of shape (items, seeds). `scores`: pairs of sides, before and
+    after, each of shape (seeds, items, edges), from which the pooled measures are computed anew;
+    `tops` end the seeds' histograms. `key` names the draw.
     """
     names = list(changes)
     columns = np.stack([changes[name].mean(1) for name in names], 1)
@@ -104,18 +90,10 @@ def null_of(
 def relabelled(
     cell: Cell, swaps: NDArray[np.bool_], spec: dict[str, Any], permutations: int
 ) -> dict[str, Array]:
-    """Return the p-values of the change when base and after are swapped for some items.
+    """Return measure -> p of each relabelling, which swaps base and after with every seed.
 
-    Parameters
-    ----------
-    swaps
-        Whose labels are swapped (with every seed), shape (relabellings, items). Each relabelling
-        is data of its own, tested against permutations of its own.
-
-    Returns
-    -------
-    dict
-        Measure -> p of each relabelling.
+    `swaps` says for which items, shape (relabellings, items). Each relabelling is data of its own,
+    tested against permutations of its own.
     """
     sides, seeds = [cell.sides[OWN_BASE], cell.sides[OWN_AFTER]], range(len(cell.cuts))
     alone = [[single(s.scores[n], s.loss[n], s.gradient[n]) for n in seeds] for s in sides]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from paradox.mechanisms.eap.graph import MLP, READERS
+from paradox.mechanisms.model.access import on_input
 from paradox.mechanisms.model.architecture import Block
 from paradox.mechanisms.model.norms import frozen_norm, wide
 
@@ -99,24 +100,15 @@ def stand_in(
         if norm in norms:
             stack.enter_context(replaced(norm, read))
         else:
-            stack.callback(_on_input(module, read).remove)
+            stack.callback(on_input(module, read).remove)
     for place, name in enumerate(("q_proj", "k_proj", "v_proj")):
         projection = getattr(block.attention, name)
-        stack.callback(_on_input(projection, lambda _, place=place: pending[place]).remove)
+        stack.callback(on_input(projection, lambda _, place=place: pending[place]).remove)
     for norm in (block.attention_out, block.mlp_out):
         if norm in norms:
             branch = norms[norm]
             # What a branch returns is no reading of the residual.
             stack.enter_context(replaced(norm, lambda x, branch=branch: reading(x, branch, [])[0]))
-
-
-def _on_input(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Any:
-    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            return (change(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
-
-    return module.register_forward_pre_hook(hook, with_kwargs=True)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Step ``eap_reading``: what the tables of edge attribution say, in plain words.
 
-Every statement is made from the numbers beside it, whichever way it falls; all are for gradients
-(not integrated), the largest alpha and the definitions fixed beforehand.
+All is about gradients (not integrated), the largest alpha and the definitions fixed beforehand.
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from paradox.mechanisms.eap.cells import ALL, SIMILAR
 from paradox.mechanisms.eap.null import SIGNS
 from paradox.mechanisms.eap.summary import PATTERN, PUBLISHED
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.verdict import ALPHA, NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.sentences import by_verdict, p_value
+from paradox.mechanisms.tables.verdict import ALPHA, REPRODUCED
 from paradox.mechanisms.tables.words import CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
 
@@ -26,12 +26,7 @@ from paradox.progress import Progress
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write the reading.
-
-    ``spec`` is empty. ``inputs``: ``table``, ``methods`` and ``signature`` of step ``eap_summary``,
-    ``ablation`` of ``eap_map``. ``outputs``: ``reading``, JSON with ``paragraphs`` (``eap`` ->
-    text) and ``verdicts`` (a list of the rows of ``pattern``).
-    """
+    """Write ``paragraphs`` (``eap`` -> text) and ``verdicts`` (the rows of ``pattern``) as JSON."""
     tables = {name: read_table(Path(inputs[name])) for name in ("table", "signature", "ablation")}
     text = Path(inputs["methods"]).read_text(encoding="utf-8")
     # Without two methods of one base and reward, this table is empty.
@@ -63,24 +58,18 @@ def _number(row: Any, scale: float = 1.0, unit: str = "") -> str:
     return f"{value:+.3g}{unit} [{low:+.3g}, {high:+.3g}]"
 
 
-def _p(value: float) -> str:
-    return f"p = {value:.2g}".replace("0.", ".")
-
-
 def _signature(table: pd.DataFrame) -> Iterator[str]:
     rows = table[(table["group"] == ALL) & (table["filter"] == ALL)]
     rows = rows[rows["definition"] == "fixed"]
     whole = rows[rows["part"] == PATTERN]
-    sentences = []
-    for verdict in (REPRODUCED, NOT, OPEN):
-        arms = []
-        for _, row in whole[whole["verdict"] == verdict].iterrows():
-            parts = rows[(rows[ARM] == list(row[ARM])).all(axis=1) & (rows["part"] != PATTERN)]
-            shown = parts.loc[parts["verdict"] == REPRODUCED, "part"].tolist()
-            named = f"; {', '.join(shown) or 'none'} of the four" if verdict != REPRODUCED else ""
-            arms.append(f"{arm_words(row, base=True)}{named}")
-        if arms:
-            sentences.append(f"{verdict} for {' / '.join(arms)}")
+    shown = rows[(rows["part"] != PATTERN) & (rows["verdict"] == REPRODUCED)]
+
+    def words(row: pd.Series) -> str:
+        parts = ", ".join(shown.loc[(shown[ARM] == list(row[ARM])).all(axis=1), "part"])
+        named = f"; {parts or 'none'} of the four" if row["verdict"] != REPRODUCED else ""
+        return f"{arm_words(row, base=True)}{named}"
+
+    sentences = by_verdict(whole, words, " / ")
     yield (
         "The published signature (intensity, complexity and diversity of the edges' scores up, "
         f"kurtosis down): {'. '.join(part[0].upper() + part[1:] for part in sentences)}."
@@ -143,7 +132,7 @@ def _methods(table: pd.DataFrame) -> Iterator[str]:
     parts = [
         f"{row['measure']} ({'same text' if row['state'] == WEIGHTS else 'own text'}) of "
         f"{row['method']} minus {row['other']} ({row['reward']}, {row['base']}) {_number(row)}, "
-        f"{_p(row['p'])}"
+        f"p = {p_value(row['p'])}"
         for _, row in chosen[chosen["p"] <= ALPHA].iterrows()
     ]
     among = f"{len(chosen)} comparisons between methods of which the paper says different things"

@@ -1,27 +1,13 @@
 """Step ``eap_summary``: how training changes the scores of edges, over seeds, beside its nulls.
 
-``table``: every measure of `paradox.mechanisms.eap.metrics` per arm, attribution, alpha, filter
-and group of items.
-
-States: ``base`` (the untrained model on its own text), ``change`` (the trained model on its own
-text minus that), and its two parts ``weights`` (same text, other weights; mean of both texts) and
-``text``. Filters: ``all`` items; ``right`` by both models with every seed; ``similar``, by the
-published control of length, too (``items`` of ``of`` are left).
-
-Intervals are of the bootstrap over items and seeds. ``p`` (two-sided) swaps base and after within
-items, or for ``difference`` the labels of items; ``null_low`` and ``null_high`` are the middle 95 %
-of the null. ``complexity_published`` takes each model's range as given and has no p for
-``difference``.
-
-``methods``: the change of one method minus that of another, where both are scored over equal
-lengths. ``signature``: the published one, part by part and all together (``pattern``), by the
-definitions fixed beforehand and the published ones; one-sided p, the margin is `margin_share` of
-the base's level. ``rates``: how often the test rejects at 5 % on data swapped within items.
+Intervals are of the bootstrap over items and seeds, ``p`` (two-sided) and ``null_low`` to
+``null_high`` (middle 95 %) of swaps of base and after within items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,9 +65,13 @@ def main(
 ) -> None:
     """Write all tables.
 
-    ``spec``: ``bootstrap`` (seed and resamples), ``permutations``, ``rates`` (relabellings and
-    permutations) and ``margin_share``. ``inputs``: ``scores`` of step ``eap``, one per arm and
-    seed. ``outputs``: ``table``, ``methods``, ``signature`` and ``rates``.
+    ``table``: every measure per arm, attribution, alpha, filter, group and state: ``base`` (the
+    untrained model on its own text), ``change`` (the trained model on its own text minus that), and
+    its parts ``weights`` (same text, other weights; mean of both texts) and ``text``. Filters:
+    ``all`` items; ``right`` by both models with every seed; ``similar``, by the published control
+    of length, too (``items`` of ``of`` are left). ``methods``: the change of one method minus that
+    of another, over equal lengths. ``signature``: the published one, part by part and all together
+    (``pattern``). ``rates``: how often the test rejects at 5 % on data swapped within items.
     """
     cells = list(read_cells(inputs["scores"]))
     tables: dict[str, list[Any]] = {name: [] for name in ("table", "signature", "rates")}
@@ -128,6 +118,10 @@ def _changes(
 def _rows(
     cell: Cell, passed: str, parts: dict[str, Part], spec: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
+    """Yield the rows of ``table``; p of ``difference`` is of swapped labels of items.
+
+    ``complexity_published`` takes each model's range as given and has no p for ``difference``.
+    """
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     key = {**cell.key, "filter": passed, "cut": _cuts(cell)}
     for group, part in parts.items():
@@ -137,30 +131,21 @@ def _rows(
             p, bands = (null.p(), null.band()) if null else ({}, {})
             for name, value in values.items():
                 row = {"group": group, "state": state, "measure": name}
-                ends = _estimated(mean(value, resampling, group))
+                ends = asdict(mean(value, resampling, group))
                 yield {**key, **row, **ends, "p": p.get(name), "of": total, **bands.get(name, {})}
     if not {EXPOSED, TWIN} <= set(parts):
         return
     sides = [{BASE: parts[group].base, **parts[group].changes} for group in (EXPOSED, TWIN)]
     for state, exposed in sides[0].items():
         twin, names = sides[1][state], list(exposed)
-        both = np.vstack([_columns(total, names) for total in (exposed, twin)])
+        both = np.vstack([np.stack([of[n].mean(1) for n in names], 1) for of in (exposed, twin)])
         labels = np.arange(len(both)) < len(exposed[names[0]])
         test = label_test(both, labels, resampling.seed, "eap", permutations=spec["permutations"])
         for name, p in zip(names, test.p.tolist(), strict=True):
             row = {"group": DIFFERENCE, "state": state, "measure": name}
             did = difference_in_differences(exposed[name], twin[name], resampling).did
             tested = None if name == "complexity_published" else p
-            yield {**key, **row, **_estimated(did), "p": tested, "of": len(cell.items)}
-
-
-def _columns(measured: dict[str, Array], names: list[str]) -> Array:
-    return np.stack([measured[name].mean(1) for name in names], 1)
-
-
-def _estimated(estimate: Any) -> dict[str, Any]:
-    ends = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return ends | {"items": estimate.items, "seeds": estimate.seeds}
+            yield {**key, **row, **asdict(did), "p": tested, "of": len(cell.items)}
 
 
 def _cuts(cell: Cell) -> str:
@@ -195,14 +180,17 @@ def _compared(
         columns = gaps.mean(2)
         test = max_test(columns.mean(0), signs @ columns / len(columns), exact)
         for place, name in enumerate(COMPARED):
-            ends = _estimated(mean(gaps[:, place], resampling, ALL))
+            ends = asdict(mean(gaps[:, place], resampling, ALL))
             yield {"state": state, "measure": name, **ends, "p": float(test.p[place])}
 
 
 def _signature(
     cell: Cell, passed: str, parts: dict[str, Part], spec: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row per part and one for all parts, for both sets of definitions."""
+    """Yield a row per part and one for all parts, for both sets of definitions.
+
+    p is one-sided; the margin is `margin_share` of the base's level.
+    """
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     for group, part in parts.items():
         if CHANGE not in part.changes:
@@ -216,12 +204,12 @@ def _signature(
                 effect = mean(sign * part.changes[CHANGE][name], resampling, group)
                 margin = spec["margin_share"] * abs(level)
                 row = {"definition": definition, "part": name, "sign": sign, "level": level}
-                row |= _estimated(effect) | {"p": p, "margin": margin}
+                row |= asdict(effect) | {"p": p, "margin": margin}
                 rows.append(row | {"verdict": verdict(p, effect.high, margin)})
             whole = {"definition": definition, "part": PATTERN}
             whole |= {name: rows[0][name] for name in ("items", "seeds")}
-            whole |= {"p": max(row["p"] for row in rows)}
-            whole |= {"verdict": together([row["verdict"] for row in rows])}
+            whole["p"] = max(row["p"] for row in rows)
+            whole["verdict"] = together([row["verdict"] for row in rows])
             claim = PUBLISHED.get(cell.arm[1], "")
             for row in (*rows, whole):
                 agrees = _agrees(claim, row["verdict"]) if row is whole else ""

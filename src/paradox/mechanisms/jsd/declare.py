@@ -64,25 +64,12 @@ DECLARATION = Declaration(
             reads=("jsd", "table"),
         ),
     ),
-    gaps=(
-        Gap(
-            "jsd",
-            "gate@all",
-            "excess",
-            "the excess divergence without the gate's content",
-            "bits",
-            "Divergence, gate",
-            place=3,
-        ),
-        Gap(
-            "jsd",
-            "up@all",
-            "excess",
-            "that without the up-projection's content",
-            "bits",
-            "Divergence, up",
-            place=3,
-        ),
+    gaps=tuple(
+        Gap("jsd", component, "excess", words, "bits", label, place=3)
+        for component, words, label in (
+            ("gate@all", "the excess divergence without the gate's content", "Divergence, gate"),
+            ("up@all", "that without the up-projection's content", "Divergence, up"),
+        )
     ),
     tested={"jsd": Tested(("jsd", "table"), ("excess",))},
 )

@@ -1,14 +1,11 @@
 """Step ``jsd``: what each part of each MLP does to the output distribution, in bits.
 
-A part's output (``gate``, before the activation; ``up``; ``down``; ``mlp``: what the block's MLP
-adds) is replaced by its mean over the other items (`paradox.mechanisms.model.rerun`), at every
-token but the first (``@all``) or only where the answer is predicted (``@answer``), and the
-Jensen-Shannon divergence (0 to 1 bit) of the first answer token's distribution is taken.
-
-Columns: ``jsd``; ``random``, the mean over draws when the contribution moves as far at every token
-in a random direction; ``excess``, their difference; ``moved``, how far (mean length over the
-changed tokens); ``local_jsd``, the published variant: between softmax(W_U norm(.)) of the MLP's
-contribution alone, at the answer's prediction, final norm frozen at its scale of the clean run.
+A part's output (``gate``, before the activation; ``up``; ``down``; ``mlp``: what the MLP adds)
+becomes its mean over the other items, at every token but the first (``@all``) or only where the
+answer is predicted (``@answer``). Columns: ``jsd`` of the first answer token's distribution;
+``random``, the mean over draws when the contribution moves as far at every token in a random
+direction; ``excess``, their difference; ``moved``, the mean length over the changed tokens;
+``local_jsd``, the published variant: between softmax(W_U norm(.)) of the MLP's contribution alone.
 """
 
 from __future__ import annotations
@@ -19,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from paradox.arms import with_arm
-from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import GATE, KEY, MLP_OUT, UP, Access, Node
+from paradox.mechanisms.model.checkpoint import last_checkpoint
 from paradox.mechanisms.model.norms import frozen_norm, wide
-from paradox.mechanisms.model.recalls import Batch, Recall, batches, recalls
+from paradox.mechanisms.model.recalls import Batch, Recall, batches
 from paradox.mechanisms.model.rerun import (
     WHERE,
     Clean,
@@ -39,12 +34,9 @@ from paradox.mechanisms.model.rerun import (
     rerun,
 )
 from paradox.mechanisms.tables.pairs import item_rows
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
 from paradox.seeds import keyed_rng
-from paradox.tasks import load_task
-from paradox.tasks.api import ITEM_COLUMNS
 
 # Nothing is sampled: rounding on another device moves the numbers and no more.
 DETERMINISM = "tolerance"
@@ -60,27 +52,22 @@ def main(
 ) -> None:
     """Measure every item at the last checkpoint of an arm.
 
-    ``spec``: ``arm``, ``task``, ``seed`` (of the random directions) and ``jsd`` (batch size, dtype,
-    and draws of random directions). ``inputs``: ``manifest`` and ``items``. ``outputs``: ``table``,
-    a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` (of the random directions) and ``jsd``. ``inputs``:
+    ``manifest`` and ``items``. ``outputs``: ``table``, a row per item, component and layer.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
     settings = spec["jsd"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    tokenizer = load_tokenizer(checkpoints.last)
-    prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
+    access, prompts = checkpoint.access, checkpoint.recalls(spec["seed"])
     progress.say(f"measuring {len(prompts)} items on {device_name(pick_device())}")
     values = measure(
         access, prompts, settings["batch_size"], settings["draws"], spec["seed"], progress
     )
     blocks = range(len(access.blocks))
     tables = [
-        item_rows(items, part, blocks, dict(zip(MEASURES, measured, strict=True)))
+        item_rows(checkpoint.items, part, blocks, dict(zip(MEASURES, measured, strict=True)))
         for part, measured in values.items()
     ]
-    table = pd.concat(tables, ignore_index=True)
-    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
+    checkpoint.write(outputs["table"], *tables)
 
 
 @torch.no_grad()
@@ -94,10 +81,7 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Return `MEASURES` of each part and place, shape (measures, layers, items).
 
-    Parameters
-    ----------
-    batch_size
-        Items at a time; a rerun has (1 + draws) times as many rows.
+    A rerun has (1 + `draws`) x `batch_size` rows.
     """
     all_batches = list(batches(prompts, batch_size, access.model.device, answers=False))
     means = OtherMeans(access, (GATE, UP, KEY, MLP_OUT), all_batches)
@@ -177,7 +161,7 @@ def directions(
 ) -> Tensor:
     """Return random unit vectors for every counted token, shape (draws, rows, tokens, width).
 
-    They are keyed by item and block, and the same for every part of the block.
+    Keyed by item and block, and the same for every part of the block.
     """
     noise = torch.zeros(draws, *batch.ids.shape, width)
     real = counted(batch).cpu()
@@ -193,14 +177,8 @@ def directions(
 def js_divergence(one: Tensor, other: Tensor, chunk: int = CHUNK) -> Tensor:
     """Return the Jensen-Shannon divergence in bits (0 to 1) of two tables of logits.
 
-    Computed in float64, a few rows at a time; its square root is a distance.
-
-    Parameters
-    ----------
-    one, other
-        Logits, shape (..., vocabulary); log-probabilities are logits, too.
-    chunk
-        How many numbers of a table are worked on at once (at least a row).
+    `one`, `other`: shape (..., vocabulary); worked on in float64, `chunk` numbers of a table at
+    once.
 
     >>> certain, other = torch.tensor([0.0, -math.inf]), torch.tensor([-math.inf, 0.0])
     >>> float(js_divergence(certain, other)), float(js_divergence(certain, certain))

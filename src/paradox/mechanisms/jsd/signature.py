@@ -17,4 +17,4 @@ def adapters(given: Given) -> Rows:
 
 
 def _parts(test: Tester, values: list[Array]) -> list[Part]:
-    return [part for of_part in values for part in test.peak(of_part)]
+    return [part for curve in values for part in test.peak(curve)]

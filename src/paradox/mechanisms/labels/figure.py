@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paradox.figures import style
+from paradox.figures.kit import arm_columns
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -31,12 +32,7 @@ COLOURS = dict(zip([*LABELS, AMBIGUOUS], [*style.colours(4), "#dddddd"], strict=
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    ``spec`` is empty. ``inputs``: ``tables``, the files ``confusion`` of step ``labels``, one per
-    arm. ``outputs``: ``svg``, ``png`` and ``csv`` (the plotted numbers); equal tables give equal
-    bytes.
-    """
+    """Draw ``svg``, ``png`` and ``csv`` of ``tables``: the ``confusion`` of every arm."""
     table = data([Path(path) for path in inputs["tables"]])
     write(draw, table, outputs, progress, "labels")
 
@@ -53,13 +49,9 @@ def data(paths: list[Path]) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm."""
-    table = table.assign(name=style.arm_names(table))
-    arms = style.panels(table)
     rules = list(dict.fromkeys(table["rule"]))
-    figure, axes = style.grid(2, len(arms), 1.9 + 0.9 * len(rules), sharex="row")
-    for (base, name), (upper, lower) in zip(arms, axes.T, strict=True):
-        rows = table[(table["base"] == base) & (table["name"] == name)]
-        upper.set_title(style.title(base, name))
+    figure, axes, arms = arm_columns(table, 2, 1.9 + 0.9 * len(rules), sharex="row")
+    for rows, (upper, lower) in zip(arms, axes.T, strict=True):
         _leakage(upper, rows[rows["label"] == LABELS[0]], rules)
         _bars(lower, rows, rules)
         for axis in (upper, lower):

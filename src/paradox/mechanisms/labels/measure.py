@@ -1,15 +1,11 @@
 """Step ``labels``: which items an arm unlocked, by posterior probability, and who says so wrongly.
 
-The published rule (2601.11061) calls an item *leakage* when a response before training was wrong
-and one after it was right, and *stable* when both were right. Here an item gets the label that its
-success rates have with `certainty` (`Thresholds`); a change comes before a level where both are.
-
 `labels` has a row per item. `confusion` counts every rule's labels on exposed items and twins;
-`unchanged` is the share had nothing changed, (1-p)^k (1-(1-p)^k) for leakage by any of k, from
-samples of the base that the rule did not see. `rules` has a row per rule, over the items that count
-as exposed and their own twins (calling at random has precision 1/2): rates of the leakage label,
-`kappa` between two halves of the samples, and the change of accuracy of leakage items in the
-samples that labelled them (`gain`) and in the others (`gain_other`).
+`unchanged` is the share had nothing changed, from samples of the base that the rule did not see.
+`rules` has a row per rule, over the items that count as exposed and their own twins (calling at
+random has precision 1/2): rates of the leakage label, `kappa` between two halves of the samples,
+and the change of accuracy of leakage items in the samples that labelled them (`gain`) and in the
+others (`gain_other`). The published rule is that of 2601.11061.
 """
 
 from __future__ import annotations
@@ -28,12 +24,12 @@ from paradox.arms import with_arm
 from paradox.errors import DataError, hint, problems
 from paradox.evaluate.arms import Level, levels, read_items
 from paradox.files import read_table, write_table
+from paradox.mechanisms.tables.pairs import Array
 from paradox.mechanisms.tables.verdict import AMBIGUOUS, LABELS
 from paradox.progress import Progress
 from paradox.seeds import keyed_rng
 from paradox.stats.bootstrap import Resampling, binomial_interval, mean, pigeonhole
 
-Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 SAMPLES = ["base", "method", "item", "sample", "correct"]
 JEFFREYS = 0.5
@@ -56,45 +52,25 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Draws:
-    """Right and wrong of one checkpoint.
+    """Right and wrong of one checkpoint."""
 
-    Attributes
-    ----------
-    sampled
-        Shape (items, samples), in an order keyed by item.
-    greedy
-        Shape (items,).
-    """
-
-    sampled: Flags
-    greedy: Flags
+    sampled: Flags  # shape (items, samples), in an order keyed by item
+    greedy: Flags  # shape (items,)
 
 
 @dataclass(frozen=True)
 class Called:
-    """One rule's labels.
+    """One rule's labels."""
 
-    Attributes
-    ----------
-    name
-        ``posterior``, ``greedy`` or ``any_of_<k>``.
-    labels
-        Of the whole evidence.
-    halves
-        Of either half of the samples; None for ``greedy``, which has one response.
-    change, other
-        Change of accuracy in the samples that made `halves[0]` and in the other half (for
-        ``greedy``: in its response and in all samples).
-    k
-        Samples used per side and half.
-    """
-
-    name: str
-    labels: NDArray[np.str_]
+    name: str  # ``posterior``, ``greedy`` or ``any_of_<k>``
+    labels: NDArray[np.str_]  # of the whole evidence
+    # Of either half of the samples; None for ``greedy``, which has one response.
     halves: tuple[NDArray[np.str_], NDArray[np.str_]] | None
+    # `change`, `other`: change of accuracy in the samples that made `halves[0]` and in the other
+    # half (for ``greedy``: in its response and in all samples).
     change: Array
     other: Array
-    k: int
+    k: int  # samples used per side and half
 
 
 def main(
@@ -102,15 +78,11 @@ def main(
 ) -> None:
     """Label every item by every rule.
 
-    ``spec``: ``arm``; ``labels``: ``delta``, ``certainty``, ``high``, ``low`` and ``any_of`` (the k
-    of the published rule); ``exposed_from``; ``seed`` and ``resamples`` (of intervals). ``inputs``:
-    ``items``, ``before`` and ``after`` (single samples of the base and of the arm). ``outputs``:
-    ``labels``, ``confusion`` and ``rules``.
+    ``spec``: ``arm``, ``labels``, ``exposed_from``, ``seed`` and ``resamples`` (of intervals).
+    ``inputs``: ``items``, ``before`` and ``after`` (single samples of the base and of the arm).
+    ``outputs``: ``labels``, ``confusion`` and ``rules``.
 
-    Raises
-    ------
-    DataError
-        When the files are malformed or do not belong together.
+    Raises `DataError` when the files are malformed or do not belong together.
     """
     settings = spec["labels"]
     items = read_items(inputs["items"])
@@ -137,10 +109,7 @@ def main(
 def read_draws(path: Path, items: pd.DataFrame, base: str, trained: bool) -> Draws:
     """Read the single samples of a checkpoint, in the order of `items`.
 
-    Raises
-    ------
-    DataError
-        When an item has not the samples of the others, or the samples are of another base.
+    Raises `DataError` when an item lacks samples, or they are of another base.
     """
     table = read_table(path, SAMPLES)
     bad = [
@@ -208,7 +177,10 @@ def posteriors(
 
 
 def by_posterior(before: Flags, after: Flags, thresholds: Thresholds) -> NDArray[np.str_]:
-    """Return the label of each item from its samples, shape (items, samples) on each side."""
+    """Return the label of each item from its samples, shape (items, samples) on each side.
+
+    A change comes before a level where both are certain.
+    """
     trials = before.shape[1], after.shape[1]
     sure = (
         posteriors(before.sum(axis=1), after.sum(axis=1), trials, thresholds) > thresholds.certainty
@@ -228,10 +200,7 @@ def calls(
 ) -> Iterator[Called]:
     """Yield the labels of every rule.
 
-    Raises
-    ------
-    DataError
-        When a rule wants more samples than half of those there are.
+    Raises `DataError` when a rule wants more samples than half of those there are.
     """
     one, two = before.sampled, after.sampled
     size = min(one.shape[1], two.shape[1]) // 2

@@ -34,7 +34,7 @@ def sides(paths: list[Path], measures: list[str], pairs: Pairs) -> Iterator[Side
         # A rule that repeats on another half has columns of its own for the halves.
         for rule in (c.removesuffix("_change") for c in table if c.endswith("_change")):
             called = (table.set_index("item")[rule] == "leakage").loc[pairs.items]
-            values = called.to_numpy(float).reshape(2, -1).T[:, :, None]
+            values = pairs.sides(called.to_numpy(float))
             name = ("labels", rule, "leakage", *arm, "change")
             yield Sides(name, str(table["seed"].iloc[0]), values, every, [0])
 

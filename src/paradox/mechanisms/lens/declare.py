@@ -91,23 +91,12 @@ DECLARATION = Declaration(
             "Lens",
             place=1,
         ),
-        Gap(
-            "attribution",
-            "mlp",
-            "logit",
-            "what an MLP adds to the gold answer's logit",
-            "logits",
-            "Attribution, MLP",
-            place=2,
-        ),
-        Gap(
-            "attribution",
-            "attention",
-            "logit",
-            "what an attention adds to it",
-            "logits",
-            "Attribution, attention",
-            place=2,
+        *(
+            Gap("attribution", part, "logit", words, "logits", f"Attribution, {name}", place=2)
+            for part, name, words in (
+                ("mlp", "MLP", "what an MLP adds to the gold answer's logit"),
+                ("attention", "attention", "what an attention adds to it"),
+            )
         ),
     ),
     tested={

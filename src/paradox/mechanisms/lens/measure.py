@@ -1,9 +1,9 @@
 """Step ``lens``: where, going up the blocks, the gold answer appears, and what writes it.
 
-At the position that predicts the first answer token, for the gold answer and a wrong answer of the
+At the position that predicts the first answer token, for the gold answer and a wrong one of the
 same form (``control_``): log-probability and rank had the model stopped after a block (layer -1 is
-the embedding), and what the embedding, each attention and each MLP add to the answer's logit minus
-the mean logit, final norm frozen, so that the parts add up to the logit (the one before a cap).
+the embedding), and what each part adds to the answer's logit minus the mean logit, final norm
+frozen, so that the parts add up to the logit (the one before a cap).
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from paradox.arms import with_arm
-from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import (
     ATTN_OUT,
     HEAD_IN,
@@ -27,58 +25,36 @@ from paradox.mechanisms.model.access import (
     Access,
     Node,
 )
+from paradox.mechanisms.model.checkpoint import last_checkpoint
 from paradox.mechanisms.model.norms import frozen_norm, wide
-from paradox.mechanisms.model.recalls import batches, recalls
+from paradox.mechanisms.model.recalls import batches
 from paradox.mechanisms.tables.pairs import item_rows
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
-from paradox.tasks import load_task
-from paradox.tasks.api import ITEM_COLUMNS
 
 # Nothing is sampled: rounding on another device moves the numbers and no more.
 DETERMINISM = "tolerance"
 
 
 class Lens(NamedTuple):
-    """Readings of the residual, shape (L + 1, items, positions, tokens); row 0 is layer -1.
+    """Readings of the residual, shape (L + 1, items, positions, tokens); row 0 is layer -1."""
 
-    Attributes
-    ----------
-    logp
-        Natural log-probability.
-    rank
-        One plus the number of tokens with a higher logit.
-    """
-
-    logp: Tensor
-    rank: Tensor
+    logp: Tensor  # natural log-probability
+    rank: Tensor  # one plus the number of tokens with a higher logit
 
 
 class Attribution(NamedTuple):
-    """Parts of a logit minus the mean logit; axes (..., items, positions, tokens).
+    """Parts of a logit minus the mean logit; axes (..., items, positions, tokens)."""
 
-    Attributes
-    ----------
-    embedding
-        Of the embedding.
-    attention, mlp
-        Of each block, with the blocks as first axis.
-    heads
-        Of each attention head, with blocks and heads as first axes (None if not asked for);
-        they add up to `attention` less the part of the output projection's bias.
-    bias
-        Of the output embedding's bias; 0 for models without one.
-    total
-        The logit minus the mean logit, computed from the whole residual.
-    """
-
-    embedding: Tensor
+    embedding: Tensor  # of the embedding
+    # `attention`, `mlp`: of each block, with the blocks as first axis.
     attention: Tensor
     mlp: Tensor
+    # Of each attention head, with blocks and heads as first axes (None if not asked for); they add
+    # up to `attention` less the part of the output projection's bias.
     heads: Tensor | None
-    bias: Tensor
-    total: Tensor
+    bias: Tensor  # of the output embedding's bias; 0 for models without one
+    total: Tensor  # the logit minus the mean logit, computed from the whole residual
 
     def sum(self) -> Tensor:
         """Return the sum of all parts, which equals `total` up to rounding."""
@@ -90,16 +66,13 @@ def main(
 ) -> None:
     """Read every item at the last checkpoint of an arm.
 
-    ``spec``: ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens`` (batch size and
-    dtype). ``inputs``: ``manifest`` and ``items``. ``outputs``: ``lens``, a row per item and layer;
-    ``attribution``, a row per item, component and layer; ``emergence``, a row per item.
+    ``spec``: ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens``. ``inputs``:
+    ``manifest`` and ``items``. ``outputs``: ``lens``, a row per item and layer; ``attribution``, a
+    row per item, component and layer; ``emergence``, a row per item.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
     settings = spec["lens"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    tokenizer = load_tokenizer(checkpoints.last)
-    prompts = recalls(load_task(spec["task"]), tokenizer, items, spec["seed"])
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
+    access, prompts = checkpoint.access, checkpoint.recalls(spec["seed"])
     progress.say(f"reading {len(prompts)} items on {device_name(pick_device())}")
     readings: dict[str, list[Tensor]] = {}
     order: list[int] = []
@@ -111,9 +84,8 @@ def main(
         progress("items", len(order), len(prompts))
     back = torch.tensor(order).argsort()
     values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in readings.items()}
-    arm = {**spec["arm"], "step": max(checkpoints.steps)}
-    for name, table in tables(values, items).items():
-        write_table(outputs[name], with_arm(table, arm))
+    for name, table in tables(values, checkpoint.items).items():
+        checkpoint.write(outputs[name], table)
 
 
 def _read(
@@ -130,11 +102,8 @@ def _read(
 def tables(values: Mapping[str, Tensor], items: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the tables ``lens``, ``attribution`` and ``emergence`` of the readings.
 
-    Parameters
-    ----------
-    values
-        ``logp`` and ``rank``, shape (L + 1, items, 2), and ``embedding``, ``attention`` and
-        ``mlp``, shape (layers, items, 2); the last axis is gold, control.
+    `values`: ``logp`` and ``rank``, shape (L + 1, items, 2), and ``embedding``, ``attention`` and
+    ``mlp``, shape (layers, items, 2); the last axis is gold, control.
     """
     rank = values["rank"].long()
     first = emergence(rank)
@@ -164,11 +133,7 @@ def _columns(measured: Mapping[str, Tensor]) -> dict[str, Any]:
 def emergence(rank: Tensor) -> Tensor:
     """Return the first layer from which the token stays first, L (number of blocks) if never.
 
-    Parameters
-    ----------
-    rank
-        Ranks from layer -1 to L - 1 along the first axis. A token that is first in the middle
-        but not at the end has not emerged.
+    `rank`: from layer -1 to L - 1 along the first axis.
 
     >>> emergence(torch.tensor([[9, 1, 1], [1, 1, 1], [3, 1, 2], [1, 1, 2]])).tolist()
     [2, -1, 3]
@@ -181,19 +146,11 @@ def emergence(rank: Tensor) -> Tensor:
 def lens(
     access: Access, inputs: Mapping[str, Tensor], positions: list[int] | Tensor, tokens: Tensor
 ) -> Lens:
-    """Return the logit lens of all layers at the positions asked for.
+    """Return the logit lens of all layers at the positions asked for, holding no others' logits.
 
-    Only these positions go through the final norm and the output embedding, one layer at a
-    time; logits of other positions or layers are never held.
-
-    Parameters
-    ----------
-    inputs
-        Keyword arguments of a forward pass.
-    positions
-        Positions to read, the same for all items (K,) or one row per item (B, K).
-    tokens
-        Tokens to follow at each, shape (B, K, C).
+    `inputs`: keyword arguments of a forward pass.
+    `positions`: the same for all items (K,) or one row per item (B, K).
+    `tokens`: to follow at each position, shape (B, K, C).
     """
     nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
     with access.capture(nodes, positions) as captured:
@@ -201,8 +158,7 @@ def lens(
         access.model(**inputs, use_cache=False, logits_to_keep=1)
     logp, rank = [], []
     for node in nodes:
-        logits = access.logits(captured.pop(node))
-        logits = logits if logits.dtype == torch.float64 else logits.float()
+        logits = wide(access.logits(captured.pop(node)))
         chosen = logits.gather(-1, tokens)
         logp.append(chosen - logits.logsumexp(-1, keepdim=True))
         higher = [(logits > chosen[..., c, None]).sum(-1) for c in range(tokens.shape[-1])]
@@ -218,14 +174,9 @@ def attribution(
     tokens: Tensor,
     heads: bool = False,
 ) -> Attribution:
-    """Return the direct logit attribution at the positions asked for.
+    """Return the direct logit attribution; `heads`: whether to split attention into heads, too.
 
-    Parameters
-    ----------
-    inputs, positions, tokens
-        See `lens`.
-    heads
-        Whether to split attention into heads, too.
+    `inputs`, `positions`, `tokens`: see `lens`.
     """
     start, end = Node(RESID_PRE, 0), Node(RESID_POST, len(access.blocks) - 1)
     nodes = [start, end, *access.nodes(ATTN_OUT, MLP_OUT, *([HEAD_IN] if heads else []))]

@@ -1,8 +1,8 @@
 """The one way into a causal language model of the transformers library: read, patch, ablate.
 
-Works by forward hooks on the unchanged model, as context managers that always remove their hooks.
-Blocks are counted 0 .. L-1; axes are (item, position, ...); positions are token positions, and
-the logits that predict token t sit at t - 1. A node is ``Node(kind, block)``:
+By forward hooks on the unchanged model, as context managers that always remove them. Blocks are
+0 .. L-1; axes are (item, position, ...); the logits that predict token t sit at t - 1. A node is
+``Node(kind, block)``:
 
 ========== ================== ==============================================================
 kind       shape              what it is
@@ -18,15 +18,16 @@ head_out   (B, T, h, d)       each head's part of the output of ``o_proj``, with
 ========== ================== ==============================================================
 
 resid_post = resid_pre + attn_out + mlp_out always holds: where a block normalises what a branch
-returns (OLMo 2, Gemma), attn_out and mlp_out are taken after that norm, and the heads' parts
-add up to what goes into it. Hooks on one node run in the order of entering: a `capture` inside a
-`patch` sees the patched value. Captured tensors are the model's own and carry gradients.
+returns (OLMo 2, Gemma), they are taken after that norm, and the heads' parts add up to what goes
+into it. Hooks on one node run in the order of entering: a `capture` inside a `patch` sees the
+patched value. Captured tensors are the model's own and carry gradients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -54,26 +55,12 @@ Value = Tensor | Callable[[Tensor], Tensor]
 
 
 class Access:
-    """Reads and writes the nodes of one model.
+    """Reads and writes the nodes of one model with gated MLPs (Qwen, Llama, OLMo 2, Gemma 3 ...).
 
-    Parameters
-    ----------
-    model
-        A causal language model with gated MLPs (Qwen 2 and 3, Llama, OLMo 2, Gemma 3 and their
-        likes). Its parts are found by structure, and two tokens are run through it to check that
-        the residual is the sum of what was found.
-
-    Raises
-    ------
-    AccessError
-        When a part is missing or the sums do not hold.
-
-    Attributes
-    ----------
-    blocks, norm, head
-        The parts of each block, the final norm and the output embedding.
-    heads
-        Number of attention heads (queries).
+    Its parts are found by structure: those of each block (`blocks`), the final `norm` and the
+    output embedding (`head`); `heads` is the number of attention heads (queries). Raises
+    `AccessError` when a part is missing or, on two tokens, the residual is not the sum of what was
+    found.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -100,47 +87,29 @@ class Access:
     def capture(
         self, nodes: Iterable[Node], positions: Tensor | list[int] | None = None
     ) -> Iterator[dict[Node, Tensor]]:
-        """Yield a dictionary that each forward pass fills with the nodes' values.
+        """Yield a dictionary that each forward pass fills anew with the nodes' values.
 
-        Parameters
-        ----------
-        nodes
-            What to keep; a second forward pass replaces the values of the first.
-        positions
-            Positions to keep: the same for all items (K,) or one row per item (B, K).
+        `positions`: what to keep: the same for all items (K,) or one row per item (B, K).
         """
         values: dict[Node, Tensor] = {}
 
-        def keep(node: Node) -> Callable[[Tensor], None]:
-            def hook(value: Tensor) -> None:
-                values[node] = value if positions is None else _take(value, positions)
+        def keep(node: Node, value: Tensor) -> None:
+            values[node] = value if positions is None else _take(value, positions)
 
-            return hook
-
-        with self._hooks({node: keep(node) for node in nodes}):
+        with self._hooks({node: partial(keep, node) for node in nodes}):
             yield values
 
     @contextmanager
     def patch(self, values: Mapping[Node, Value], where: Tensor | None = None) -> Iterator[None]:
         """Replace nodes in every forward pass inside the context.
 
-        Parameters
-        ----------
-        values
-            For each node a tensor that broadcasts to it, or a function from the current value
-            to the new one.
-        where
-            Boolean mask of what to replace, see `at`: the first axes of the node, (B, T) or
-            more; None replaces everything. What is not replaced keeps its exact bits.
+        `values`: for each node a tensor that broadcasts to it, or a function from its current
+        value.
+        `where`: boolean mask of what to replace, see `at`: the first axes of the node, (B, T) or
+        more; None replaces everything. What is not replaced keeps its exact bits.
         """
-
-        def change(node: Node, new: Value) -> Callable[[Tensor], Tensor]:
-            def hook(current: Tensor) -> Tensor:
-                return _replace(node, current, new, where)
-
-            return hook
-
-        with self._hooks({node: change(node, new) for node, new in values.items()}):
+        change = {node: partial(_replace, node, new, where) for node, new in values.items()}
+        with self._hooks(change):
             yield
 
     @contextmanager
@@ -161,12 +130,9 @@ class Access:
     def means(
         self, nodes: Iterable[Node], batches: Iterable[Mapping[str, Tensor]]
     ) -> dict[Node, Tensor]:
-        """Return each node's mean over all tokens of `batches` that are not padding.
+        """Return each node's mean over all tokens that are not padding (``attention_mask``).
 
-        Parameters
-        ----------
-        batches
-            Keyword arguments of forward passes; ``attention_mask`` tells what is padding.
+        `batches`: keyword arguments of forward passes.
         """
         chosen, sums, count = list(nodes), {}, 0.0
         for batch in batches:
@@ -204,11 +170,11 @@ class Access:
         block = self.blocks[node.block]
         attention, mlp = block.attention, block.mlp
         if node.kind == RESID_PRE:
-            return _on_input(block.module, visit)
+            return on_input(block.module, visit)
         if node.kind == KEY:
-            return _on_input(mlp.down_proj, visit)
+            return on_input(mlp.down_proj, visit)
         if node.kind == HEAD_IN:
-            return _on_input(attention.o_proj, self._by_head(visit))
+            return on_input(attention.o_proj, self._by_head(visit))
         if node.kind == HEAD_OUT:
             return _on_heads(attention.o_proj, self.heads, visit)
         module = {
@@ -257,12 +223,8 @@ def at(
 ) -> Tensor:
     """Return the mask that is true at these items, positions and units (heads or neurons).
 
-    Parameters
-    ----------
-    shape
-        (items, positions) or (items, positions, units).
-    items, positions, units
-        Indices, from the end when negative; None means all.
+    `shape`: (items, positions) or (items, positions, units).
+    `items`, `positions`, `units`: indices, from the end when negative; None means all.
 
     >>> at((2, 3), items=[1], positions=[-1]).int().tolist()
     [[0, 0, 0], [0, 0, 1]]
@@ -286,7 +248,7 @@ def _take(value: Tensor, positions: Tensor | list[int]) -> Tensor:
     return value[torch.arange(len(value), device=value.device)[:, None], chosen]
 
 
-def _replace(node: Node, current: Tensor, new: Value, where: Tensor | None) -> Tensor:
+def _replace(node: Node, new: Value, where: Tensor | None, current: Tensor) -> Tensor:
     try:
         value = new(current) if callable(new) else new
         value = value.to(current).expand_as(current)
@@ -310,7 +272,9 @@ def _near(one: Tensor, two: Tensor, tolerance: float) -> bool:
 # --- modules ------------------------------------------------------------------------------
 
 
-def _on_input(module: nn.Module, visit: Callable[[Tensor], Tensor | None]) -> Any:
+def on_input(module: nn.Module, visit: Callable[[Tensor], Tensor | None]) -> Any:
+    """Let `visit` see what a module reads, and replace it where it returns something."""
+
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args:
             new = visit(args[0])

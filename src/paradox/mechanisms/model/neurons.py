@@ -1,12 +1,8 @@
 """Single MLP neurons: how much each works for recall, sets of them, and scaling them.
 
 A neuron is an input coordinate of a block's ``down_proj``; scaling it by alpha multiplies its
-activation. Its signed *attribution* for an item is activation x gradient of the gold answer's log
-odds, log p - log(1 - p), summed over the scaled positions (`paradox.mechanisms.model.rerun.WHERE`):
-the derivative of these log odds by alpha at alpha = 1.
-
-Many sets and alphas are rows of one batch that starts at the scaled block and the first scaled
-token. Alpha = 1 is not run: its values are those of the clean run, to the bit.
+activation. Its signed *attribution* is activation x gradient of the gold answer's log odds, log p -
+log(1 - p), summed over the scaled positions: the derivative of these log odds by alpha at 1.
 """
 
 from __future__ import annotations
@@ -23,12 +19,13 @@ from torch import Tensor
 
 from paradox.errors import DataError
 from paradox.mechanisms.model.access import KEY, Access, Node
+from paradox.mechanisms.model.norms import wide
 from paradox.mechanisms.model.recalls import Batch, Recall, batches
 from paradox.mechanisms.model.rerun import counted, first_changed
 from paradox.mechanisms.model.traces import Trace, trace
+from paradox.mechanisms.tables.pairs import Array
 from paradox.seeds import Key, keyed_rng
 
-Array = NDArray[np.float64]
 # Most floats of one intermediate tensor; a few are alive at a time.
 CHUNK = 2**20
 MEASURES = ("logp", "odds", "correct")
@@ -36,43 +33,29 @@ MEASURES = ("logp", "odds", "correct")
 
 @dataclass(frozen=True)
 class Profile:
-    """What the neurons do on some prompts.
+    """What the neurons do on some prompts."""
 
-    Attributes
-    ----------
-    attribution
-        Shape (items, layers, neurons), summed over the scaled positions, nats.
-    activity
-        Mean |activation| at these positions, shape (layers, neurons).
-    norms
-        Length of what one unit of activation writes, shape (layers, neurons).
-    """
-
-    attribution: Array
-    activity: Array
-    norms: Array
+    attribution: Array  # shape (items, layers, neurons), summed over the scaled positions, nats
+    activity: Array  # mean |activation| at these positions, shape (layers, neurons)
+    norms: Array  # length of what one unit of activation writes, shape (layers, neurons)
 
 
 def scores(logits: Tensor, batch: Batch) -> Tensor:
     """Return `MEASURES` of the gold answer on the first axis: means over its tokens, and all right.
 
-    ``odds`` are log odds, which do not saturate where an answer is known well; ``correct`` says
-    whether every token is the first choice, which is whether greedy decoding would give it.
-
-    Parameters
-    ----------
-    logits
-        Where the answer is predicted: (..., rows, answer tokens, vocabulary).
+    ``odds`` are log odds, which do not saturate; ``correct``: whether greedy decoding would give
+    it.
+    `logits`: where the answer is predicted: (..., rows, answer tokens, vocabulary).
     """
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    gold = batch.gold.expand(wide.shape[:-1])[..., None]
-    gold_logits = wide.gather(-1, gold)[..., 0]
+    logits = wide(logits)
+    gold = batch.gold.expand(logits.shape[:-1])[..., None]
+    gold_logits = logits.gather(-1, gold)[..., 0]
     # The others by themselves: 1 - p would cancel.
-    others = wide.scatter(-1, gold, -torch.inf).logsumexp(-1)
+    others = logits.scatter(-1, gold, -torch.inf).logsumexp(-1)
     count = batch.real.sum(-1)
     parts = (gold_logits - torch.logaddexp(gold_logits, others), gold_logits - others)
     means = [torch.where(batch.real, part, 0).double().sum(-1) / count for part in parts]
-    first = (wide.argmax(-1) == gold[..., 0]) | ~batch.real
+    first = (logits.argmax(-1) == gold[..., 0]) | ~batch.real
     return torch.stack([*means, first.all(-1).double()])
 
 
@@ -86,15 +69,7 @@ def scaled(batch: Batch, where: str) -> Tensor:
 
 
 def profile(access: Access, prompts: Sequence[Recall], size: int, where: str) -> Profile:
-    """Return attribution and activity of every neuron for the prompts' answers.
-
-    Parameters
-    ----------
-    size
-        Prompts at a time.
-    where
-        One of `paradox.mechanisms.model.rerun.WHERE`.
-    """
+    """Return attribution and activity of every neuron for the answers, `size` prompts at a time."""
     nodes = access.nodes(KEY)
     width = access.blocks[0].mlp.down_proj.weight.shape[1]
     attribution = np.zeros((len(prompts), len(nodes), width))
@@ -121,17 +96,9 @@ def profile(access: Access, prompts: Sequence[Recall], size: int, where: str) ->
 
 
 def strongest(gap: Array, count: int) -> NDArray[np.int64]:
-    """Return the `count` neurons of each layer with the largest signed attribution.
+    """Return the `count` neurons of each layer with the largest attribution, shape (layers, count).
 
-    Parameters
-    ----------
-    gap
-        Attribution, exposed minus twins, shape (layers, neurons).
-
-    Returns
-    -------
-    array
-        Shape (layers, count), strongest first.
+    `gap`: attribution, exposed minus twins, shape (layers, neurons).
     """
     if not 0 < count <= gap.shape[1] // 2:
         raise DataError(
@@ -144,21 +111,11 @@ def strongest(gap: Array, count: int) -> NDArray[np.int64]:
 def matched(
     chosen: Sequence[NDArray[np.int64]], activity: Profile, draws: int, nearest: int, *key: Key
 ) -> list[NDArray[np.int64]]:
-    """Return random sets of other neurons that resemble the chosen ones.
+    """Return random sets of other neurons that resemble the chosen ones, per layer (draws, count).
 
     Each chosen neuron is replaced by one of the `nearest` others of its layer that no earlier
-    replacement of the set took, by the logarithms of mean |activation| and of the length of
-    what it writes, both in standard deviations of the layer.
-
-    Parameters
-    ----------
-    chosen
-        Neurons of each layer, at most half of them.
-
-    Returns
-    -------
-    list
-        Of each layer, shape (draws, count).
+    replacement of the set took, by the logarithms of mean |activation| and of the length of what it
+    writes, both in standard deviations of the layer. `chosen`: of each layer, at most half.
     """
     layers = []
     for layer, neurons in enumerate(chosen):
@@ -166,9 +123,8 @@ def matched(
         traits = traits / np.maximum(traits.std(axis=1, keepdims=True), 1e-12)
         apart = ((traits[:, neurons, None] - traits[:, None, :]) ** 2).sum(axis=0)
         apart[:, neurons] = np.inf
-        order = np.argsort(apart, axis=1, kind="stable")[
-            :, : apart.shape[1] - len(neurons)
-        ].tolist()
+        others = apart.shape[1] - len(neurons)
+        order = np.argsort(apart, axis=1, kind="stable")[:, :others].tolist()
         rng = keyed_rng("matched neurons", *key, layer)
         sets = np.zeros((draws, len(neurons)), dtype=np.int64)
         for draw in range(draws):
@@ -190,13 +146,8 @@ def scaling(
 ) -> Iterator[None]:
     """Scale neurons in every forward pass inside the context.
 
-    Parameters
-    ----------
-    factors
-        Block -> alpha of each of its neurons: (neurons,), or (rows, 1, neurons) when the rows
-        of the batch differ.
-    where
-        Mask (rows, tokens) of what is scaled; None means all.
+    `factors`: block -> alpha of its neurons: (neurons,), or (rows, 1, neurons) when rows differ.
+    `where`: mask (rows, tokens) of what is scaled; None means all.
     """
     with access.patch(
         {Node(KEY, block): (lambda key, by=by: key * by) for block, by in factors.items()}, where
@@ -214,24 +165,12 @@ def sweep(
     where: str,
     chunk: int = CHUNK,
 ) -> Array:
-    """Scale every set at its layer by every alpha, one at a time.
+    """Return `MEASURES` under every set and alpha: (measures, layers, sets, doses, items).
 
-    Parameters
-    ----------
-    sets
-        Neurons, shape (layers, sets, count).
-    doses
-        Alphas.
-    size
-        Prompts at a time.
-
-    Returns
-    -------
-    array
-        `MEASURES` on the first axis: (measures, layers, sets, doses, items).
+    `sets`: neurons, shape (layers, sets, count). Sets and alphas are rows of one batch that starts
+    at the scaled block and token; alpha 1 is not run: its values are the clean run's, to the bit.
     """
-    shape = (len(MEASURES), *sets.shape[:2], len(doses), len(prompts))
-    values = np.zeros(shape)
+    values = np.zeros((len(MEASURES), *sets.shape[:2], len(doses), len(prompts)))
     for batch in batches(prompts, size, access.model.device):
         values[..., batch.rows] = _swept(access, batch, sets, doses, where, chunk).cpu().numpy()
     return values
@@ -259,10 +198,8 @@ def _swept(
     together = max(1, chunk // (rows * tokens * width))
     for block, parts in enumerate(blocks):
         down, key = parts.mlp.down_proj, keys[Node(KEY, block)][:, start:]
-        members, middle = (
-            torch.as_tensor(sets[block], device=device),
-            clean.middle(block)[:, start:],
-        )
+        members = torch.as_tensor(sets[block], device=device)
+        middle = clean.middle(block)[:, start:]
         plain, held = down(key), torch.where(mask, key, 0)
         cells = [(one, place) for one in range(len(members)) for place in moved]
         for first in range(0, len(cells), together):

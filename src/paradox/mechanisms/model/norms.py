@@ -16,10 +16,7 @@ def wide(values: Tensor) -> Tensor:
 def frozen_norm(norm: nn.Module, values: Tensor) -> tuple[Tensor, Tensor]:
     """Return gain (d,) and scale (..., 1) of an RMS norm: norm(values) = values * gain * scale.
 
-    Raises
-    ------
-    CheckpointError
-        When the norm is of another kind.
+    Raises `CheckpointError` when the norm is of another kind.
     """
     epsilon = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
     weight = getattr(norm, "weight", None)

@@ -1,10 +1,8 @@
 """Recall prompts as token batches, shared by the mechanisms that read the answer's prediction.
 
-A recall prompt is prompt + recall scaffold; the answer is the gold continuation, tokenised in
-its place. In a batch every row is padded on both sides so that column `Batch.at` predicts the
-first answer token in every row, and column ``at + k`` the one after k answer tokens (the gold
-ones, teacher-forced). A distance from `at` therefore means the same in every row, which is what
-means over other items are aligned by.
+A recall prompt is prompt + recall scaffold; the answer is the gold continuation, tokenised in its
+place. In a batch, column ``at + k`` predicts the answer token after k (gold ones, teacher-forced)
+in every row, so a distance from `Batch.at` means the same in every row.
 """
 
 from __future__ import annotations
@@ -24,52 +22,29 @@ from paradox.tasks import Task
 
 @dataclass(frozen=True)
 class Recall:
-    """The recall prompt of one item.
+    """The recall prompt of one item."""
 
-    Attributes
-    ----------
-    item
-        Its name.
-    prompt
-        Tokens before the answer.
-    gold
-        Tokens of the right answer.
-    control
-        First token of a wrong answer of the same form.
-    """
-
-    item: str
-    prompt: list[int]
-    gold: list[int]
-    control: int
+    item: str  # its name
+    prompt: list[int]  # tokens before the answer
+    gold: list[int]  # tokens of the right answer
+    control: int  # first token of a wrong answer of the same form
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Recall prompts side by side.
+    """Recall prompts side by side."""
 
-    Attributes
-    ----------
-    rows
-        Their places in the list they come from.
-    ids, mask, positions
-        Inputs of the model, shape (rows, tokens); the last answer token is not among them.
-    at
-        The column that predicts the first answer token.
-    gold, real
-        Answer tokens and which of them exist, shape (rows, longest answer).
-    control
-        First token of each row's wrong answer.
-    """
-
-    rows: list[int]
+    rows: list[int]  # their places in the list they come from
+    # `ids`, `mask`, `positions`: inputs of the model, shape (rows, tokens); the last answer token
+    # is not among them.
     ids: torch.Tensor
     mask: torch.Tensor
     positions: torch.Tensor
-    at: int
+    at: int  # the column that predicts the first answer token
+    # `gold`, `real`: answer tokens and which of them exist, shape (rows, longest answer).
     gold: torch.Tensor
     real: torch.Tensor
-    control: torch.Tensor
+    control: torch.Tensor  # first token of each row's wrong answer
 
     @property
     def inputs(self) -> dict[str, torch.Tensor]:
@@ -86,18 +61,14 @@ def recalls(
 ) -> list[Recall]:
     """Return the recall prompt of every item.
 
-    A token belongs to the answer when its last character does; tokens that all answers begin
-    with (the space before a number, in many vocabularies) say nothing about memory and count as
-    prompt. The wrong answer is drawn, keyed by `seed` and the item, from the answers of all items
-    that have the same form (digit for digit, letter for letter) and another first token; where no
-    item has one, from all answers with another first token.
+    A token belongs to the answer when its last character does; tokens that all answers begin with
+    (the space before a number) count as prompt. The wrong answer is drawn, keyed by `seed` and the
+    item, from the answers that have the same form (digit for digit, letter for letter) and another
+    first token; where there is none, from all answers with another first token.
 
-    Raises
-    ------
-    DataError
-        When an item has no such wrong answer.
+    Raises `DataError` when an item has no such wrong answer.
     """
-    answers = {form: sorted(set(of)) for form, of in items["answer"].groupby(_forms(items))}
+    answers = {form: sorted(set(group)) for form, group in items["answer"].groupby(_forms(items))}
     everything = sorted(set(items["answer"]))
     read = [_tokens(task, tokenizer, item.question, item.answer) for item in items.itertuples()]
     begin = _begin([gold for _, gold in read])
@@ -145,9 +116,9 @@ def _tokens(
 def batches(
     prompts: Sequence[Recall], size: int, device: torch.device, answers: bool = True
 ) -> Iterator[Batch]:
-    """Yield batches of prompts of similar length; `answers` false leaves out the answers.
+    """Yield batches of prompts of similar length.
 
-    Without answers the prompts end at `Batch.at`, and only the first answer token is predicted.
+    Without `answers` the prompts end at `Batch.at`, and only the first answer token is predicted.
     """
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index].prompt))
     for start in range(0, len(order), size):

@@ -1,8 +1,5 @@
 """A clean pass over a batch, changes of one block, and reruns from there to the output.
 
-A change in block n needs blocks n + 1 .. L - 1 only, and only the tokens from the first changed
-one on. All changes of a block go through as one batch of (changes x items) rows.
-
 A *mean* here is over the **other** items at the same distance from the position that predicts the
 first answer token; at a distance that no other item reaches, over all distances. The first token
 is left alone and out of the means: models keep an attention sink there.
@@ -10,8 +7,9 @@ is left alone and out of the means: models keep an attention sink there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,27 +26,15 @@ OWN = ("hidden_states", "past_key_values", "use_cache")
 
 @dataclass(frozen=True)
 class Clean:
-    """What a clean pass leaves.
+    """What a clean pass leaves."""
 
-    Attributes
-    ----------
-    batch
-        Its inputs.
-    before, attention
-        Of each block: the residual before it, and what its attention adds.
-    after
-        The residual after the last block.
-    arguments
-        Of each block: the keyword arguments that it was called with.
-    memory
-        Of each block: the keys and the values, shape (items, heads, tokens, width of a head).
-    """
-
-    batch: Batch
+    batch: Batch  # its inputs
+    # `before`, `attention`: of each block: the residual before it, and what its attention adds.
     before: list[Tensor]
     attention: list[Tensor]
-    after: Tensor
-    arguments: list[dict[str, Any]]
+    after: Tensor  # the residual after the last block
+    arguments: list[dict[str, Any]]  # of each block: the keyword arguments that it was called with
+    # Of each block: the keys and the values, shape (items, heads, tokens, width of a head).
     memory: list[tuple[Tensor, Tensor]]
 
     def middle(self, block: int) -> Tensor:
@@ -62,14 +48,13 @@ def clean_pass(access: Access, batch: Batch) -> Clean:
     blocks = range(len(access.blocks))
     arguments: list[dict[str, Any]] = [{} for _ in blocks]
 
-    def keep(n: int) -> Callable[..., None]:
-        def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            arguments[n] = {k: v for k, v in kwargs.items() if k not in OWN}
+    def keep(n: int, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        arguments[n] = {k: v for k, v in kwargs.items() if k not in OWN}
 
-        return hook
-
-    modules = [block.module for block in access.blocks]
-    hooks = [m.register_forward_pre_hook(keep(n), with_kwargs=True) for n, m in enumerate(modules)]
+    hooks = [
+        block.module.register_forward_pre_hook(partial(keep, n), with_kwargs=True)
+        for n, block in enumerate(access.blocks)
+    ]
     end = Node(RESID_POST, blocks[-1])
     # Made without the configuration, which would make it forget what is beyond a sliding window.
     cache = DynamicCache()
@@ -87,20 +72,11 @@ def clean_pass(access: Access, batch: Batch) -> Clean:
 
 @torch.no_grad()
 def rerun(access: Access, clean: Clean, block: int, changed: Tensor) -> Tensor:
-    """Return the logits of changed runs where they predict the answer.
+    """Return the logits where they predict the answer: (changes, items, answer tokens, vocabulary).
 
-    Parameters
-    ----------
-    block
-        The block whose output was changed.
-    changed
-        Residuals after it, shape (changes, items, tokens, width): of all tokens, or of the last
-        ones, from `Batch.at` or before; those before them are unchanged.
-
-    Returns
-    -------
-    Tensor
-        Shape (changes, items, answer tokens, vocabulary).
+    `block`: the block whose output was changed.
+    `changed`: residuals after it, shape (changes, items, tokens, width): of all tokens, or of the
+    last ones, from `Batch.at` or before; those before them are unchanged.
     """
     changes, rows, tokens = changed.shape[:3]
     start = clean.after.shape[1] - tokens
@@ -151,14 +127,8 @@ def counted(batch: Batch) -> Tensor:
 class OtherMeans:
     """Means over the other items, aligned by the distance from `Batch.at`.
 
-    Parameters
-    ----------
-    access
-        The model.
-    kinds
-        Kinds of nodes, see `paradox.mechanisms.model.access`.
-    batches
-        All items, each exactly once.
+    `kinds`: of nodes, see `paradox.mechanisms.model.access`.
+    `batches`: all items, each exactly once.
     """
 
     def __init__(self, access: Access, kinds: Iterable[str], batches: Iterable[Batch]) -> None:
@@ -186,13 +156,7 @@ class OtherMeans:
         return slice(start, start + batch.ids.shape[1])
 
     def of_others(self, node: Node, batch: Batch, clean: Tensor) -> Tensor:
-        """Return the mean over the other items at every place of `clean`.
-
-        Parameters
-        ----------
-        clean
-            The node's clean value on this batch, shape (rows, tokens, width).
-        """
+        """Return the mean over the other items at every place of `clean` (rows, tokens, width)."""
         place, real = self._place(batch), counted(batch)[..., None]
         held = torch.where(real, wide(clean), 0)
         sums = self._sums[node][place] - held
@@ -213,13 +177,7 @@ def first_changed(batch: Batch, where: str) -> int:
 
 
 def put(batch: Batch, where: str, new: Tensor, old: Tensor) -> Tensor:
-    """Return `new` at the chosen positions and `old` elsewhere.
-
-    Parameters
-    ----------
-    where
-        One of `WHERE`.
-    """
+    """Return `new` at the chosen positions (one of `WHERE`) and `old` elsewhere."""
     mask = counted(batch)
     if where == "answer":
         mask = mask & (torch.arange(mask.shape[1], device=mask.device) >= batch.at)

@@ -20,32 +20,22 @@ from paradox.tasks.api import ITEM_COLUMNS
 
 @dataclass(frozen=True)
 class Split:
-    """Pairs that choose neurons and pairs that test them.
+    """Pairs that choose neurons and pairs that test them."""
 
-    Attributes
-    ----------
-    discovery, tested
-        Items, each exposed one followed by its twin; no pair is in both.
-    null
-        Which entries of `tested` the random sets are compared on.
-    """
-
+    # `discovery`, `tested`: items, each exposed one followed by its twin; no pair is in both.
     discovery: pd.DataFrame
     tested: pd.DataFrame
-    null: NDArray[np.bool_]
+    null: NDArray[np.bool_]  # which entries of `tested` the random sets are compared on
 
 
 def split(items: pd.DataFrame, exposed_from: int, settings: dict[str, Any], seed: int) -> Split:
     """Return which pairs choose and which are tested.
 
-    Discovery pairs are half of those that count as exposed. Of each exposure (also of smaller
-    ones, which no discovery pair has) up to ``pairs`` others are tested; random sets are compared
-    on ``null_pairs`` of these that count.
+    Discovery pairs are half of those that count as exposed. Of each exposure (also of smaller ones)
+    up to ``pairs`` others are tested; random sets are compared on ``null_pairs`` of these that
+    count.
 
-    Raises
-    ------
-    DataError
-        When items have no pairs.
+    Raises `DataError` when items have no pairs.
     """
     groups = Groups(items, 0)
     if groups.pairs is None:

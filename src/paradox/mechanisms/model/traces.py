@@ -1,10 +1,4 @@
-"""A clean run with all that later partial runs can reuse, and what to write into one.
-
-A `Trace` holds residuals, nodes, keys and values of every block for one batch, and the mask and
-rotary embedding that each attention was given, so that a run can be resumed at any block and
-position. `Values` is what patching writes: states of another run, or what another model's
-weights make of this run's states.
-"""
+"""A clean run with all that later partial runs can reuse, and what to write into one."""
 
 from __future__ import annotations
 
@@ -24,31 +18,21 @@ PATCHED = (ATTN_OUT, MLP_OUT, RESID_POST)
 
 @dataclass(frozen=True)
 class Trace:
-    """One clean run; lists have one entry per block.
-
-    Attributes
-    ----------
-    residual
-        (B, T, d) before each block and, last, after all.
-    attention, mlp
-        (B, T, d): what each branch added.
-    keys, values
-        (B, h_kv, T, d_head) as attention used them, rotated.
-    masks, rotary
-        What each attention module was given; batch axis 1 where all items share it.
-    real
-        (B, T), false at padding.
-    """
+    """One clean run; lists have one entry per block."""
 
     access: Access
-    residual: list[Tensor]
+    residual: list[Tensor]  # (B, T, d) before each block and, last, after all
+    # `attention`, `mlp`: (B, T, d): what each branch added.
     attention: list[Tensor]
     mlp: list[Tensor]
+    # `keys`, `values`: (B, h_kv, T, d_head) as attention used them, rotated.
     keys: list[Tensor]
     values: list[Tensor]
+    # `masks`, `rotary`: what each attention module was given; batch axis 1 where all items share
+    # it.
     masks: list[Tensor]
     rotary: list[tuple[Tensor, Tensor]]
-    real: Tensor
+    real: Tensor  # (B, T), false at padding
 
     def middle(self, block: int) -> Tensor:
         """Return the residual between attention and MLP of a block."""
@@ -58,22 +42,12 @@ class Trace:
     def resume(
         self, block: int, residual: Tensor, items: Tensor, start: int, wanted: Tensor | None = None
     ) -> Tensor:
-        """Run one block on positions from `start` on, with the clean run before them.
+        """Return the residual after one block, run on the positions from `start` on.
 
-        Parameters
-        ----------
-        residual
-            (rows, s, d): the residual before the block at positions start .. start + s - 1.
-        items
-            (rows,): the item of the batch that each row belongs to.
-        wanted
-            Positions, counted from `start`, to return; the others only give keys and values.
-            None means all.
-
-        Returns
-        -------
-        Tensor
-            The residual after the block.
+        `residual`: (rows, s, d), before the block at positions start .. start + s - 1.
+        `items`: (rows,), the item of the batch that each row belongs to.
+        `wanted`: positions, counted from `start`, to return; the others only give keys and values.
+        None means all.
         """
         parts = self.access.blocks[block]
         stop = start + residual.shape[1]
@@ -106,14 +80,9 @@ class Values:
 
 @torch.no_grad()
 def trace(access: Access, ids: Tensor, mask: Tensor | None = None) -> Trace:
-    """Run a batch once and keep what partial runs reuse.
+    """Run a batch of tokens (B, T) once and keep what partial runs reuse.
 
-    Parameters
-    ----------
-    ids
-        (B, T) tokens.
-    mask
-        (B, T), zero at padding, which may stand on either side; None means no padding.
+    `mask`: (B, T), zero at padding, which may stand on either side; None means no padding.
     """
     real = torch.ones_like(ids) if mask is None else mask
     inputs: dict[str, Any] = {"input_ids": ids}
@@ -152,9 +121,8 @@ def states(source: Trace) -> Values:
 def weights(source: Access, target: Trace) -> Values:
     """Return what another model's weights make of the clean states of `target`.
 
-    A branch is all between its reading from the residual and its writing to it: the matrices
-    and the norms before or after them. ``resid_post`` replaces both branches of the block. What
-    attention may see and how positions are rotated stay the target's.
+    A branch is its matrices and the norms before or after them; ``resid_post`` replaces both
+    branches of the block. Attention masks and rotations stay the target's.
     """
     sizes = [
         (len(access.blocks), access.model.config.get_text_config().hidden_size)
@@ -168,11 +136,11 @@ def weights(source: Access, target: Trace) -> Values:
     values = Values([], [], [])
     for number, block in enumerate(source.blocks):
         residual = target.residual[number]
-        added = block.attend(
-            residual,
-            attention_mask=target.masks[number],
-            position_embeddings=target.rotary[number],
-        )
+        seen = {
+            "attention_mask": target.masks[number],
+            "position_embeddings": target.rotary[number],
+        }
+        added = block.attend(residual, **seen)
         values.attn_out.append(added)
         values.mlp_out.append(block.feed_forward(target.middle(number)))
         values.resid_post.append(residual + added + block.feed_forward(residual + added))
@@ -232,7 +200,7 @@ class _Stop(Exception):
     """Leaves an attention module as soon as its keys and values are made."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
-        self.found = keys, values
+        self.made = keys, values
 
 
 class _Stopping:
@@ -255,7 +223,7 @@ def _keys_and_values(
             past_key_values=_Stopping(cache),
         )
     except _Stop as stop:
-        return stop.found
+        return stop.made
     raise AccessError(f"{type(block.attention).__name__}: attention does not ask its cache.")
 
 

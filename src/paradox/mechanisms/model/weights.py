@@ -1,14 +1,11 @@
 """What training changed in the weights: written in doses into a model, and measured.
 
-A `Change` puts into an ordinary model, for chosen units, ``base + dose * (after - base)``. Dose 0
-is the base's weight and dose 1 the trained one, bit by bit. A unit is the attention or the MLP of
-one block (all parameters of the module), or `REST`: whatever is outside of these.
+A `Change` puts into an ordinary model, for chosen units, ``base + dose * (after - base)``; dose 0
+is the base's weight and dose 1 the trained one, bit by bit. Weights are swapped, not copied.
 
 >>> change = Change(base, after)                    # doctest: +SKIP
 >>> with change.reset(change.units(MLP, [3])):      # trained, but block 3's MLP is the base's
 ...     base(**inputs)                              # doctest: +SKIP
-
-Weights are swapped, not copied; outside of the context managers the model has its own.
 """
 
 from __future__ import annotations
@@ -45,8 +42,7 @@ REST = Unit("rest", -1)
 class Mix(NamedTuple):
     """Weights of a unit: ``base + dose * change + push * (the change, its entries shuffled)``.
 
-    A shuffled change has the size of the trained one, and none of its structure. `shuffled`
-    names the order.
+    `shuffled` names the order: a change of the trained one's size, and none of its structure.
     """
 
     dose: float
@@ -55,26 +51,12 @@ class Mix(NamedTuple):
 
 
 class Change:
-    """The weights of a base and of a trained checkpoint, to be mixed in one model.
+    """The weights of a base, `model`, which is changed and run, and of the trained model `after`.
 
-    Parameters
-    ----------
-    model
-        The base. It is the model that is changed and run.
-    after
-        The trained model; its weights are kept, the model itself is not needed any more.
+    `blocks`: the number of the model's blocks.
+    `every`: all units: attention and MLP of each block, and `REST`.
 
-    Raises
-    ------
-    CheckpointError
-        When the two have not the same parameters.
-
-    Attributes
-    ----------
-    model, blocks
-        The model and the number of its blocks.
-    every
-        All units: attention and MLP of each block, and `REST`.
+    Raises `CheckpointError` when the two have not the same parameters.
     """
 
     def __init__(self, model: PreTrainedModel, after: PreTrainedModel) -> None:
@@ -156,10 +138,10 @@ class Change:
         """Return how much and how training changed each parameter.
 
         Columns: ``block`` (-1: outside of attentions and MLPs), ``part``, ``parameter``,
-        ``base_norm``, ``change_norm`` (Frobenius), ``relative`` (their ratio), ``full_rank`` (the
-        smaller side), ``effective_rank`` (exp of the entropy of the singular values' shares) of
-        the change and ``shuffled_rank``, that of its shuffled entries (named by `key`): what
-        numbers of this size without any structure have. Vectors have no ranks.
+        ``base_norm``, ``change_norm`` (Frobenius), ``relative`` (their ratio), and of matrices
+        ``full_rank`` (the smaller side), ``effective_rank`` of the change and ``shuffled_rank``,
+        that of its shuffled entries (named by `key`): what numbers of this size without any
+        structure have.
         """
         rows = []
         for unit in self.every:

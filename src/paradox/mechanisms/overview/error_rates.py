@@ -1,17 +1,14 @@
 """Step ``error_rates``: how far the tests of the mechanisms can be trusted.
 
-Of every test of exposed items against their twins, the rate of rejections at the 5 % level:
+The rate of rejections at the 5 % level of every test of exposed items against their twins:
 ``false_positive`` with labels permuted within pairs, ``power`` with so many pairs of one exposure,
-drawn with replacement from those of the planted base. The tests are: for tables by layer, that some
-layer differs (the largest layer, permutations); for others, that of the analysis' own module
-``rates``, or what its step has counted. Where all pairs have equal sides there is no row.
+drawn with replacement from those of the planted base. Where all pairs have equal sides there is no
+row. ``verdict``: .05 is inside the rate's exact interval (``as_stated``), below it (``liberal``) or
+above it (``conservative``).
 
-``verdict`` says whether .05 is inside the exact interval of the rate (``as_stated``), below it
-(``liberal``) or above it (``conservative``).
-
-*Equivalence*: whether on the clean base the difference is within a margin at every layer. The
-margin is `margin_share` of the planted base's largest difference for the same arm, measure and
-state; ``smallest`` is the margin, in the measure's own unit, from which the claim would hold.
+*Equivalence*: whether the clean base's difference is within a margin at every layer, `margin_share`
+of the planted base's largest for the same arm, measure and state; ``smallest``: the margin, in the
+measure's unit, from which the claim would hold.
 """
 
 from __future__ import annotations
@@ -23,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
@@ -36,31 +32,19 @@ from paradox.stats.layers import equivalent_everywhere
 from paradox.stats.rates import largest_layer
 from paradox.tasks.api import ITEM_COLUMNS
 
-Array = NDArray[np.float64]
-
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Write both tables.
 
-    Parameters
-    ----------
-    spec
-        ``tested`` (a list of ``name``, ``how`` it is tested, ``measures`` and, of how ``own``, the
-        ``module`` with ``sides`` and ``test``), ``exposed_from``, ``bootstrap`` (seed and
-        resamples), ``bases`` (names of the ``planted`` base and, or null, of the
-        ``clean`` one) and ``error_rates``: ``relabellings``, ``permutations``, ``exposures`` and
-        ``sizes`` (numbers of pairs) of the power, and ``margin_share``.
-    inputs
-        ``items``, and by the name of each test a list of the files that it reads.
-    outputs
-        ``rates`` and ``equivalence``.
+    ``spec``: ``tested`` (a list of ``name``, ``how`` it is tested, ``measures`` and, of how
+    ``own``, the ``module`` with ``sides`` and ``test``), ``exposed_from``, ``bootstrap``, ``bases``
+    (names of the ``planted`` base and, or null, of the ``clean`` one) and ``error_rates``.
+    ``inputs``: ``items``, and by the name of each test a list of the files that it reads.
+    ``outputs``: ``rates`` and ``equivalence``.
 
-    Raises
-    ------
-    DataError
-        When items have no pairs, or tables do not fit.
+    Raises `DataError` when items have no pairs, or tables do not fit.
     """
     pairs = Pairs(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
     missing = set(spec["error_rates"]["exposures"]) - set(pairs.exposures)
@@ -108,7 +92,7 @@ def of_layers(
     every = np.ones(len(pairs.names), dtype=bool)
     for measure in measures:
         for curve in curves(tables, measure, pairs.items):
-            values = curve.values.mean(axis=2).reshape(2, len(pairs.names), -1).swapaxes(0, 1)
+            values = pairs.sides(curve.values.mean(axis=2))
             name = (analysis, curve.component, measure, *curve.arm, curve.state)
             yield Sides(name, ALL, values, every, curve.layers)
 

@@ -1,12 +1,9 @@
 """Step ``memory_figure``: where is memory? Every analysis beside the ablation, on one axis.
 
-Upper panels of each half: the causal truth (ablation); lower panels: exposed minus twins in the
-other analyses. Upper half: the models as they are; lower half: how training changed them.
-
-Every curve is in units of its own null: 0 is the middle and 1 the upper edge of the 95 % band that
-is corrected for looking at all blocks (`paradox.mechanisms.tables.by_layer`; of probes, whose test
-is one-sided, the band of the single block). Markers are filled where the corrected p is at most
-.05.
+Upper half: the models as they are; lower: how training changed them; in each first the causal truth
+(ablation). Curves are in units of their own null: 0 is the middle, 1 the upper edge of the 95 %
+band corrected for all blocks (of probes, whose test is one-sided, of the single block). Filled:
+corrected p at most .05.
 """
 
 from __future__ import annotations
@@ -24,36 +21,38 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from paradox.figures import style
-from paradox.figures.kit import ALPHA, BAND, CHANGE, COLUMNS, depth_axis, legend, with_depth
+from paradox.figures.kit import (
+    ALPHA,
+    BAND,
+    CHANGE,
+    COLUMNS,
+    arm_columns,
+    depth_axis,
+    legend,
+    with_depth,
+)
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.progress import Progress
 
-PANELS = [("after", True), ("after", False), (CHANGE, True), (CHANGE, False)]
 UNITS = {
     ("after", True): "Truth",
     ("after", False): "Analyses",
     (CHANGE, True): "Truth, change",
     (CHANGE, False): "Analyses, change",
 }
+PANELS = list(UNITS)
 
 
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
+    """Draw ``svg``, ``png`` and ``csv`` of the tables, which ``inputs`` holds by role.
 
-    Parameters
-    ----------
-    spec
-        ``gaps``: a list of curves, each with ``analysis``, ``role`` (of its table),
-        ``component``, ``measure``, ``label``, ``truth`` (whether it is causal) and, where its table
-        has another form than that of step ``by_layer``, ``module`` and ``as_contrast``, the
-        function that gives it that.
-    inputs
-        The tables by role.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
+    ``spec``: ``gaps``, a list of curves, each with ``analysis``, ``role`` (of its table),
+    ``component``, ``measure``, ``label``, ``truth`` (whether it is causal) and, where its table has
+    another form than that of step ``by_layer``, ``module`` and ``as_contrast``, which gives it
+    that.
     """
     table = data(spec["gaps"], inputs)
     truth = [gap["label"] for gap in spec["gaps"] if gap["truth"]]
@@ -70,11 +69,8 @@ def data(gaps: list[dict[str, Any]], inputs: dict[str, Any]) -> pd.DataFrame:
             table = getattr(importlib.import_module(gap["module"]), gap["as_contrast"])(paths)
         else:
             table = read_table(paths[0], COLUMNS)
-        chosen = table[
-            (table["component"] == gap["component"])
-            & (table["measure"] == gap["measure"])
-            & (table["contrast"] == "difference")
-        ]
+        chosen = (table["component"] == gap["component"]) & (table["measure"] == gap["measure"])
+        chosen = table[chosen & (table["contrast"] == "difference")]
         parts.append(chosen.assign(analysis=gap["analysis"], label=gap["label"]))
     whole = with_depth(pd.concat(parts, ignore_index=True))
     first = style.bases_in_order(whole["base"])[0]
@@ -89,25 +85,20 @@ def data(gaps: list[dict[str, Any]], inputs: dict[str, Any]) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, truth: list[str]) -> Figure:
     """Draw the figure: a column per arm, truth (labels of its curves) above the analyses."""
-    table = table.assign(name=style.arm_names(table))
-    arms = style.panels(table)
     looks = curve_looks(table, truth)
-    figure, axes = style.grid(len(PANELS), len(arms), 9.2, sharey="row")
-    for row, (state, causal) in zip(axes, PANELS, strict=True):
-        of_row = table[table["label"].isin(truth) == causal]
-        of_row = of_row[(of_row["state"] == CHANGE) == (state == CHANGE)]
-        for (base, name), axis in zip(arms, row, strict=True):
-            _panel(axis, of_row[(of_row["base"] == base) & (of_row["name"] == name)], looks)
-        left = next((axis for axis in row if axis.get_visible()), row[0])
-        left.set_ylabel(UNITS[state, causal])
-        left.tick_params(labelleft=True)
-    for (base, name), axis in zip(arms, axes[0], strict=True):
-        axis.set_title(style.title(base, name))
-    for column in axes.T:
+    figure, axes, arms = arm_columns(table, len(PANELS), 9.2, sharey="row")
+    for arm, column in zip(arms, axes.T, strict=True):
+        for axis, (state, causal) in zip(column, PANELS, strict=True):
+            rows = arm[arm["label"].isin(truth) == causal]
+            _panel(axis, rows[(rows["state"] == CHANGE) == (state == CHANGE)], looks)
         # An untrained arm has no change: its axis of depth is further up.
         lowest = [axis for axis in column if axis.get_visible()][-1]
         depth_axis(lowest)
         lowest.tick_params(labelbottom=True)
+    for row, panel in zip(axes, PANELS, strict=True):
+        left = next((axis for axis in row if axis.get_visible()), row[0])
+        left.set_ylabel(UNITS[panel])
+        left.tick_params(labelleft=True)
     figure.align_ylabels(axes[:, 0])
     figure.supylabel("In units of the null's 95 % band", fontsize=11)
     figure.supxlabel("Relative depth (embedding 0, last block 1)", fontsize=11)

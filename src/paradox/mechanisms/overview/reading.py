@@ -1,8 +1,7 @@
 """Step ``layer_reading``: what the tables over blocks say, in plain words, whichever way it falls.
 
-A paragraph per analysis. A *gap* (exposed minus twins) is said to be at the blocks where its
-corrected p is at most .05; of the largest the value, interval and corrected p follow. A gap that is
-nowhere comes with its smallest corrected p and with how far its intervals reach.
+A *gap* (exposed minus twins) is said to be at the blocks where its corrected p is at most .05; one
+that is nowhere comes with its smallest corrected p and with how far its intervals reach.
 """
 
 from __future__ import annotations
@@ -41,17 +40,11 @@ def main(
 ) -> None:
     """Write the reading.
 
-    Parameters
-    ----------
-    spec
-        ``planted`` (name of the contaminated base; all other bases are controls), ``gaps`` (the
-        fields of each `Gap`, among others, and the ``role`` of its table) and ``claims``: analysis
-        -> signature -> words.
-    inputs
-        Contrast tables of step ``by_layer`` by role; ``signatures``: the table of that step.
-    outputs
-        ``reading``: JSON of ``paragraphs`` (analysis -> text) and ``verdicts`` (signature ->
-        list of arms with effect, interval, p and verdict).
+    ``spec``: ``planted`` (the contaminated base; all others are controls), ``gaps`` (the fields of
+    each `Gap`, among others, and the ``role`` of its table) and ``claims``: analysis -> signature
+    -> words. ``inputs``: tables of step ``by_layer`` by role; ``signatures``. ``outputs``:
+    ``reading``, JSON of ``paragraphs`` (analysis -> text) and ``verdicts`` (signature -> rows of
+    arms).
     """
     worded = [gap for gap in spec["gaps"] if gap["words"]]
     gaps = [Gap(**{key: gap[key] for key in Gap._fields}) for gap in worded]
@@ -69,13 +62,7 @@ def reading(
     claims: dict[str, dict[str, str]],
     planted: str,
 ) -> dict[str, Any]:
-    """Return paragraphs and verdicts.
-
-    Raises
-    ------
-    DataError
-        When a table has not the planted base.
-    """
+    """Return paragraphs and verdicts; raises `DataError` when a table has not the planted base."""
     truths = [gap for gap in gaps if gap.truth]
     bases = set(tables[truths[0].analysis]["base"])
     if planted not in bases:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import UNTESTABLE
 from paradox.progress import Progress
 from paradox.stats.signs import holm
 
@@ -50,6 +51,8 @@ def main(
     table["detectable"] = np.where(width > 0, FOUND * width / WIDTH, np.nan)
     tested = table["p"].notna()
     table.loc[tested, "holm"] = holm(table.loc[tested, "p"].tolist())
+    untestable = pd.DataFrame(spec["untestable"], columns=["analysis", "signature", "reason"])
+    table = pd.concat([table, untestable.assign(verdict=UNTESTABLE)], ignore_index=True)
     write_table(outputs["table"], table[COLUMNS])
     progress.say(f"{len(table)} verdicts")
 
@@ -57,10 +60,7 @@ def main(
 def rows_of(table: pd.DataFrame, signature: dict[str, Any]) -> pd.DataFrame:
     """Return the rows of a table that are verdicts, under the names of the table of verdicts.
 
-    Parameters
-    ----------
-    signature
-        The fields of `paradox.declare.Verdicts`.
+    `signature`: the fields of `paradox.declare.Verdicts`.
     """
     for column in signature["largest"]:
         table = table[table[column] == table[column].max()]

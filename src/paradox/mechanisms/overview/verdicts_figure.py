@@ -43,7 +43,8 @@ def main(
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw the figure."""
+    """Draw the figure; claims that cannot be tested here have no row."""
+    table = table[table["base"].notna()].reset_index(drop=True)
     table = table.assign(name=style.arm_names(table))
     arms_with_rows = set(zip(table["base"], table["name"], strict=True))
     bases, names = style.bases_in_order(table["base"]), style.name_order(table)

@@ -1,8 +1,7 @@
 """Step ``partial_prompts_figure``: whether models complete questions they were trained on.
 
-Rows: ``exact`` and ``lift``; two columns per base: exposed items and twins, by the share of the
-question that was given. Markers of exposed items are filled where the difference has a p of at
-most .05 with every seed; values and intervals are means over seeds.
+Rows: ``exact`` and ``lift``; two columns per base: exposed items and twins. Filled: the difference
+has a p of at most .05 with every seed; values and intervals are means over seeds.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from paradox.figures import style
-from paradox.figures.kit import arm_handles, arm_looks, curve, legend
+from paradox.figures.kit import arm_handles, curve, legend, marker_handles
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -61,7 +59,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a row per measure, both groups of each base."""
     table = table.assign(name=style.arm_names(table), corrected=table["p"])
     bases = style.bases_in_order(table["base"])
-    looks = arm_looks(style.name_order(table))
+    looks = style.arm_looks(style.name_order(table))
     figure, axes = style.grid(len(MEASURES), 2 * len(bases), 5.6, sharey="row")
     for row, (measure, words) in zip(axes, MEASURES.items(), strict=True):
         row[0].set_ylabel(words)
@@ -81,10 +79,6 @@ def draw(table: pd.DataFrame) -> Figure:
             axis.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
     figure.align_ylabels(axes[:, 0])
     figure.supxlabel("Share of the question that is given", fontsize=11)
-    grey: Any = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
-    tested = [
-        Line2D([], [], label="differs from twins (or is a twin)", **grey),
-        Line2D([], [], label="does not", markerfacecolor="white", **grey),
-    ]
+    tested = marker_handles("differs from twins (or is a twin)", "does not")
     legend(figure, arm_handles(looks), tested)
     return figure

@@ -37,25 +37,14 @@ MEASURES = ["exact", "exact_greedy", "edit", "rouge", "nll", "lift"]
 
 @dataclass(frozen=True)
 class Cut:
-    """A prompt cut inside its question.
+    """A prompt cut inside its question."""
 
-    Attributes
-    ----------
-    item, ratio
-        Row of the item table, and the share asked for.
-    text
-        The prompt up to the end of its question.
-    place
-        Where the beginning ends and the rest (with its space) starts, in characters.
-    tokens
-        Tokens of the rest.
-    """
-
+    # `item`, `ratio`: row of the item table, and the share asked for.
     item: int
     ratio: float
-    text: str
-    place: int
-    tokens: int
+    text: str  # the prompt up to the end of its question
+    place: int  # where the beginning ends and the rest (with its space) starts, in characters
+    tokens: int  # tokens of the rest
 
     @property
     def beginning(self) -> str:
@@ -73,21 +62,12 @@ def main(
 ) -> None:
     """Run the test on the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``; ``partial_prompts``: ``ratios``, ``samples``, ``temperature``, ``min_remainder``
-        (tokens), ``batch_size`` and ``dtype``; ``task``; ``exposed_from``; ``seed`` and
-        ``resamples`` (of intervals and permutations).
-    inputs
-        ``manifest`` of the arm, ``reference`` (manifest of the clean base) and ``items``.
-    outputs
-        ``items``: one row per (ratio, item); ``contrast``: exposed against twins.
+    ``spec``: ``arm``, ``partial_prompts``, ``task``, ``exposed_from``, ``seed`` and ``resamples``
+    (of intervals and permutations). ``inputs``: ``manifest`` of the arm, ``reference`` (manifest of
+    the clean base) and ``items``. ``outputs``: ``items``: one row per (ratio, item); ``contrast``:
+    exposed against twins.
 
-    Raises
-    ------
-    DataError
-        When no question leaves enough to complete.
+    Raises `DataError` when no question leaves enough to complete.
     """
     settings = spec["partial_prompts"]
     checkpoints = read_manifest(inputs["manifest"])
@@ -180,10 +160,7 @@ def continuations(
 ) -> tuple[list[str], list[list[str]]]:
     """Return each cut's greedy continuation and its samples, as long as the rest in tokens.
 
-    Parameters
-    ----------
-    naming
-        The spec and the step, which name the samples together with item, ratio and number.
+    `naming`: the spec and the step, which name the samples together with item, ratio and number.
     """
     spec, step = naming
     settings, seed = spec["partial_prompts"], spec["arm"]["seed"]

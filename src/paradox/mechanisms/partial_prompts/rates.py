@@ -18,8 +18,8 @@ def sides(paths: list[Path], measures: list[str], pairs: Pairs) -> Iterator[Side
     for path in paths:
         table = read_table(path, [*ARM, "seed", "item", "ratio", *measures])
         for (*arm, seed, ratio), cut in table.groupby([*ARM, "seed", "ratio"], sort=True):
-            wide = cut.set_index("item")[measures].reindex(pairs.items).to_numpy(float)
-            both = wide.reshape(2, len(pairs.names), -1).swapaxes(0, 1)
+            wide = cut.set_index("item")[measures].reindex(pairs.items)
+            both = pairs.sides(wide.to_numpy(float))
             inside = np.isfinite(both).all(axis=(1, 2))
             state = "base" if arm[1] == "base" else "after"
             for place, measure in enumerate(measures):

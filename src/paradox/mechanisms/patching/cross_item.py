@@ -1,13 +1,11 @@
 """Step ``cross_item``: an exposed item's states in the run of its twin, and the reverse.
 
-What is scored is the answer of the row's item, teacher-forced after both prompts. ``denoise``
-writes the item's own states into its partner's run, ``noise`` the partner's states into the item's
-run. Rows of twins are the control. Components and nulls are those of
-`paradox.mechanisms.patching.transplants`; ``other`` writes the states of the same member of another
-pair. The foil of ``logit_difference`` is the first answer token of the partner (where that is the
-item's own, a wrong answer of the same form).
-
-Prompts of a pair that differ in length have no ``prompt`` and ``all`` rows.
+Scored is the answer of the row's item, teacher-forced after both prompts: ``denoise`` writes the
+item's own states into its partner's run, ``noise`` the partner's into the item's; twins' rows are
+the control. ``other`` writes the states of the same member of another pair. The foil of
+``logit_difference`` is the partner's first answer token (where that is the item's own, a wrong
+answer of the same form). Prompts of a pair that differ in length have no ``prompt`` and ``all``
+rows.
 """
 
 from __future__ import annotations
@@ -16,20 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from paradox.arms import with_arm
 from paradox.errors import DataError
-from paradox.files import read_table, write_table
-from paradox.mechanisms.model.access import Access
-from paradox.mechanisms.model.recalls import Recall, recalls, scaffold_tokens
+from paradox.mechanisms.model.checkpoint import last_checkpoint
+from paradox.mechanisms.model.recalls import Recall, scaffold_tokens
 from paradox.mechanisms.patching.transplants import DENOISE, NOISE, Swap, measure, rows
 from paradox.mechanisms.tables.pairs import Groups
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
-from paradox.tasks import load_task
-from paradox.tasks.api import ITEM_COLUMNS
 
 
 def main(
@@ -37,24 +28,14 @@ def main(
 ) -> None:
     """Patch between the items of every pair at the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` (of donors and random directions), ``exposed_from`` (pairs
-        with fewer exposures are left out) and ``cross_item`` (kinds, positions, sources, batch
-        size and dtype; one model has no other weights, and its shift is ``states``).
-    inputs
-        ``manifest`` and ``items``.
-    outputs
-        ``table``: a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` (of donors and random directions), ``exposed_from`` (pairs
+    with fewer exposures are left out) and ``cross_item``. ``inputs``: ``manifest`` and ``items``.
+    ``outputs``: ``table``, a row per item, component and layer.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
     settings, seed = spec["cross_item"], spec["seed"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    task, tokenizer = load_task(spec["task"]), load_tokenizer(checkpoints.last)
-    prompts = recalls(task, tokenizer, items, seed)
-    scaffolds = scaffold_tokens(task, tokenizer, items, prompts)
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
+    access, items, prompts = checkpoint.access, checkpoint.items, checkpoint.recalls(seed)
+    scaffolds = scaffold_tokens(checkpoint.task, checkpoint.tokenizer, items, prompts)
     groups = Groups(items, spec["exposed_from"])
     if groups.pairs is None:
         raise DataError(f"{inputs['items']}: cross_item needs a twin for every exposed item.")
@@ -72,8 +53,7 @@ def main(
         ]
         measured = measure(access, access, swaps, settings, seed, progress)
         tables.append(rows(chosen, measured, direction))
-    table = pd.concat(tables, ignore_index=True)
-    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
+    checkpoint.write(outputs["table"], *tables)
 
 
 def swap(

@@ -1,10 +1,8 @@
 """Step ``cross_model``: what training changed, moved between base and trained model.
 
-Both models read the same recall prompt with the right answer after it (teacher-forced). States
-or weights of one are written into the other, in both directions: ``denoise`` writes the trained
-model into the base, ``noise`` the base into the trained model. Components, measures and nulls
-are those of `paradox.mechanisms.patching.transplants`; the foil of ``logit_difference`` is a wrong
-answer of the same form.
+Both read the same recall prompt with the right answer after it (teacher-forced): ``denoise`` writes
+the trained model into the base, ``noise`` the base into the trained model. The foil of
+``logit_difference`` is a wrong answer of the same form.
 """
 
 from __future__ import annotations
@@ -12,19 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from paradox.arms import with_arm
-from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import Access
-from paradox.mechanisms.model.recalls import recalls, scaffold_tokens
+from paradox.mechanisms.model.checkpoint import last_checkpoint
+from paradox.mechanisms.model.recalls import scaffold_tokens
 from paradox.mechanisms.patching.transplants import DENOISE, NOISE, Swap, measure, rows
 from paradox.mechanisms.tables.pairs import Groups
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.models import device_name, load_model, pick_device
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
-from paradox.tasks import load_task
-from paradox.tasks.api import ITEM_COLUMNS
 
 
 def main(
@@ -32,25 +25,16 @@ def main(
 ) -> None:
     """Patch between an arm's last checkpoint and its untrained base.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` (of wrong answers, donors and random directions),
-        ``exposed_from`` (items with fewer exposures, and their twins, are left out) and
-        ``cross_model`` (kinds, positions, sources, batch size and dtype).
-    inputs
-        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
-    outputs
-        ``table``: a row per item, component and layer.
+    ``spec``: ``arm``, ``task``, ``seed`` (of wrong answers, donors and random directions),
+    ``exposed_from`` (items with fewer exposures, and their twins, are left out) and
+    ``cross_model``. ``inputs``: ``manifest``, ``base`` (manifest of the untrained base) and
+    ``items``. ``outputs``: ``table``, a row per item, component and layer.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
     settings, seed = spec["cross_model"], spec["seed"]
     base = Access(load_model(read_manifest(inputs["base"]).last, settings["dtype"]))
-    after = Access(load_model(checkpoints.last, settings["dtype"]))
-    task, tokenizer = load_task(spec["task"]), load_tokenizer(checkpoints.last)
-    prompts = recalls(task, tokenizer, items, seed)
-    scaffolds = scaffold_tokens(task, tokenizer, items, prompts)
+    after = last_checkpoint(spec, inputs, settings["dtype"])
+    items, prompts = after.items, after.recalls(seed)
+    scaffolds = scaffold_tokens(after.task, after.tokenizer, items, prompts)
     groups = Groups(items, spec["exposed_from"])
     counted = items["item"].isin([*groups.exposed, *groups.twin]).to_numpy()
     swaps = [
@@ -62,8 +46,10 @@ def main(
     ]
     progress.say(f"patching {len(swaps)} items on {device_name(pick_device())}")
     tables = []
-    for direction, target, source in ((DENOISE, base, after), (NOISE, after, base)):
+    for direction, target, source in (
+        (DENOISE, base, after.access),
+        (NOISE, after.access, base),
+    ):
         measured = measure(target, source, swaps, settings, seed, progress)
         tables.append(rows(items[counted], measured, direction))
-    table = pd.concat(tables, ignore_index=True)
-    write_table(outputs["table"], with_arm(table, spec["arm"], step=max(checkpoints.steps)))
+    after.write(outputs["table"], *tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,49 +24,44 @@ Position = Literal["prompt", "final", "answer", "all"]
 class Patching(Section):
     """States written from one run into another; each kind, position and source costs as much."""
 
+    # What the tables and figures cannot do without, by key.
+    needed: ClassVar[dict[str, list[str]]] = {
+        "kinds": ["attn_out", "mlp_out"],
+        "positions": ["all"],
+    }
+
     kinds: list[Kind] = Field(description="what nodes; attn_out and mlp_out, always")
     positions: list[Position] = Field(description="where; all, always")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         lacks = []
-        for key, needed in self.needed().items():
+        for key, needed in self.needed.items():
             if missing := [name for name in needed if name not in getattr(self, key)]:
                 lacks.append(f"{key} lacks {', '.join(missing)}")
         if lacks:
             raise ValueError("; ".join(lacks))
         return self
 
-    @classmethod
-    def needed(cls) -> dict[str, list[str]]:
-        """Return what the tables and figures cannot do without, by key."""
-        return {"kinds": ["attn_out", "mlp_out"], "positions": ["all"]}
-
 
 class CrossModel(Patching):
     """Patching between an arm and its untrained base."""
+
+    needed: ClassVar = Patching.needed | {"sources": ["states", "states_noise"]}
 
     sources: list[
         Literal["states", "states_noise", "other", "shift", "weights", "weights_noise"]
     ] = Field(description="what is written; states and states_noise, always")
 
-    @classmethod
-    def needed(cls) -> dict[str, list[str]]:
-        """See `Patching.needed`."""
-        return super().needed() | {"sources": ["states", "states_noise"]}
-
 
 class CrossItem(Patching):
     """Patching between exposed items and twins."""
 
+    needed: ClassVar = Patching.needed | {"sources": ["states"]}
+
     sources: list[Literal["states", "states_noise", "other"]] = Field(
         description="what is written; states, always"
     )
-
-    @classmethod
-    def needed(cls) -> dict[str, list[str]]:
-        """See `Patching.needed`."""
-        return super().needed() | {"sources": ["states"]}
 
 
 def _recovery(analysis: str) -> Summary:

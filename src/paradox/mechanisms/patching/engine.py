@@ -1,20 +1,15 @@
 """Activation patching: all blocks, position groups and kinds of nodes in few partial runs.
 
-A *cell* is (kind, block, group of positions): in the *target* run, the node is replaced at these
-positions by `Values`, everything after it is computed anew, and metrics are read at the positions
-that predict the answer. The result equals one whole forward pass per cell, at a fraction of the
-work:
-
-- all three kinds only change the residual after their block, so a cell starts there;
-- positions before the group are as in the clean run, whose keys and values are reused;
-- the cells of all blocks share one batch, which each joins at its block;
-- the last block is run at answer positions only;
-- a cell that cannot have an effect is not run and has the clean run's metrics, to the bit.
+A *cell* is (kind, block, group of positions): in the *target* run, the node is replaced there by
+`Values`, everything after it is computed anew, and metrics are read at the positions that predict
+the answer. The result equals one whole forward pass per cell: cells start after their block and
+reuse the clean run's keys and values, those of all blocks share one batch, and a cell that cannot
+have an effect is not run and has the clean run's metrics, to the bit.
 
 Metrics at each answer position: ``gold_logp`` (nats), ``logit_difference`` (gold minus foil),
 ``kl`` (clean, or another reference, to patched, nats) and ``correct`` (1 when gold is the first
 choice). A *direct* effect changes the node for the final norm only, with all later nodes frozen at
-the clean run (path patching of the path node -> logits); it needs no run of any block.
+the clean run (path patching of the path node -> logits).
 """
 
 from __future__ import annotations
@@ -36,39 +31,24 @@ CHUNK = 2**22
 
 @dataclass(frozen=True)
 class Answers:
-    """What is scored.
+    """What is scored."""
 
-    Attributes
-    ----------
-    positions
-        (A,) positions whose logits predict the answer's tokens, rising, the same for all items
-        (pad on the left so that answers end together).
-    gold, foil
-        (B, A) tokens: the right answer, and the one to compare its logit with.
-    reference
-        (B, A, V) logits that ``kl`` starts at, or None for those of the clean target run.
-    """
-
+    # (A,) positions whose logits predict the answer's tokens, rising, the same for all items (pad
+    # on the left so that answers end together).
     positions: Tensor
+    # `gold`, `foil`: (B, A) tokens: the right answer, and the one to compare its logit with.
     gold: Tensor
     foil: Tensor
+    # (B, A, V) logits that ``kl`` starts at, or None for those of the clean target run.
     reference: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Metrics by name; an effect is ``patched - clean``.
+    """Metrics by name; an effect is ``patched - clean``."""
 
-    Attributes
-    ----------
-    clean
-        (B, A) of the clean target run.
-    patched
-        (kind, block, group, B, A), kinds in the order of `PATCHED`.
-    """
-
-    clean: dict[str, Tensor]
-    patched: dict[str, Tensor]
+    clean: dict[str, Tensor]  # (B, A) of the clean target run
+    patched: dict[str, Tensor]  # (kind, block, group, B, A), kinds in the order of `PATCHED`
 
 
 def each_position(length: int) -> Tensor:
@@ -92,29 +72,22 @@ def total_effects(
 ) -> Effects:
     """Return the metrics of every cell (kind, block, group), later nodes computed anew.
 
-    Parameters
-    ----------
-    target
-        The run that is patched.
-    values
-        What is written, for the same items and positions.
-    groups
-        Boolean (G, T), or (G, B, T) when items differ, see `each_position`, `all_positions`.
-    chunk
-        Bound on the floats of one intermediate tensor.
+    `groups`: boolean (G, T), or (G, B, T) when items differ, see `each_position`, `all_positions`.
+    `chunk`: bound on the floats of one intermediate tensor.
     """
     groups = _checked(target, values, answers, groups)
     effects = _unpatched(target, answers, groups)
     stop = int(answers.positions[-1]) + 1
     inside = groups & target.real & (torch.arange(groups.shape[-1], device=groups.device) < stop)
-    changed = torch.stack([torch.stack(_changed(target, values, kind)) for kind in PATCHED], 1)
+    changed = torch.stack([_changed(target, values, kind) for kind in PATCHED], 1)
     # In the last block only answer positions are read.
     read = torch.zeros_like(changed[0, 0, 0])
     read[answers.positions] = True
     changed[-1] &= read
     after = {kind: _after(target, values, kind) for kind in PATCHED}
     reference = _reference(target, answers).float().log_softmax(-1)
-    wide = stop * max(_widest(target), target.residual[0].shape[-1])
+    width = target.access.blocks[0].mlp.down_proj.weight.shape[1]
+    wide = stop * max(width, target.residual[0].shape[-1])
     rows = max(1, chunk // max(wide, len(answers.positions) * reference.shape[-1]))
     for number, group in enumerate(inside):
         cells = (changed & group).any(-1).nonzero()  # (block, kind, item), by block
@@ -138,8 +111,7 @@ def total_effects(
 def direct_effects(target: Trace, values: Values, answers: Answers, groups: Tensor) -> Effects:
     """Return the metrics of every cell when only the final norm sees the change.
 
-    A node then acts on the logits of its own position alone. The parameters are those of
-    `total_effects`.
+    A node then acts on the logits of its own position alone. Parameters as in `total_effects`.
     """
     groups = _checked(target, values, answers, groups)
     effects = _unpatched(target, answers, groups)
@@ -200,11 +172,8 @@ def _after(target: Trace, values: Values, kind: str) -> list[Tensor]:
     written = values.of(kind)
     if kind == ATTN_OUT:
         middles = [old + new for old, new in zip(target.residual, written, strict=False)]
-        blocks = target.access.blocks
-        return [
-            middle + block.feed_forward(middle)
-            for middle, block in zip(middles, blocks, strict=True)
-        ]
+        both = zip(middles, target.access.blocks, strict=True)
+        return [middle + block.feed_forward(middle) for middle, block in both]
     if kind == MLP_OUT:
         return [target.middle(block) + new for block, new in enumerate(written)]
     return written
@@ -217,9 +186,9 @@ def _clean(target: Trace, kind: str) -> list[Tensor]:
     return target.mlp if kind == MLP_OUT else target.residual[1:]
 
 
-def _changed(target: Trace, values: Values, kind: str) -> list[Tensor]:
+def _changed(target: Trace, values: Values, kind: str) -> Tensor:
     pairs = zip(values.of(kind), _clean(target, kind), strict=True)
-    return [(new != old).any(-1) for new, old in pairs]
+    return torch.stack([(new != old).any(-1) for new, old in pairs])
 
 
 def _answer_logits(target: Trace, answers: Answers) -> Tensor:
@@ -249,10 +218,6 @@ def _unpatched(target: Trace, answers: Answers, groups: Tensor) -> Effects:
     cells = len(PATCHED), len(target.access.blocks), len(groups)
     patched = {name: value.expand(*cells, *value.shape).clone() for name, value in clean.items()}
     return Effects(clean, patched)
-
-
-def _widest(target: Trace) -> int:
-    return target.access.blocks[0].mlp.down_proj.weight.shape[1]
 
 
 def _checked(target: Trace, values: Values, answers: Answers, groups: Tensor) -> Tensor:

@@ -1,25 +1,31 @@
 """Step ``patching_figure``: what a block's states carry from one model into the other.
 
-A column per trained arm; for each measure a row per direction (total effect, all positions). Drawn
-is how much more the measure moves for exposed items than for their twins, in nats. Grey lines are
-nulls of the MLP; the null ``other`` erases the item and is off the scale.
+A column per trained arm; for each measure a row per direction (total effect, all positions): how
+much more it moves for exposed items than for twins, in nats. Grey: nulls of the MLP (without
+``other``, which erases the item and is off the scale).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.kit import band, curve, depth_axis, legend, null_handles, with_depth
+from paradox.figures.kit import (
+    arm_handles,
+    band,
+    by_direction,
+    curve,
+    legend,
+    null_handles,
+    with_depth,
+)
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -60,26 +66,10 @@ def data(path: Path) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm, a row per measure and direction."""
-    table = table.assign(name=style.arm_names(table))
-    arms = style.panels(table)
-    measures = [name for name in MEASURES if (table["measure"] == name).any()]
-    rows = [(measure, direction) for measure in measures for direction in DIRECTIONS]
     looks = curve_looks()
-    figure, axes = style.grid(len(rows), len(arms), 1.5 + 1.9 * len(rows), sharey="row")
-    for row, (measure, direction) in zip(axes, rows, strict=True):
-        row[0].set_ylabel(f"{MEASURES[measure]}\n{direction} (nats)")
-        of_row = table[(table["measure"] == measure) & (table["direction"] == direction)]
-        for (base, name), axis in zip(arms, row, strict=True):
-            _panel(axis, of_row[(of_row["base"] == base) & (of_row["name"] == name)], looks)
-    for (base, name), axis in zip(arms, axes[0], strict=True):
-        axis.set_title(style.title(base, name))
-    for axis in axes[-1]:
-        depth_axis(axis)
-    figure.align_ylabels(axes[:, 0])
+    figure = by_direction(table, MEASURES, DIRECTIONS, partial(_panel, looks=looks), sharey="row")
     figure.supxlabel("Relative depth (last block 1)", fontsize=11)
-    handles: list[Artist] = [
-        Line2D([], [], label=CURVES[key], markersize=4.5, **look) for key, look in looks.items()
-    ]
+    handles = arm_handles({CURVES[key]: look for key, look in looks.items()})
     legend(figure, handles[:2], handles[2:], null_handles())
     return figure
 
@@ -98,9 +88,7 @@ def curve_looks() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _panel(axis: Axes, table: pd.DataFrame, looks: dict[tuple[str, str], dict[str, Any]]) -> None:
-    axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
     band(axis, table[table["source"] == "states"])
-    axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
     blocks = max(table["layer"].nunique(), 1)
     for place, ((kind, source), look) in enumerate(looks.items()):
         rows = table[(table["kind"] == kind) & (table["source"] == source)].sort_values("depth")

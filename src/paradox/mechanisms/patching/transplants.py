@@ -9,18 +9,16 @@ positions   ``prompt`` (before the scaffold), ``final`` (scaffold and the positi
             the first answer token), ``answer`` (all positions that predict the answer; left out
             where it is ``final`` for every item) and ``all``
 direction   ``denoise`` (knowing source into unknowing target), ``noise`` (the reverse)
-effect      ``total`` (all later nodes computed anew) or ``direct`` (only the final norm sees the
-            change; at all positions)
+effect      ``total`` (later nodes computed anew) or ``direct`` (only the final norm sees it)
 source      ``states`` of the source run; ``weights``: what the source model's attention or MLP
             makes of the target's own states; nulls: ``states_noise`` and ``weights_noise`` move
             every token as far in a random direction, ``other`` writes the states of another item
             of the same group, ``shift`` adds that item's difference between source and target
 =========== =====================================================================================
 
-Measures: ``gold_logp`` (mean over the answer's tokens, nats), ``logit_difference`` (first answer
-token: gold minus foil), ``kl`` (from the unpatched source run's distribution to the patched one,
-mean over the answer's tokens), ``correct`` (every answer token is the first choice), all given the
-scaffold; and ``mode_logp``, mean over the scaffold's tokens after the prompt.
+Measures, given the scaffold: those of `paradox.mechanisms.patching.engine`, means over the answer's
+tokens (``logit_difference``: the first; ``correct``: all; ``kl``: from the unpatched source run's
+distribution); and ``mode_logp``, mean over the scaffold's tokens after the prompt.
 
 Items are aligned by the distance from the answer; a donor for ``other`` and ``shift`` has a prompt
 of the same length if there is one, and positions that it does not have are left as they are.
@@ -75,21 +73,14 @@ Cell = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Swap:
-    """The two runs of one item.
+    """The two runs of one item."""
 
-    Attributes
-    ----------
-    target, source
-        Prompts of the target and the source run, both with the answer that is scored.
-    group
-        The item's group, in which its donor is looked for.
-    scaffold
-        How many tokens, the last of the prompt, belong to the scaffold (in both prompts).
-    """
-
+    # `target`, `source`: prompts of the target and the source run, both with the answer that is
+    # scored.
     target: Recall
     source: Recall
-    group: str
+    group: str  # the item's group, in which its donor is looked for
+    # How many tokens, the last of the prompt, belong to the scaffold (in both prompts).
     scaffold: int
 
     @property
@@ -100,18 +91,12 @@ class Swap:
 
 @dataclass(frozen=True)
 class Measured:
-    """Values (in the order of `MEASURES`) of patched and unpatched runs.
+    """Values (in the order of `MEASURES`) of patched and unpatched runs."""
 
-    Attributes
-    ----------
-    cells
-        (kind, positions, effect, source) -> (measures, blocks, items); not a number where the two
-        prompts of an item do not fit.
-    target, source
-        Unpatched, (measures, items).
-    """
-
+    # (kind, positions, effect, source) -> (measures, blocks, items); not a number where the two
+    # prompts of an item do not fit.
     cells: dict[Cell, Array]
+    # `target`, `source`: unpatched, (measures, items).
     target: Array
     source: Array
 
@@ -119,10 +104,7 @@ class Measured:
 def donors(swaps: Sequence[Swap], seed: int) -> list[int]:
     """Return another swap of the same group for each, keyed by item.
 
-    Raises
-    ------
-    DataError
-        When an item is alone in its group.
+    Raises `DataError` when an item is alone in its group.
     """
     chosen = []
     for number, swap in enumerate(swaps):
@@ -147,13 +129,8 @@ def measure(
 ) -> Measured:
     """Patch every swap: target model and source model may be the same one.
 
-    Parameters
-    ----------
-    settings
-        ``kinds``, ``positions`` and ``sources``: what to write where (see the module's table);
-        ``batch_size``.
-    seed
-        Keys donors and random directions.
+    `settings`: ``kinds``, ``positions``, ``sources`` (see the module's table) and ``batch_size``.
+    `seed`: keys donors and random directions.
     """
     alone = all(swap.scaffold == 1 == len(swap.target.gold) for swap in swaps)
     positions = [p for p in settings["positions"] if not (p == ANSWER and alone)]
@@ -329,24 +306,18 @@ def _kept(new: Values, target: Values, real: Tensor) -> Values:
 
 def _moved(target: Values, new: Values, directions: list[Tensor]) -> Values:
     """Return the target's own states moved as far as `new` is away, in random directions."""
-    return Values(
-        *(
-            [
-                old + (one - old).norm(dim=-1, keepdim=True) * direction
-                for old, one, direction in zip(
-                    target.of(kind), new.of(kind), directions, strict=True
-                )
-            ]
-            for kind in PATCHED
-        )
-    )
+
+    def moved(old: Tensor, one: Tensor, direction: Tensor) -> Tensor:
+        return old + (one - old).norm(dim=-1, keepdim=True) * direction
+
+    return _each(moved, target, new, Values(directions, directions, directions))
 
 
 def rows(items: pd.DataFrame, measured: Measured, direction: str) -> pd.DataFrame:
-    """Return a row per item, component and layer.
+    """Return a row per item, component (that the item has) and layer.
 
     Columns of each measure: ``_change`` (patched minus unpatched target run), and the unpatched
-    runs ``_target`` and ``_source``. Components that an item does not have are left out.
+    runs ``_target`` and ``_source``.
     """
     tables = []
     for (kind, positions, effect, source), values in measured.cells.items():

@@ -38,14 +38,8 @@ def main(
 ) -> None:
     """Score the fixed texts of every item at every checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``perplexity`` (batch size and dtype) and ``task``.
-    inputs
-        ``manifest`` and ``items``.
-    outputs
-        ``table``: one row per (step, item).
+    ``spec``: ``arm``, ``perplexity`` and ``task``. ``inputs``: ``manifest`` and ``items``.
+    ``outputs``: ``table``, one row per (step, item).
     """
     checkpoints = read_manifest(inputs["manifest"])
     items = read_table(inputs["items"], ITEM_COLUMNS)

@@ -1,9 +1,8 @@
 """Step ``probes_figure``: at which depth exposed items can be told from their twins.
 
-A row per position; two columns per base: the area under the curve of the ridge probe with the
-widest of its nulls (the middle 95 % at each layer), and how training changed the share of pairs
-told apart. Markers are filled where the corrected p is at most .05 with every seed; values and
-intervals are means over seeds.
+A row per position; two columns per base: the area under the ridge probe's curve with the widest of
+its nulls, and the change of the share of pairs told apart. Filled: corrected p at most .05 with
+every seed; values and intervals are means over seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from matplotlib.figure import Figure
 from paradox.figures import style
 from paradox.figures.kit import (
     arm_handles,
-    arm_looks,
     depth_axis,
     legend,
     null_handles,
@@ -46,7 +44,7 @@ def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a row per position, areas and changes of each base."""
     table = table.assign(name=style.arm_names(table))
     bases = style.bases_in_order(table["base"])
-    looks = arm_looks(style.name_order(table))
+    looks = style.arm_looks(style.name_order(table))
     figure, axes = style.grid(len(PLACES), 2 * len(bases), 6.0, sharey=False)
     for row, (place, title) in zip(axes, PLACES.items(), strict=True):
         row[0].set_ylabel(title)

@@ -1,8 +1,8 @@
 """Step ``probes``: at which layers exposed items can be told from their twins.
 
-A probe is a linear classifier of the residual after a block (see `paradox.stats.linear`), at
-``answer``, where the first answer token of the recall prompt is predicted, and at ``question``, the
-mean over the question's tokens. Layer ``emb`` is in both the mean of the question's embeddings.
+A probe (`paradox.stats.linear`) reads the residual after a block at ``answer``, where the first
+answer token of the recall prompt is predicted, and at ``question``, the mean over the question's
+tokens. Layer ``emb`` is in both the mean of the question's embeddings.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from paradox.arms import with_arm
 from paradox.errors import DataError, problems
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import RESID_POST, RESID_PRE, Access, Node
 from paradox.mechanisms.model.recalls import Recall, batches, recalls
-from paradox.mechanisms.tables.pairs import Pairs
+from paradox.mechanisms.tables.pairs import Array, Pairs
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
@@ -38,7 +37,6 @@ from paradox.stats.linear import (
 from paradox.tasks import load_task
 from paradox.tasks.api import ITEM_COLUMNS
 
-Array = NDArray[np.float64]
 ANSWER, QUESTION = "answer", "question"
 
 
@@ -47,23 +45,13 @@ def main(
 ) -> None:
     """Probe the last checkpoint of an arm.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` (of intervals and of the
-        comparison) and ``probes``: ``batch_size``, ``dtype``, ``folds``, ``repeats``,
-        ``permutations``; for the rates ``relabellings``, ``exposures``, ``sizes`` (numbers of
-        pairs) and ``draws`` (of as many pairs; untrained bases only).
-    inputs
-        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
-    outputs
-        ``table``: a row per position and layer; ``change``: the same for the change since the
-        base; ``rates``: see `paradox.mechanisms.overview.error_rates`.
+    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` (of intervals and of the
+    comparison) and ``probes``, with ``relabellings`` and ``exposures`` for the rates. ``inputs``:
+    ``manifest``, ``base`` (manifest of the untrained base) and ``items``. ``outputs``: ``table``: a
+    row per position and layer; ``change``: the same for the change since the base; ``rates``: see
+    `paradox.mechanisms.overview.error_rates` (power: untrained bases only).
 
-    Raises
-    ------
-    DataError
-        When exposed items have no twins of their own, or pairs are too few for the folds.
+    Raises `DataError` when exposed items have no twins of their own, or pairs are too few.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = Pairs(items, spec["exposed_from"])
@@ -151,10 +139,7 @@ def states(
 ) -> dict[str, Array]:
     """Return the states at each position, shape (blocks + 1, items, width).
 
-    Parameters
-    ----------
-    spans
-        First token of each prompt's question and the one after its last.
+    `spans`: first token of each prompt's question and the one after its last.
     """
     nodes = [Node(RESID_PRE, 0), *access.nodes(RESID_POST)]
     by_place: dict[str, Array] = {}
@@ -200,12 +185,8 @@ def table(probed: Probe, resampling: Resampling) -> pd.DataFrame:
 def compare(before: Probe, after: Probe, resampling: Resampling) -> pd.DataFrame:
     """Return the change of ``pair_auc`` from one model to another, one row per layer.
 
-    ``p`` and ``corrected`` swap the two models within pairs (two-sided).
-
-    Raises
-    ------
-    ValueError
-        When the two were not probed on the same pairs and layers.
+    ``p`` and ``corrected`` swap the two models within pairs (two-sided). Raises `ValueError` when
+    the two were not probed on the same pairs and layers.
     """
     if before.pairs != after.pairs or before.won.shape != after.won.shape:
         raise ValueError("the two models were probed on different pairs or layers")
@@ -231,12 +212,8 @@ def rates(
 ) -> pd.DataFrame:
     """Return how often the tests reject with permuted labels, and with fewer pairs.
 
-    Parameters
-    ----------
-    sides
-        States of all pairs: of the untrained base alone, or of the base and of the arm.
-    place
-        The position, which names the relabellings: they are independent between positions.
+    `sides`: states of all pairs: of the untrained base alone, or of the base and of the arm.
+    `place`: the position, which names the relabellings: they are independent between positions.
     """
     settings = spec["probes"]
     runs, permutations = settings["relabellings"], settings["permutations"]

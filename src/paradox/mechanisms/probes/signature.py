@@ -10,9 +10,9 @@ from paradox.stats.bootstrap import Estimate
 def probe_peak(given: Given) -> Rows:
     """Yield the rows of ``probe_peak`` (2601.11061); of several seeds, the mean of everything.
 
-    The share of pairs told apart is larger at the best middle block than after the last block, at
-    the position that predicts the answer. p is the corrected one of the best block; the interval
-    goes from the ends of the two shares' intervals (too wide, on purpose).
+    The share of pairs told apart at ``answer`` is larger at the best middle block than after the
+    last one. p is the corrected one of the best block; the interval goes from the ends of the two
+    shares' intervals (too wide, on purpose).
     """
     table = given.table()
     chosen = table[(table["position"] == "answer") & (table["layer"].astype(str) != "emb")]

@@ -35,18 +35,10 @@ class How:
 
 @dataclass(frozen=True)
 class Sets:
-    """Progress of sets of blocks; contrasts by name.
+    """Progress of sets of blocks.
 
-    Attributes
-    ----------
-    names
-        The pairs.
-    layers, blocks, norms
-        Of each set.
-    change
-        Contrast -> (pairs, sets, seeds), not turned.
-    gap
-        Contrast -> (pairs, seeds).
+    `names` are those of the pairs; `layers`, `blocks` and `norms` are of each set. `change`
+    (contrast -> (pairs, sets, seeds)) is not turned; `gap` is contrast -> (pairs, seeds).
     """
 
     names: list[str]
@@ -66,16 +58,13 @@ class Sets:
 
     def relabelled(self, swap: NDArray[np.bool_]) -> Sets:
         """Return the sets with exposed item and twin swapped in these pairs, for error rates."""
-        change, gap = ({**by_contrast} for by_contrast in (self.change, self.gap))
-        for by_contrast in (change, gap):
-            where = swap.reshape(-1, *[1] * (by_contrast["exposed"].ndim - 1))
+
+        def swapped(by_contrast: dict[str, Array]) -> dict[str, Array]:
             one, other = by_contrast["exposed"], by_contrast["twin"]
-            by_contrast["exposed"], by_contrast["twin"] = (
-                np.where(where, other, one),
-                np.where(where, one, other),
-            )
-            by_contrast["difference"] = by_contrast["exposed"] - by_contrast["twin"]
-        return replace(self, change=change, gap=gap)
+            where = swap.reshape(-1, *[1] * (one.ndim - 1))
+            return contrasts(np.where(where, other, one), np.where(where, one, other))
+
+        return replace(self, change=swapped(self.change), gap=swapped(self.gap))
 
     def joined(self, other: Sets) -> Sets:
         """Return these sets and others of the same pairs."""
@@ -85,17 +74,16 @@ class Sets:
         }
         norms = np.concatenate([self.norms, other.norms])
         layers, blocks = self.layers + other.layers, self.blocks + other.blocks
-        return Sets(self.names, layers, blocks, norms, change, self.gap)
+        return replace(self, layers=layers, blocks=blocks, norms=norms, change=change)
+
+
+def contrasts(exposed: Array, twin: Array) -> dict[str, Array]:
+    """Return both sides and their difference by name."""
+    return {"exposed": exposed, "twin": twin, "difference": exposed - twin}
 
 
 def read_sets(rows: pd.DataFrame, measure: str, groups: Groups) -> Sets:
-    """Return a component's sets, pairs in the order of the groups.
-
-    Raises
-    ------
-    DataError
-        When there are no whole pairs.
-    """
+    """Return a component's sets by pair, as in the groups; a `DataError` without whole pairs."""
     component: Curve = curve(rows, measure, str(rows["component"].iloc[0]))
     place = {name: row for row, name in enumerate(component.items)}
     pairs = [
@@ -105,20 +93,15 @@ def read_sets(rows: pd.DataFrame, measure: str, groups: Groups) -> Sets:
     ]
     if not pairs:
         raise DataError(f"{rows['component'].iloc[0]}: the table has no whole pairs.")
-    sides = {name: [pair[n] for pair in pairs] for n, name in enumerate(CONTRASTS[:2])}
-    change = {name: component.change[rows] for name, rows in sides.items()}
-    gap = {name: component.gap[rows] for name, rows in sides.items()}
-    for by_contrast in (change, gap):
-        by_contrast["difference"] = by_contrast["exposed"] - by_contrast["twin"]
+    exposed, twin, names = map(list, zip(*pairs, strict=True))
     layers = rows.groupby("layer")
-    blocks = layers["blocks"].first().astype(str).tolist()
     return Sets(
-        [p[2] for p in pairs],
+        names,
         component.layers,
-        blocks,
+        layers["blocks"].first().astype(str).tolist(),
         layers["norm"].mean().to_numpy(),
-        change,
-        gap,
+        contrasts(component.change[exposed], component.change[twin]),
+        contrasts(component.gap[exposed], component.gap[twin]),
     )
 
 
@@ -143,12 +126,8 @@ def sides(blocks: int, width: int) -> tuple[int, int] | None:
 def detectable(values: Array, quantile: float) -> float:
     """Return the mean that is found in 80 % of studies with as many pairs, the seeds given.
 
-    Parameters
-    ----------
-    values
-        (pairs, seeds).
-    quantile
-        Of the standard normal distribution: where the test rejects.
+    `values` have the shape (pairs, seeds); the test rejects at this `quantile` of the standard
+    normal distribution.
     """
     pairs = values.mean(axis=1)
     if len(pairs) < 2:

@@ -1,13 +1,8 @@
-"""Step ``reset_keep_figure``: windows of blocks, reset and kept, beside random sets of blocks.
-
-A column per trained arm; for each measure a row per direction. Drawn is the progress in exposed
-items (see `paradox.mechanisms.reset_keep.summary`), at the middle of each of the widest windows.
-Bands (orange: attention, blue: MLP) are the middle 95 % of all sets of as many blocks; markers are
-filled where at most 5 % of the sets do as much. Dotted: the change's entries in random order.
-"""
+"""Step ``reset_keep_figure``: windows of blocks, reset and kept, beside random sets of blocks."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.kit import curve, depth_axis, legend
+from paradox.figures.kit import arm_handles, by_direction, curve, legend
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -56,26 +50,10 @@ def data(path: Path) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm, a row per measure and direction."""
-    table = table.assign(name=style.arm_names(table))
-    arms = style.panels(table)
-    measures = [name for name in MEASURES if (table["measure"] == name).any()]
-    rows = [(measure, direction) for measure in measures for direction in DIRECTIONS]
-    looks = part_looks()
-    figure, axes = style.grid(len(rows), len(arms), 1.5 + 1.9 * len(rows), sharey=False)
-    for row, (measure, direction) in zip(axes, rows, strict=True):
-        row[0].set_ylabel(f"{MEASURES[measure]}\n{direction} (nats)")
-        of_row = table[(table["measure"] == measure) & (table["direction"] == direction)]
-        for (base, name), axis in zip(arms, row, strict=True):
-            _panel(axis, of_row[(of_row["base"] == base) & (of_row["name"] == name)], looks)
-    for (base, name), axis in zip(arms, axes[0], strict=True):
-        axis.set_title(style.title(base, name))
-    for axis in axes[-1]:
-        depth_axis(axis)
-    figure.align_ylabels(axes[:, 0])
+    looks = style.arm_looks(list(PARTS))
+    figure = by_direction(table, MEASURES, DIRECTIONS, partial(_panel, looks=looks), sharey=False)
     figure.supxlabel("Relative depth of a window's middle", fontsize=11)
-    lines: list[Artist] = [
-        Line2D([], [], label=PARTS[part], markersize=4.5, **look) for part, look in looks.items()
-    ]
+    lines = arm_handles({PARTS[part]: look for part, look in looks.items()})
     bands: list[Artist] = [
         Patch(color=look["color"], alpha=0.2, label=f"95 % of sets, {PARTS[part]}")
         for part, look in looks.items()
@@ -89,17 +67,7 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def part_looks() -> dict[str, dict[str, Any]]:
-    """Return how each part's curve is drawn."""
-    return {
-        part: {"color": colour, "marker": style.MARKERS[n], "linestyle": style.LINES[n]}
-        for n, (part, colour) in enumerate(zip(PARTS, style.colours(2), strict=True))
-    }
-
-
 def _panel(axis: Axes, table: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
-    axis.yaxis.set_major_locator(MaxNLocator(nbins=4))
-    axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
     for place, (part, look) in enumerate(looks.items()):
         rows = table[table["part"] == part].sort_values("depth")
         x = rows["depth"] + 0.02 * (place - 0.5)

@@ -2,24 +2,16 @@
 
 A component is written ``part:set:direction:dose:source`` and is read by step ``recovery``:
 
-========= =======================================================================================
-part      ``mlp``, ``attention`` or ``both`` of the blocks of the set; ``rest`` (norms and
-          embeddings, without layers)
-set       ``1``, ``3``, ...: windows of so many neighbouring blocks, `layer` being their first;
-          ``sets1``, ``sets3``, ...: other sets of as many blocks, `layer` being their number (all
-          there are where they are few, else drawn at random); ``all``: all blocks
-direction ``reset`` (the trained model with the set put back to the base's weights), ``keep`` (the
-          base with nothing but the set's change), and for windows of MLPs ``upstream``, the
-          published "keep": the trained model with the MLPs of all *other* blocks put back
-dose      lambda in ``base + lambda * (after - base)`` at the set
-source    ``weights``: what training changed; ``weights_noise``: as large a change with the
-          entries of every parameter in random order
-========= =======================================================================================
-
-Columns per measure (see `paradox.mechanisms.reset_keep.reweighted`): ``_target``, the unchanged
-model (``reset``: trained; otherwise base), ``_source`` the other one, ``_change``, what the change
-does to the target. ``norm`` is the sum over the set's attentions and MLPs of the Frobenius norm of
-what training changed there. ``profile`` is `Change.profile`.
+- ``part``: ``mlp``, ``attention`` or ``both`` of the set's blocks; ``rest`` (norms and embeddings,
+  without layers);
+- ``set``: ``1``, ``3``, ...: windows of so many neighbouring blocks, `layer` being their first;
+  ``sets1``, ``sets3``, ...: other sets of as many blocks, `layer` being their number; ``all``;
+- ``direction``: ``reset`` (the trained model with the set put back to the base's weights), ``keep``
+  (the base with nothing but the set's change), and for windows of MLPs ``upstream``, the published
+  "keep": the trained model with the MLPs of all *other* blocks put back;
+- ``dose``: lambda in ``base + lambda * (after - base)`` at the set;
+- ``source``: ``weights``, what training changed, or ``weights_noise``, as large a change with the
+  entries of every parameter in random order.
 """
 
 from __future__ import annotations
@@ -69,22 +61,13 @@ def main(
 ) -> None:
     """Reset and keep at an arm's last checkpoint.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed`` (of choices and orders), ``exposed_from`` and ``reset_keep``:
-        ``batch_size``, ``dtype``, ``widths`` of windows, ``doses`` beside 0 and 1, ``sets``
-        (random sets per width where not all are run), ``pairs`` and ``dose_pairs`` (per number
-        of exposures; at most as many for the doses).
-    inputs
-        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
-    outputs
-        ``table``: a row per item, component and layer; ``profile``: a row per parameter.
+    ``table`` has a row per item, component and layer, and columns per measure (`reweighted`):
+    ``_target``, the unchanged model (``reset``: trained; otherwise base), ``_source`` the other
+    one, ``_change``, what the change does to the target. ``norm`` is the sum over the set's
+    attentions and MLPs of the Frobenius norm of what training changed there. ``profile`` is
+    `Change.profile`.
 
-    Raises
-    ------
-    DataError
-        When exposed items have no twins of their own.
+    A `DataError` is raised when exposed items have no twins of their own.
     """
     checkpoints = read_manifest(inputs["manifest"])
     settings, seed = spec["reset_keep"], spec["seed"]

@@ -11,7 +11,7 @@ import pandas as pd
 from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.reset_keep.summary import ANCHOR, ANCHOR_SETS, WINDOW
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.sentences import by_verdict
 from paradox.progress import Progress
 
 MEASURES = {"gold_logp": "the gold answer's log-probability", "mode_logp": "answering at once"}
@@ -22,17 +22,7 @@ TESTED = {"reset": ANCHOR, ANCHOR_SETS: ANCHOR_SETS, WINDOW: WINDOW}
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write the paragraph.
-
-    Parameters
-    ----------
-    spec
-        ``claims``: signature -> words.
-    inputs
-        ``windows`` and ``verdicts`` of step ``reset_keep_tests``.
-    outputs
-        ``reading``: JSON of ``paragraphs``.
-    """
+    """Write the paragraph; ``claims``: signature -> words."""
     tables = {name: read_table(Path(inputs[name])) for name in ("windows", "verdicts")}
     text = paragraph(tables["verdicts"], tables["windows"], spec["claims"])
     write_json(outputs["reading"], {"paragraphs": {"reset_keep": text}})
@@ -59,11 +49,7 @@ def paragraph(verdicts: pd.DataFrame, windows: pd.DataFrame, claims: dict[str, s
 
 
 def _claim(rows: pd.DataFrame, claim: str) -> Iterator[str]:
-    parts = []
-    for verdict in (REPRODUCED, NOT, OPEN):
-        arms = rows[rows["verdict"] == verdict]
-        if len(arms):
-            parts.append(f"{verdict} for {', '.join(_arm(row) for _, row in arms.iterrows())}")
+    parts = by_verdict(rows, _arm)
     if parts:
         least = rows["smallest"].max()
         bound = f" (no p below {least:.2g} is possible)" if least > 0.05 else ""

@@ -27,15 +27,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Variant:
-    """The weights of a model.
-
-    Attributes
-    ----------
-    rest
-        Dose of `REST`.
-    units
-        Mix of each unit, in the order of `Change.every`.
-    """
+    """The weights of a model: dose of `REST`, mix of each unit in the order of `Change.every`."""
 
     rest: float
     units: tuple[Mix, ...]
@@ -68,16 +60,8 @@ def outcomes(
     ``gold_logp`` is the mean log-probability of the answer's tokens given the scaffold (nats),
     ``mode_logp`` that of the scaffold's tokens after the prompt (whether the model goes for
     recall), ``correct`` whether each answer token is the first choice: what greedy decoding after
-    the scaffold gives.
-
-    Parameters
-    ----------
-    access
-        Of the change's model.
-    scaffolds
-        How many of each prompt's last tokens belong to the scaffold.
-    batch_size
-        Rows at a time.
+    the scaffold gives. `access` is of the change's model; `scaffolds` says how many of each
+    prompt's last tokens belong to the scaffold, `batch_size` is rows at a time.
     """
     wanted = sorted(set(variants), key=lambda one: (one.rest, one.units))
     scored = {one: np.zeros((len(MEASURES), len(prompts)), dtype=np.float32) for one in wanted}

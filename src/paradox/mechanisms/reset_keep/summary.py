@@ -3,33 +3,6 @@
 *Progress* is what resetting or keeping a set of blocks does to recall, positive where it goes from
 the target model towards the source model, by the sign of the mean gap of the same contrast; where
 the gap's interval holds zero, ``defined`` is false and ``share``, progress over gap, is empty.
-
-``windows``, a row per measure, part, direction, window and contrast:
-
-- ``value``, ``low``, ``high``: progress (nats, or share of items right); ``detectable``: the mean
-  that a two-sided 5 % test finds in 80 % of studies, the seeds given;
-- ``p_sets``: the share of all ``sets`` of as many blocks, this one among them, that make at least
-  its progress, and ``set_low``, ``set_high``, the middle 95 % of them; ``p_norm``: the same
-  without a line in the sets' summed change norms; ``p_matched``: the same among the ``matched``
-  sets whose norms are within `norm_tolerance`;
-- ``excess``: progress beyond that of shuffled changes of the same size, and ``p_noise``, one-sided;
-- ``norm`` and ``per_norm``: progress per unit of change; ``norm_r``: correlation over the sets;
-- ``p_equivalent`` (twins only): that progress lies within +-``margin``, by two one-sided tests;
-  the margin is `margin_share` of the exposed items' gap.
-
-``doses`` has progress at every dose. ``verdicts``, per arm, measure and part:
-
-- ``anchor_over_adapters``: putting the MLPs of the last blocks before depth 3/4 back to the base
-  hurts recall more than putting back as many from there on (published: 18-20 of 28 against 21
-  and 22; here the width nearest to 3/28 of the blocks), in exposed items and more than in twins;
-- ``anchor_over_sets``: the first of these windows makes more progress than the mean of all sets of
-  as many blocks, in exposed items; ``p`` is the larger of the pairs' and ``p_sets``;
-- ``window_over_sets``: some window does. Half of the pairs choose it, the other half test it;
-  ``p_sets`` is the chance that the best of as many random sets does as well.
-
-``smallest`` is the smallest p that a claim could have: for the best of W windows, more than 19 W
-random sets are needed. Without a clear gap the margin is empty, and "not reproduced" cannot be
-said.
 """
 
 from __future__ import annotations
@@ -77,31 +50,18 @@ Array = NDArray[np.float64]
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write the tables of all arms.
-
-    Parameters
-    ----------
-    spec
-        ``measures``, ``exposed_from``, ``bootstrap`` (seed and resamples), ``permutations``,
-        ``margin_share`` and ``norm_tolerance``.
-    inputs
-        ``tables``: those of step `reset_keep`, one per arm and seed; ``items``.
-    outputs
-        ``windows``, ``doses`` and ``verdicts``.
-    """
+    """Write the tables of all arms; ``doses`` has progress at every dose."""
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
     numbers = (spec[name] for name in ("permutations", "margin_share", "norm_tolerance"))
     settings = How(groups, resampling, *numbers)
     columns = [f"{measure}_{kind}" for measure in spec["measures"] for kind in KINDS]
-    arms: dict[tuple[str, ...], list[pd.DataFrame]] = {}
-    for path in map(Path, inputs["tables"]):
-        table = read_table(path, [*KEYS, "blocks", "norm", *columns])
-        arms.setdefault(tuple(table.iloc[0][name] for name in ARM), []).append(table)
+    columns = [*KEYS, "blocks", "norm", *columns]
+    arms = pd.concat([read_table(Path(path), columns) for path in inputs["tables"]]).groupby(ARM)
     rows: dict[str, list[dict[str, Any]]] = {"windows": [], "doses": [], "verdicts": []}
-    for done, (arm, tables) in enumerate(sorted(arms.items()), start=1):
+    for done, (arm, table) in enumerate(arms, start=1):
         key = dict(zip(ARM, arm, strict=True))
-        for name, row in arm_rows(pd.concat(tables, ignore_index=True), spec["measures"], settings):
+        for name, row in arm_rows(table, spec["measures"], settings):
             rows[name].append({**key, **row})
         progress("arms", done, len(arms))
     for name, lines in rows.items():
@@ -144,7 +104,12 @@ def arm_rows(
 def tests(
     sets: Sets, pool: Sets, direction: str, blocks: int, widths: list[int], settings: How
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and row of each signature of a component's windows."""
+    """Yield name and row of each signature of a component's windows.
+
+    ``smallest`` is the smallest p that a claim could have: for the best of W windows, more than 19
+    W random sets are needed. Without a clear gap the margin is empty, and "not reproduced" cannot
+    be said.
+    """
     if direction == UPSTREAM:
         return
     width = len(sets.blocks[0].split())
@@ -187,16 +152,19 @@ def _values(sets: Sets, settings: How) -> Iterator[dict[str, Any]]:
 def window_rows(
     sets: Sets, pool: Sets, moved: Sets | None, blocks: int, settings: How
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of ``windows``.
+    """Yield the rows of ``windows``: progress in nats, or as share of items right.
 
-    Parameters
-    ----------
-    pool
-        The windows, then the other sets of as many blocks.
-    moved
-        The windows under shuffled changes, if there are any.
-    blocks
-        Of the model.
+    - ``detectable``: the mean that a two-sided 5 % test finds in 80 % of studies, the seeds given;
+    - ``p_sets``: the share of all ``sets`` of as many blocks, this one among them, that make at
+      least its progress, and ``set_low``, ``set_high``, the middle 95 % of them; ``p_norm``: that
+      without a line in the sets' summed change norms; ``p_matched``: the same among the ``matched``
+      sets whose norms are within `norm_tolerance`; ``norm_r``: correlation over the sets;
+    - ``excess``: progress beyond that of shuffled changes of the same size; ``p_noise``, one-sided;
+    - ``p_equivalent`` (twins only): that progress lies within +-``margin``, by two one-sided tests;
+      the margin is `margin_share` of the exposed items' gap.
+
+    `pool` has the windows, then the other sets of as many blocks; `moved` the windows under
+    shuffled changes, if there are any; `blocks` is the model's number.
     """
     size, count = len(sets.layers), len(pool.layers)
     whole = math.comb(blocks, len(sets.blocks[0].split())) == count
@@ -245,7 +213,12 @@ def _over(value: float, norm: float) -> float | None:
 
 
 def anchor(sets: Sets, places: tuple[int, int], settings: How) -> dict[str, Any]:
-    """Return the row of ``anchor_over_adapters``; `places`: see `sides`."""
+    """Return the row of ``anchor_over_adapters``; `places`: see `sides`.
+
+    Putting the MLPs of the last blocks before depth 3/4 back to the base hurts recall more than
+    putting back as many from there on (published: 18-20 of 28 against 21 and 22; here the width
+    nearest to 3/28 of the blocks), in exposed items and more than in twins.
+    """
     # Recall that is lost by resetting, not turned: the claim is that resetting hurts.
     first, second = (sets.layers.index(place) for place in places)
     more = {c: sets.change[c][:, second] - sets.change[c][:, first] for c in CONTRASTS}
@@ -267,14 +240,12 @@ def anchor(sets: Sets, places: tuple[int, int], settings: How) -> dict[str, Any]
 def over_sets(
     sets: Sets, pool: Sets, settings: How, named: int | None = None, whole: bool = False
 ) -> dict[str, Any]:
-    """Return the row of ``window_over_sets``, or of a window that was named beforehand.
+    """Return the row of ``window_over_sets``, or ``anchor_over_sets`` of a `named` window.
 
-    Parameters
-    ----------
-    named
-        Place of the window; None: chosen here on one half of the pairs, tested on the other.
-    whole
-        Whether the pool has all sets there are, so that windows are among those to beat.
+    A window makes more progress in exposed items than the mean of all sets of as many blocks; ``p``
+    is the larger of the pairs' and ``p_sets``. Where none is named, half of the pairs choose it,
+    the other half test it, and ``p_sets`` is the chance that the best of as many random sets does
+    as well. `whole`: the pool has all sets there are, so that windows are among those to beat.
     """
     size, count = len(sets.layers), len(pool.layers)
     progress = pool.progress("exposed")

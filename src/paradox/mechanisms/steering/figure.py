@@ -1,10 +1,9 @@
 """Step ``steering_figure``: recall when a few neurons are amplified or suppressed.
 
-A column per arm; chosen neurons scaled at every position. Top: the change of the gold answer's
-log odds by the largest and by the smallest of the doses that random sets had, exposed items minus
-twins, over the blocks. Middle: the whole curve over alpha at one block, named in the panel: the
-one that stands out most in the arm's test. Bottom: the top's two numbers at that block, by how
-often items were seen.
+A column per arm; neurons scaled at every position. Top: the change of the gold answer's log odds by
+the largest and the smallest dose that random sets had, exposed minus twins, over the blocks.
+Middle: the curve over alpha at the block that stands out most in the arm's test. Bottom: the top's
+two numbers there, by how often items were seen.
 """
 
 from __future__ import annotations
@@ -23,7 +22,15 @@ from matplotlib.ticker import MaxNLocator
 
 from paradox.errors import DataError
 from paradox.figures import style
-from paradox.figures.kit import ALPHA, curve, depth_axis, legend, with_depth
+from paradox.figures.kit import (
+    ALPHA,
+    arm_columns,
+    curve,
+    depth_axis,
+    legend,
+    marker_handles,
+    with_depth,
+)
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -33,7 +40,6 @@ from paradox.progress import Progress
 MEASURE, WHERE = "odds_change", "all"
 COLUMNS = [*ARM, "component", "measure", "dose", "exposure", "state", "contrast", "layer", "value"]
 COLUMNS += ["low", "high", "corrected", "random_low", "random_high", "corrected_sets"]
-ROWS = ("depth", "dose", "exposure")
 LABELS = {
     "depth": "Exposed − twins\n(log odds)",
     "dose": "Change\n(log odds)",
@@ -74,23 +80,17 @@ def data(doses: Path, tests: Path) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw the figure: a column per arm."""
-    table = table.assign(name=style.arm_names(table))
-    arms = style.panels(table)
-    figure, axes = style.grid(3, len(arms), 7.2, sharey="row", sharex="row")
+    figure, axes, arms = arm_columns(table, 3, 7.2, sharey="row", sharex="row")
     ends = table.loc[table["row"] == "depth", "dose"]
     looks = _looks(ends.min(), ends.max())
-    for column, (base, name) in enumerate(arms):
-        rows_of_arm = table[(table["base"] == base) & (table["name"] == name)]
-        axes[0, column].set_title(style.title(base, name))
-        for row, (what, panel) in enumerate(
-            (("depth", _over_depth), ("dose", _over_doses), ("exposure", _over_exposures))
-        ):
-            axis = axes[row, column]
+    panels = dict(zip(LABELS, (_over_depth, _over_doses, _over_exposures), strict=True))
+    for arm, column in zip(arms, axes.T, strict=True):
+        for axis, (what, panel) in zip(column, panels.items(), strict=True):
             axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
             axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
-            panel(axis, rows_of_arm[rows_of_arm["row"] == what], looks)
-    for row, what in enumerate(ROWS):
-        axes[row, 0].set_ylabel(LABELS[what])
+            panel(axis, arm[arm["row"] == what], looks)
+    for axis, label in zip(axes[:, 0], LABELS.values(), strict=True):
+        axis.set_ylabel(label)
     for row, text in enumerate(("Relative depth", "Alpha", "Exposures")):
         axes[row, len(arms) // 2].set_xlabel(text)
     figure.align_ylabels(axes[:, 0])
@@ -149,10 +149,8 @@ def _handles(looks: dict[Any, dict[str, Any]]) -> list[list[Artist]]:
         Line2D([], [], label=names.get(key) or f"alpha {key:g}", markersize=4.5, **look)
         for key, look in looks.items()
     ]
-    grey = {"color": style.GREY, "marker": "o", "linestyle": "none", "markersize": 4.5}
     marks = [
-        Line2D([], [], label=f"both p ≤ {ALPHA:g}", **grey),
-        Line2D([], [], label="else", markerfacecolor="white", **grey),
+        *marker_handles(f"both p ≤ {ALPHA:g}", "else"),
         Patch(color="#bbbbbb", label="random sets, 95 %"),
         Line2D([], [], marker="+", linestyle="none", color=style.GREY, label="unchanged (alpha 1)"),
     ]

@@ -8,16 +8,13 @@ sets of neurons matched in mean |activation| and length of what they write. Clai
 table     per tested item, ``component`` (``all`` or ``answer`` positions, ``:`` and alpha) and
           layer: ``logp``, ``odds`` (log odds) and ``correct`` of the gold answer after the recall
           scaffold, and each one's ``_change`` from alpha 1
-sets      on the `null_pairs`: means over exposed items and over twins of each set (-1: the
-          chosen one, from 0 on the random ones): the changes at each of `null_doses`; and, per
-          set, ``monotone``: the log odds rise with each dose, alpha 1 among them; ``switched``:
-          the answer is the first choice at the largest dose and at no smaller one
-side      what else changes, at ``all`` positions: ``chain``, the working of tested twins (after
-          its first token, which is forced), and ``text``, documents of the corpus: ``logp`` per
-          token, ``correct``: every token is the first choice
-neurons   per component and layer: which were chosen, how well the random sets match, and
-          whether halves of the discovery pairs choose the same (Jaccard index, beside random
-          sets and beside choices when labels are swapped within pairs)
+sets      on the `null_pairs`: means over exposed items and over twins of each set (-1: chosen,
+          from 0 on random): changes at each of `null_doses`, ``monotone`` (the log odds rise with
+          each dose) and ``switched`` (first choice at the largest dose only)
+side      at ``all`` positions: ``chain``, the working of tested twins after its first token, and
+          ``text``, documents of the corpus: ``logp`` per token, ``correct``: every token is first
+neurons   per component and layer: the chosen ones, how well random sets match, and the Jaccard
+          index of halves of the discovery pairs, beside sets and beside swapped labels
 ========= ====================================================================================
 """
 
@@ -29,25 +26,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from paradox.arms import with_arm
-from paradox.files import read_table, write_table
-from paradox.mechanisms.model.access import Access
+from paradox.files import read_table
+from paradox.mechanisms.model.checkpoint import Checkpoint, last_checkpoint
 from paradox.mechanisms.model.neurons import MEASURES, Profile, matched, profile, strongest, sweep
 from paradox.mechanisms.model.recalls import Recall, recalls
 from paradox.mechanisms.model.rerun import WHERE
 from paradox.mechanisms.model.texts import Split, continued, documents, split
-from paradox.mechanisms.tables.pairs import item_rows
-from paradox.models import device_name, load_model, load_tokenizer, pick_device
+from paradox.mechanisms.tables.pairs import Array, item_rows
+from paradox.models import device_name, pick_device
 from paradox.progress import Progress
-from paradox.provenance.manifest import read_manifest
 from paradox.seeds import keyed_rng, keyed_uniform
 from paradox.stats.sets import expected_jaccard, jaccard
-from paradox.tasks import Task, load_task
-from paradox.tasks.api import CORPUS_COLUMNS, ITEM_COLUMNS
-
-Array = NDArray[np.float64]
+from paradox.tasks.api import CORPUS_COLUMNS
 
 
 def main(
@@ -55,28 +46,16 @@ def main(
 ) -> None:
     """Steer an arm's last checkpoint.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed``, ``exposed_from`` and ``steering``: ``neurons`` (per block),
-        ``doses`` (alphas), ``pairs`` (tested, of each exposure), ``sets`` (random ones),
-        ``nearest`` (neurons that a random one is drawn from), ``null_pairs``, ``null_doses``,
-        ``texts`` (chains, and as many documents), ``text_sets`` (random sets that these are
-        scored under), ``splits`` (of the discovery pairs), batch size and dtype.
-    inputs
-        ``manifest``, ``items`` and, where there is one, ``corpus`` of the arm's base.
-    outputs
-        ``table``, ``sets``, ``side`` and ``neurons``.
+    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from`` and ``steering``. ``inputs``:
+    ``manifest``, ``items`` and, where there is one, ``corpus`` of the arm's base. ``outputs``: the
+    four tables.
     """
-    checkpoints = read_manifest(inputs["manifest"])
-    items = read_table(inputs["items"], ITEM_COLUMNS)
-    task, settings = load_task(spec["task"]), spec["steering"]
-    access = Access(load_model(checkpoints.last, settings["dtype"]))
-    tokenizer = load_tokenizer(checkpoints.last)
+    settings = spec["steering"]
+    checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
     corpus = read_table(inputs["corpus"], CORPUS_COLUMNS) if "corpus" in inputs else None
-    groups = split(items, spec["exposed_from"], settings, spec["seed"])
+    groups = split(checkpoint.items, spec["exposed_from"], settings, spec["seed"])
     progress.say(f"steering {len(groups.tested)} items on {device_name(pick_device())}")
-    steered = Steering(access, task, tokenizer, groups, spec)
+    steered = Steering(checkpoint, groups, spec)
     tables: dict[str, list[pd.DataFrame]] = {"table": [], "sets": [], "neurons": []}
     for done, where in enumerate(WHERE, start=1):
         for name, table in steered.tables(where).items():
@@ -84,48 +63,35 @@ def main(
         progress("components", done, len(WHERE) + 1, where)
     tables["side"] = [steered.side(corpus)]
     progress("components", len(WHERE) + 1, len(WHERE) + 1, "side effects")
-    arm = {**spec["arm"], "step": max(checkpoints.steps)}
     for name, parts in tables.items():
-        table = pd.concat(parts, ignore_index=True)
-        write_table(outputs[name], with_arm(table, arm))
+        checkpoint.write(outputs[name], *parts)
 
 
 class Steering:
     """One model, its discovery and its tested items."""
 
-    def __init__(
-        self,
-        access: Access,
-        task: Task,
-        tokenizer: PreTrainedTokenizerBase,
-        groups: Split,
-        spec: dict[str, Any],
-    ) -> None:
-        self.access, self.task, self.tokenizer = access, task, tokenizer
-        self.split, self.seed, self.how = groups, spec["seed"], spec["steering"]
-        self.discovery = recalls(task, tokenizer, groups.discovery, self.seed)
-        self.tested = recalls(task, tokenizer, groups.tested, self.seed)
+    def __init__(self, checkpoint: Checkpoint, groups: Split, spec: dict[str, Any]) -> None:
+        self.access, self.task, self.tokenizer = checkpoint[2:]
+        self.split, self.seed, self.settings = groups, spec["seed"], spec["steering"]
+        self.discovery = recalls(self.task, self.tokenizer, groups.discovery, self.seed)
+        self.tested = recalls(self.task, self.tokenizer, groups.tested, self.seed)
         self.sets: dict[str, NDArray[np.int64]] = {}
 
     def tables(self, where: str) -> dict[str, pd.DataFrame]:
         """Return the tables ``table``, ``sets`` and ``neurons`` of one component."""
-        settings, size = self.how, self.how["batch_size"]
+        settings, size = self.settings, self.settings["batch_size"]
         activity = profile(self.access, self.discovery, size, where)
         gaps = activity.attribution[::2] - activity.attribution[1::2]
         chosen = strongest(gaps.mean(axis=0), settings["neurons"])
-        drawn = matched(
-            list(chosen), activity, settings["sets"], settings["nearest"], self.seed, where
-        )
-        random = np.stack(drawn)
+        draws = settings["sets"], settings["nearest"]
+        random = np.stack(matched(list(chosen), activity, *draws, self.seed, where))
         self.sets[where] = np.concatenate([chosen[:, None], random], axis=1)
-        curves = sweep(self.access, self.tested, chosen[:, None], settings["doses"], size, where)[
-            :, :, 0
-        ]
+        curves = sweep(self.access, self.tested, chosen[:, None], settings["doses"], size, where)
         null = [one for one, used in zip(self.tested, self.split.null, strict=True) if used]
         doses = sorted({*settings["null_doses"], 1.0})
         many = sweep(self.access, null, self.sets[where], doses, size, where)
         return {
-            "table": self._items(where, curves),
+            "table": self._items(where, curves[:, :, 0]),
             "sets": _sets(where, many, doses),
             "neurons": _neurons(
                 where, gaps, chosen, random, activity, settings["splits"], self.seed
@@ -134,7 +100,7 @@ class Steering:
 
     def side(self, corpus: pd.DataFrame | None) -> pd.DataFrame:
         """Return the table ``side``."""
-        settings, sets = self.how, self.sets["all"]
+        settings, sets = self.settings, self.sets["all"]
         tables = []
         doses = sorted({*settings["null_doses"], 1.0})
         for what, texts in self.texts(corpus).items():
@@ -155,7 +121,7 @@ class Steering:
 
     def texts(self, corpus: pd.DataFrame | None) -> dict[str, list[Recall]]:
         """Return chains and documents as prompts whose answers are scored."""
-        most, by_kind = self.how["texts"], {}
+        most, by_kind = self.settings["texts"], {}
         twins = self.split.tested[1::2]
         twins = twins[twins["worked"].notna()]
         order = [keyed_uniform("chain", self.seed, item) for item in twins["item"]]
@@ -169,7 +135,7 @@ class Steering:
         return {what: texts for what, texts in by_kind.items() if texts}
 
     def _items(self, where: str, values: Array) -> pd.DataFrame:
-        doses, tables = list(self.how["doses"]), []
+        doses, tables = list(self.settings["doses"]), []
         usual = values[:, :, doses.index(1)]
         for place, dose in enumerate(doses):
             at = values[:, :, place]
@@ -186,10 +152,7 @@ class Steering:
 def modes(values: Array) -> dict[str, NDArray[np.bool_]]:
     """Return which items are ``monotone`` and which ``switched`` on, without the axis of doses.
 
-    Parameters
-    ----------
-    values
-        `MEASURES` on the first axis, rising doses on the one before items.
+    `values`: `MEASURES` on the first axis, rising doses on the one before items.
     """
     odds, correct = values[MEASURES.index("odds")], values[MEASURES.index("correct")] > 0
     monotone = (np.diff(odds, axis=-2) > 0).all(axis=-2)
@@ -248,12 +211,8 @@ def _neurons(
 def overlaps(gaps: Array, count: int, splits: int, seed: int, where: str, real: int) -> Array:
     """Return the Jaccard index of two halves' choices, shape (splits, layers).
 
-    Parameters
-    ----------
-    gaps
-        Attribution, exposed minus twin: (pairs, layers, neurons).
-    real
-        0 swaps exposed item and twin in a random half of the pairs.
+    `gaps`: attribution, exposed minus twin: (pairs, layers, neurons).
+    `real`: 0 swaps exposed item and twin in a random half of the pairs.
     """
     indices = np.zeros((splits, gaps.shape[1]))
     for number in range(splits):

@@ -1,8 +1,4 @@
-"""Step ``steering_reading``: what the tables of steering say, in plain words.
-
-Every statement is made from the numbers beside it, whichever way it falls, as in
-`paradox.mechanisms.overview.reading`.
-"""
+"""Step ``steering_reading``: what the tables of steering say, in plain words."""
 
 from __future__ import annotations
 
@@ -29,15 +25,9 @@ def main(
 ) -> None:
     """Write the paragraph and the verdicts.
 
-    Parameters
-    ----------
-    spec
-        ``planted`` (name of the contaminated base; all other bases are controls) and ``claims``:
-        signature -> words.
-    inputs
-        ``doses``, ``tests`` and ``side`` of step ``dose_response``.
-    outputs
-        ``reading``: JSON of ``paragraphs`` and ``verdicts``.
+    ``spec``: ``planted`` (the contaminated base; all others are controls) and ``claims``: signature
+    -> words. ``inputs``: ``doses``, ``tests`` and ``side`` of step ``dose_response``. ``outputs``:
+    ``reading``, JSON of ``paragraphs`` and ``verdicts``.
     """
     tables = {name: read_table(Path(path)) for name, path in inputs.items()}
     doses, tests, side = (tables[name] for name in ("doses", "tests", "side"))

@@ -1,24 +1,20 @@
 """Step ``dose_response``: whether recall can be steered both ways, over all arms.
 
-``doses``: a row per arm, component, measure, alpha, state, contrast and layer, as step ``by_layer``
-makes them. Measures without an alpha are of an item's whole curve: ``trend`` (rank correlation of
-log odds and alpha), ``rise`` (by isotonic fits, log odds), ``monotone`` and ``switched``.
-``exposure`` is ``counted`` (`exposed_from` or more) or one exposure. Beside them random sets of
-matched neurons, on the same pairs: ``own`` of the chosen neurons, ``random``, ``random_low``,
-``random_high`` (mean and middle 95 % of sets), ``p_sets`` and ``corrected_sets``, two-sided.
+``doses``: as step ``by_layer``, with alpha (``dose``) and ``exposure``: ``counted`` (`exposed_from`
+or more) or one exposure. Of an item's whole curve: ``trend`` (rank correlation of log odds and
+alpha), ``rise`` (by isotonic fits, log odds), ``monotone`` and ``switched``. Random sets on the
+same pairs: ``own`` of the chosen neurons, ``random``, ``random_low``, ``random_high`` (mean and
+middle 95 % of sets), ``p_sets`` and ``corrected_sets``, two-sided.
 
-``tests``: at one block four one-sided tests, each corrected for looking at all blocks: the largest
-null dose raises the log odds of exposed items more than those of their twins, the smallest lowers
-them more (both by swapping within pairs), and both by more than random sets do. p is the largest of
-the four at the best block; effect and interval are those of the smaller side; the margin is
-`margin_share` of the gap that the untrained planted base has.
+``tests``: at one block four one-sided tests, each corrected for all blocks: the largest null dose
+raises the log odds of exposed items more than those of twins, the smallest lowers them more, and
+both by more than random sets do. p is the largest of the four at the best block; effect and
+interval are the smaller side's; the margin is `margin_share` of the untrained planted base's gap.
 
-``side``: what the same scaling does to worked chains of twins and to documents (mean change of the
-log-probability per token), and ``specificity``: the change of exposed items' recall (nats) over it,
-empty where the interval of what is divided by holds zero.
-
-``rates``: as in step ``error_rates``, of ``intersection`` (the first two of the four) and
-``trend``.
+``side``: the mean change of the log-probability per token of twins' worked chains and of documents,
+and ``specificity``: the change of exposed items' recall (nats) over it, empty where the interval of
+what is divided by holds zero. ``rates``: as in step ``error_rates``, of ``intersection`` (the first
+two of the four) and ``trend``.
 """
 
 from __future__ import annotations
@@ -33,7 +29,7 @@ from numpy.typing import NDArray
 
 from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.by_layer import Curve, contrasts, curves
-from paradox.mechanisms.tables.pairs import ARM, KEYS, Groups, Pairs
+from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups, Pairs
 from paradox.mechanisms.tables.rates import ALL, Sides, count, rates
 from paradox.mechanisms.tables.verdict import verdict
 from paradox.mechanisms.tables.words import CHOSEN, COUNTED
@@ -45,7 +41,6 @@ from paradox.stats.rates import ALPHA, Test, largest_layer
 from paradox.stats.ratios import Drawn, drawn
 from paradox.tasks.api import ITEM_COLUMNS
 
-Array = NDArray[np.float64]
 CHANGES = ("odds_change", "logp_change", "correct_change")
 WHOLE = ("trend", "rise", "monotone", "switched")
 SIDES = ("up", "down")
@@ -56,17 +51,11 @@ def main(
 ) -> None:
     """Write the tables of all arms.
 
-    Parameters
-    ----------
-    spec
-        ``exposed_from``, ``bootstrap`` (seed and resamples), ``permutations``, ``bases`` (names
-        of the ``planted`` base and, or null, of the ``clean`` one), ``margin_share``,
-        ``null_doses`` and ``error_rates`` (see that step).
-    inputs
-        ``items``, and lists of files, one per arm and seed, the untrained bases among them:
-        ``tables``, ``sets`` and ``side`` of step ``steering``.
-    outputs
-        ``doses``, ``tests``, ``side`` and ``rates``.
+    ``spec``: ``exposed_from``, ``bootstrap``, ``permutations``, ``bases`` (names of the ``planted``
+    base and, or null, of the ``clean`` one), ``margin_share``, ``null_doses`` and ``error_rates``.
+    ``inputs``: ``items``, and ``tables``, ``sets`` and ``side`` of step ``steering``, one per arm
+    and seed, the untrained bases among them. ``outputs``: ``doses``, ``tests``, ``side`` and
+    ``rates``.
     """
     tables = [read_table(Path(path), [*KEYS, *CHANGES]) for path in inputs["tables"]]
     sets = _all(inputs["sets"])
@@ -266,7 +255,7 @@ class Steered:
         permutations = self.spec["error_rates"]["permutations"]
 
         def sides(curve: Curve, measure: str, values: Array) -> Sides:
-            both = values.mean(axis=2).reshape(2, len(pairs.names), -1).swapaxes(0, 1)
+            both = pairs.sides(values.mean(axis=2))
             name = ("steering", curve.component.partition(":")[0], measure, *curve.arm, curve.state)
             inside = np.ones(len(pairs.names), dtype=bool)
             return Sides(name, ALL, both, inside, list(range(both.shape[2])))
@@ -298,8 +287,7 @@ class Steered:
 def intersection(permutations: int) -> Test:
     """Return the test that two numbers are both above 0 at some layer, by swapping within pairs.
 
-    The layers of the first number come first; every p-value is one-sided and corrected for the
-    layers.
+    The first number's layers come first; every p is one-sided and corrected for the layers.
     """
 
     def test(samples: Array, rng: np.random.Generator) -> NDArray[np.bool_]:

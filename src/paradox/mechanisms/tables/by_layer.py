@@ -24,7 +24,7 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.progress import Progress
 from paradox.stats.crossed import LEVEL, mean
-from paradox.stats.layers import label_test
+from paradox.stats.layers import LayerTest, label_test
 from paradox.tasks.api import ITEM_COLUMNS
 
 
@@ -33,16 +33,10 @@ def main(
 ) -> None:
     """Write the table of all arms.
 
-    Parameters
-    ----------
-    spec
-        ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (its seed
-        keys the relabellings) and ``permutations``.
-    inputs
-        ``tables``: the per-item tables of one mechanism, one per arm and seed, the untrained
-        base of each among them; ``items``: the item table.
-    outputs
-        ``table``: a row per arm, component, measure, state, contrast and layer.
+    ``spec``: ``measures`` (columns of the tables), ``exposed_from``, ``bootstrap`` (its seed keys
+    the relabellings) and ``permutations``. ``inputs``: ``tables``, one per arm and seed, the
+    untrained bases among them; ``items``. ``outputs``: ``table``, a row per arm, component,
+    measure, state, contrast and layer.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     tables = [read_table(Path(path), [*KEYS, *spec["measures"]]) for path in inputs["tables"]]
@@ -53,26 +47,14 @@ def main(
 
 
 class Curve(NamedTuple):
-    """What an arm has at one state.
-
-    Attributes
-    ----------
-    arm
-        Base, method and reward.
-    state
-        ``base`` (the arm is an untrained base), ``after`` training, or the ``change``.
-    seeds
-        Of the replicates.
-    values
-        Shape (items, layers, replicates).
-    """
+    """What an arm has at one state."""
 
     arm: tuple[str, ...]
     component: str
-    state: str
+    state: str  # ``base`` (the arm is an untrained base), ``after`` training, or the ``change``
     layers: list[int]
-    seeds: list[int]
-    values: Array
+    seeds: list[int]  # of the replicates
+    values: Array  # shape (items, layers, replicates)
 
 
 def contrasts(
@@ -82,13 +64,7 @@ def contrasts(
     seed: int,
     permutations: int,
 ) -> pd.DataFrame:
-    """Return the rows of `main`'s table; arms in the order of their names.
-
-    Raises
-    ------
-    DataError
-        When an arm's untrained base is missing, or tables differ in items or layers.
-    """
+    """Return the rows of `main`'s table; arms in the order of their names. Raises as `curves`."""
     names = [*groups.exposed, *groups.twin]
     rows: list[dict[str, Any]] = []
     for measure in measures:
@@ -102,10 +78,7 @@ def contrasts(
 def curves(tables: Sequence[pd.DataFrame], measure: str, names: list[str]) -> Iterator[Curve]:
     """Yield every arm and component at its states, in the order of their names.
 
-    Raises
-    ------
-    DataError
-        When an arm's untrained base is missing, or tables differ in items or layers.
+    Raises `DataError` when an arm's untrained base is missing, or tables differ in items or layers.
     """
     cubes = _cubes(pd.concat(tables, ignore_index=True), measure, names)
     for (*arm, component), (layers, seeds, values) in cubes.items():
@@ -159,7 +132,7 @@ def _layers(curve: Curve, groups: Groups, seed: int, permutations: int) -> Itera
     options: dict[str, Any] = {"pairs": pairs, "permutations": permutations, "level": LEVEL}
     test = label_test(cube.mean(axis=2), labels, seed, **options)
     by_replicate = cube.swapaxes(1, 2)
-    names = ("pairs", "pairs") if groups.pairs else ("exposed", "twin")
+    names = ("pairs", "pairs") if pairs else ("exposed", "twin")
     exposed, twin = mean(by_replicate[:split], names[0]), mean(by_replicate[split:], names[1])
     numbers = {"exposed": exposed, "twin": twin, "difference": exposed - twin}
     estimates = {contrast: number.estimates() for contrast, number in numbers.items()}
@@ -172,10 +145,17 @@ def _layers(curve: Curve, groups: Groups, seed: int, permutations: int) -> Itera
                 "value": estimate.value,
                 "low": estimate.low,
                 "high": estimate.high,
-                "p": estimate.p if tested else None,
-                "corrected": test.corrected[place] if tested else None,
-                "null_low": test.max_low[place] if tested else None,
-                "null_high": test.max_high[place] if tested else None,
+                "p": estimate.differs if tested else None,
+                **beside_null(test if tested else None, place),
                 "items": estimate.items,
                 "replicates": estimate.replicates,
             }
+
+
+def beside_null(test: LayerTest | None, place: int) -> dict[str, float | None]:
+    """Return what a test that looks at all layers says at one of them."""
+    return {
+        "corrected": test.corrected[place] if test else None,
+        "null_low": test.max_low[place] if test else None,
+        "null_high": test.max_high[place] if test else None,
+    }

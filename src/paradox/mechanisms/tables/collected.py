@@ -16,17 +16,7 @@ ARM = ["base", "method", "reward", "seed"]
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write one table, arms in the order of their names.
-
-    Parameters
-    ----------
-    spec
-        ``table``: its name, for messages.
-    inputs
-        ``tables``: one per arm; their first columns are `ARM`.
-    outputs
-        ``table``.
-    """
+    """Write ``table``: ``tables``, one per arm, arms in the order of their names."""
     tables = [read_table(Path(path), ARM) for path in inputs["tables"]]
     whole = pd.concat(tables, ignore_index=True).sort_values(ARM, kind="stable")
     write_table(outputs["table"], whole)

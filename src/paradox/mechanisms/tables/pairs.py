@@ -19,15 +19,7 @@ Array = NDArray[np.float64]
 def item_rows(
     items: pd.DataFrame, component: str, layers: Iterable[int], columns: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return a table with a row per item and layer.
-
-    Parameters
-    ----------
-    items
-        The item table.
-    columns
-        Maps a column to its values, shape (layers, items).
-    """
+    """Return a row per item and layer; `columns`: name -> values, shape (layers, items)."""
     numbers = list(layers)
     table = pd.concat([items[["item", "group", "exposure"]]] * len(numbers), ignore_index=True)
     table["component"] = component
@@ -40,12 +32,8 @@ def item_rows(
 class Groups:
     """Exposed items and the twins they are compared with.
 
-    Attributes
-    ----------
-    exposed, twin
-        Names of the items; where `pairs` is not None, in the same order of pairs.
-    pairs
-        The pair of each exposed item, or None where an item has no twin of its own.
+    `exposed`, `twin`: names of the items; where `pairs` is not None, in the same order of pairs.
+    `pairs`: the pair of each exposed item, or None where an item has no twin of its own.
     """
 
     def __init__(self, items: pd.DataFrame, exposed_from: int) -> None:
@@ -70,21 +58,11 @@ class Groups:
 class Pairs:
     """Exposed items with their own twins.
 
-    Attributes
-    ----------
-    items
-        Names of items: all exposed ones, then their twins in the same order.
-    names, exposures
-        Of the pairs.
-    counts
-        Which pairs have exposures enough to count.
-    counted
-        Names of these.
+    `items`: names of all exposed ones, then of their twins in the same order.
+    `names`, `exposures`: of the pairs.
+    `counts`: which pairs have exposures enough to count; `counted`: names of these.
 
-    Raises
-    ------
-    DataError
-        When an exposed item has no twin of its own.
+    Raises `DataError` when an exposed item has no twin of its own.
     """
 
     def __init__(self, items: pd.DataFrame, exposed_from: int) -> None:
@@ -101,3 +79,7 @@ class Pairs:
         counted = set(Groups(items, exposed_from).exposed)
         self.counts = np.array([name in counted for name in groups.exposed])
         self.counted = [n for n, c in zip(self.names, self.counts, strict=True) if c]
+
+    def sides(self, values: Array) -> Array:
+        """Return values of `items`, shape (items, ...), as (pairs, 2, the rest)."""
+        return values.reshape(2, len(self.names), -1).swapaxes(0, 1)

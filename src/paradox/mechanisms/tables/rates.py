@@ -8,65 +8,45 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from paradox.mechanisms.tables.pairs import ARM, Pairs
+from paradox.mechanisms.tables.pairs import ARM, Array, Pairs
 from paradox.stats.bootstrap import binomial_interval
 from paradox.stats.rates import ALPHA, Test, false_positives, power
 
-Array = NDArray[np.float64]
 TESTED = ["analysis", "component", "measure", *ARM, "state"]
 CELL = [*TESTED, "kind", "exposure", "pairs"]
 ALL = "all"
 
 
 class Sides(NamedTuple):
-    """What one test is about.
+    """What one test is about."""
 
-    Attributes
-    ----------
-    name
-        Values of the columns `TESTED`.
-    seed
-        Of the training, or ``"all"`` where the test is of the mean over seeds.
-    values
-        Shape (pairs, 2, layers): exposed item and twin.
-    inside
-        Which of all pairs these are.
-    layers
-        Numbers of the layers.
-    """
-
-    name: tuple[str, ...]
-    seed: str
-    values: Array
-    inside: NDArray[np.bool_]
-    layers: list[int]
+    name: tuple[str, ...]  # values of the columns `TESTED`
+    seed: str  # of the training, or ``"all"`` where the test is of the mean over seeds
+    values: Array  # shape (pairs, 2, layers): exposed item and twin
+    inside: NDArray[np.bool_]  # which of all pairs these are
+    layers: list[int]  # numbers of the layers
 
 
 def count(tested: list[Sides], test: Test, pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
     """Return runs and rejections of a test, one row per kind, exposure and number of pairs."""
     settings, seed = spec["error_rates"], spec["bootstrap"]["seed"]
     runs = settings["relabellings"]
-    rows = []
-
-    def add(name: tuple[str, ...], kind: str, exposure: int | None, size: int, hits: int) -> None:
-        rows.append((*name, kind, exposure, size, runs, hits))
-
+    rows: list[tuple[Any, ...]] = []
     for sides in tested:
         key = (seed, *sides.name, sides.seed)
         counted = sides.values[pairs.counts[sides.inside]]
         if not np.ptp(counted, axis=1).any():
             continue
         hits = false_positives(test, counted, *key, runs=runs)
-        add(sides.name, "false_positive", None, len(counted), hits)
+        rows.append((*sides.name, "false_positive", None, len(counted), runs, hits))
         if sides.name[TESTED.index("base")] != spec["bases"]["planted"]:
             continue
         for exposure in settings["exposures"]:
             values = sides.values[pairs.exposures[sides.inside] == exposure]
-            for size in sorted(
-                {*(n for n in settings["sizes"] if n < len(values)), len(values)} - {0}
-            ):
+            sizes = {*(n for n in settings["sizes"] if n < len(values)), len(values)} - {0}
+            for size in sorted(sizes):
                 hits = power(test, values, *key, exposure, runs=runs, pairs=size)
-                add(sides.name, "power", exposure, size, hits)
+                rows.append((*sides.name, "power", exposure, size, runs, hits))
     return pd.DataFrame(rows, columns=[*CELL, "runs", "rejected"])
 
 
@@ -86,7 +66,7 @@ def rates(counts: pd.DataFrame) -> pd.DataFrame:
         binomial_interval(k, n) for k, n in zip(table["rejected"], table["runs"], strict=True)
     ]
     table["rate"], table["low"], table["high"] = zip(
-        *((of.value, of.low, of.high) for of in intervals), strict=True
+        *((each.value, each.low, each.high) for each in intervals), strict=True
     )
     misses = [table["low"] > ALPHA, table["high"] < ALPHA]
     verdict = np.select(misses, ["liberal", "conservative"], "as_stated")

@@ -1,31 +1,27 @@
 """Step ``recovery``: what share of the gap between two runs a patch closes, over all arms.
 
-For every component (see `paradox.mechanisms.patching.transplants`), measure and layer: ``change``,
-patched minus unpatched target run, mean over items, in the measure's unit, and ``recovery``, the
-sum of changes over the sum of gaps, a gap being unpatched source minus unpatched target run.
-
-``minus`` says what null was subtracted item by item: ``none``, or a null of the source. Where the
-interval of the mean gap holds zero for a group, ``defined`` is false and its recovery is empty.
-Intervals are of the item bootstrap, seeds crossed with items, pairs resampled whole; a pair's
-numerator and denominator are drawn together. ``p``, ``corrected``, ``null_low`` and ``null_high``
-compare the difference with labels permuted within pairs; they are empty where relabelled gaps
-change their sign.
+``change``: patched minus unpatched target run, mean over items. ``recovery``: the sum of changes
+over the sum of gaps, a gap being unpatched source minus unpatched target run; empty, and
+``defined`` false, where the interval of the mean gap holds zero. ``minus``: the null that was
+subtracted item by item. Intervals: bootstrap, seeds crossed with items, pairs whole, numerator and
+denominator together. ``p``, ``corrected``, ``null_low`` and ``null_high``: labels permuted within
+pairs; empty where relabelled gaps change their sign.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
-from paradox.mechanisms.tables.pairs import ARM, KEYS, Groups
+from paradox.mechanisms.tables.by_layer import beside_null
+from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.mechanisms.tables.words import NULLS
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling
@@ -35,23 +31,16 @@ from paradox.tasks.api import ITEM_COLUMNS
 
 PARTS = ("kind", "positions", "direction", "effect", "source")
 KINDS = ("change", "target", "source")
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One component, measure and arm.
+    """One component, measure and arm."""
 
-    Attributes
-    ----------
-    items, layers
-        Names of the rows and numbers of the columns.
-    change, gap
-        Shapes (items, layers, seeds) and (items, seeds).
-    """
-
+    # `items`, `layers`: names of the rows and numbers of the columns.
     items: list[str]
     layers: list[int]
+    # `change`, `gap`: shapes (items, layers, seeds) and (items, seeds).
     change: Array
     gap: Array
 
@@ -70,16 +59,9 @@ def main(
 ) -> None:
     """Write the table of all arms.
 
-    Parameters
-    ----------
-    spec
-        ``measures`` (such as ``gold_logp``), ``exposed_from``, ``bootstrap`` (seed and
-        resamples) and ``permutations``.
-    inputs
-        ``tables``: per-item tables of one of the two mechanisms, one per arm and seed;
-        ``items``: the item table.
-    outputs
-        ``table``: a row per arm, component, null, measure, quantity, contrast and layer.
+    ``spec``: ``measures`` (such as ``gold_logp``), ``exposed_from``, ``bootstrap`` and
+    ``permutations``. ``inputs``: ``tables`` of one mechanism, one per arm and seed; ``items``.
+    ``outputs``: ``table``, a row per arm, component, null, measure, quantity, contrast and layer.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
@@ -114,19 +96,14 @@ def summaries(
                 name = ":".join([*str(component).split(":")[:-1], null])
                 if name in components:
                     other = curve(components[name], measure, name)
-                    less = Curve(
-                        numbers.items, numbers.layers, numbers.change - other.change, numbers.gap
-                    )
+                    less = replace(numbers, change=numbers.change - other.change)
                     yield from ({**key, "minus": null, **row} for row in summary(less, settings))
 
 
 def curve(rows: pd.DataFrame, measure: str, component: str) -> Curve:
     """Return one component's numbers.
 
-    Raises
-    ------
-    DataError
-        When an item lacks a layer or a seed, has it twice, or a value is not finite.
+    Raises `DataError` when an item lacks a layer or a seed, has it twice, or a value is not finite.
     """
     names = [f"{measure}_{kind}" for kind in KINDS]
     axes = [sorted(rows[name].unique()) for name in ("item", "layer", "seed")]
@@ -209,13 +186,6 @@ def _layers(
     if known:
         low, high = estimate.interval(level)
     for place, value in enumerate(estimate.value):
-        yield {
-            "place": place,
-            "value": value if known else None,
-            "low": low[place] if known else None,
-            "high": high[place] if known else None,
-            "p": test.p[place] if test else None,
-            "corrected": test.corrected[place] if test else None,
-            "null_low": test.max_low[place] if test else None,
-            "null_high": test.max_high[place] if test else None,
-        }
+        ends = (value, low[place], high[place]) if known else (None,) * 3
+        row = {"place": place, **dict(zip(("value", "low", "high"), ends, strict=True))}
+        yield row | beside_null(test, place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -16,22 +16,25 @@ def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]
     at_planted, others = rows[rows["base"] == planted], rows[rows["base"] != planted]
     if at_planted.empty:
         return
-    parts = []
-    for verdict in VERDICTS:
-        rows = at_planted[at_planted["verdict"] == verdict]
-        arms = [_verdict_arm(row) for _, row in rows.iterrows()]
-        if arms:
-            parts.append(f"{verdict} for {', '.join(arms)}")
+    parts = by_verdict(at_planted, _verdict_arm)
     yield f"The published signature, that {claim}: {'; '.join(parts)}."
     if len(others):
         shown = int((others["verdict"] == REPRODUCED).sum())
         yield f"In other bases it is reproduced in {shown} of {len(others)}."
 
 
+def by_verdict(
+    rows: pd.DataFrame, words: Callable[[pd.Series], str], separator: str = ", "
+) -> list[str]:
+    """Return each verdict that some rows have, with these rows in words."""
+    named = {v: [words(row) for _, row in of.iterrows()] for v, of in rows.groupby("verdict")}
+    return [f"{v} for {separator.join(named[v])}" for v in VERDICTS if v in named]
+
+
 def _verdict_arm(row: pd.Series) -> str:
     part = row["signature"].partition(": ")[2]
     who = arm_words(row) + (f" by {part}" if part else "")
-    why = f"{row['reason']}" if row["verdict"] == OPEN else ""
+    why = row["reason"] if row["verdict"] == OPEN else ""
     if pd.isna(row["effect"]):
         return f"{who} ({why})"
     ends = f"[{row['low']:+.3g}, {row['high']:+.3g}]"

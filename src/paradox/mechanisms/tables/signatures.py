@@ -1,8 +1,4 @@
-"""How a signature is tested: numbers per item that should be larger for exposed items than twins.
-
-The functions that say what a signature's number is are in the folders of the analyses, each in a
-module ``signature`` under the signature's name; step ``signatures`` calls them.
-"""
+"""How a signature is tested: a number per item that is larger for exposed items than twins."""
 
 from __future__ import annotations
 
@@ -30,24 +26,12 @@ BEYOND_CLEAN = "change beyond the clean base's"
 
 
 class Part(NamedTuple):
-    """One number that has to be above 0.
-
-    Attributes
-    ----------
-    estimate
-        With its interval and p.
-    blocks
-        Which blocks it is about.
-    unable
-        Why it could not be decided, whatever the data (`paradox.mechanisms.tables.verdict`).
-    p
-        Corrected over what it was looked for in; None: that of the estimate.
-    """
+    """One number that has to be above 0."""
 
     estimate: Estimate
-    blocks: str = ""
-    unable: str = ""
-    p: float | None = None
+    blocks: str = ""  # which blocks it is about
+    unable: str = ""  # why it could not be decided, whatever the data
+    p: float | None = None  # corrected over what it was looked for in; None: the estimate's
 
 
 class Tester:
@@ -107,35 +91,21 @@ class Tester:
         """
         first = self.choosing
         labels = np.arange(len(values)) < self.split
-        sides = [values[first & of].mean(axis=(0, 2)) for of in (labels, ~labels)]
+        sides = [values[first & side].mean(axis=(0, 2)) for side in (labels, ~labels)]
         peak = 1 + int((sides[0] - sides[1])[1:-1].argmax())
         return [self.test(values[:, peak] - values[:, end], f"{peak}", ~first) for end in (0, -1)]
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the function of a signature is given.
+    """What the function of a signature is given."""
 
-    Attributes
-    ----------
-    name
-        The signature's.
-    paths
-        The files that it reads, a file per arm.
-    test
-        Tests numbers per item.
-    planted, clean
-        The base that holds the items, and the one that never saw them (or None).
-    share
-        The margin, as a share of what the signature's function says.
-    """
-
-    name: str
-    paths: list[Path]
+    name: str  # the signature's
+    paths: list[Path]  # the files that it reads, a file per arm
     test: Tester
-    planted: str
-    clean: str | None
-    share: float
+    planted: str  # the base that holds the items
+    clean: str | None  # the one that never saw them
+    share: float  # the margin, as a share of what the signature's function says
 
     def table(self) -> pd.DataFrame:
         """Return the tables of all arms, one below the other."""
@@ -150,13 +120,9 @@ def by_curves(
 ) -> Rows:
     """Yield the rows of a signature that is computed from single items.
 
-    Parameters
-    ----------
-    components, measure
-        Which curves of the tables, in this order.
-    parts
-        Makes the signature's numbers of their values, each of shape (items, layers, seeds). The
-        margin is a share of the largest gap that the untrained planted base has at any layer.
+    `components`, `measure`: which curves of the tables, in this order.
+    `parts`: makes the signature's numbers of their values, each of shape (items, layers, seeds).
+    The margin is a share of the largest gap that the untrained planted base has at any layer.
     """
     tables = [read_table(path, [*KEYS, measure]) for path in given.paths]
     groups = given.test.groups

@@ -18,6 +18,8 @@ LABELS = ["leakage", "stable", "degraded", "persistent"]
 AMBIGUOUS = "ambiguous"
 REPRODUCED, NEGLIGIBLE = "reproduced", "present but negligible"
 NOT, OPEN = "not reproduced", "not decidable"
+# Of a published claim that these organisms or this grid could not show, whatever happened.
+UNTESTABLE = "not testable here"
 VERDICTS = (REPRODUCED, NEGLIGIBLE, NOT, OPEN)
 # Why a claim is not decidable, where no data could have decided it.
 CEILING, FLOOR = "no room: at the ceiling", "no room: at the floor"

@@ -1,13 +1,8 @@
-"""Step ``trajectories_figure``: the separation force by block, without a model and with two.
-
-First row: the force at each position, in every arm. Second row, the fitted flow: R² for held-out
-items of the untrained base, its force, and where the force peaks in single fits, beside the data's
-own, with layers as they are and shuffled. Third row, the published construction at the untrained
-base. The coloured stripe is where the published peak is.
-"""
+"""Step ``trajectories_figure``: the separation force by block, without a model and with two."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +14,7 @@ from matplotlib.patches import Patch
 
 from paradox.errors import DataError, hint
 from paradox.figures import style
-from paradox.figures.kit import arm_handles, arm_looks, depth_axis, legend, null_handles, panel
+from paradox.figures.kit import arm_handles, depth_axis, legend, null_handles, panel
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
@@ -57,22 +52,7 @@ WINDOW, STRIPE = (17.5 / 28, 20.5 / 28), "#fbe8c6"
 def main(
     spec: dict[str, Any], inputs: dict[str, Path], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw the figure.
-
-    Parameters
-    ----------
-    spec
-        ``planted``: name of the contaminated base.
-    inputs
-        ``table`` and ``flows`` of step ``separation``.
-    outputs
-        ``svg``, ``png`` and ``csv`` (the plotted numbers). Equal tables give equal bytes.
-
-    Raises
-    ------
-    DataError
-        When the tables do not have the planted base.
-    """
+    """Draw the tables of step ``separation``; a `DataError` without the planted base."""
     table = data(inputs, spec["planted"])
     write(lambda table: draw(table, spec["planted"]), table, outputs, progress, "trajectories")
 
@@ -99,7 +79,9 @@ def draw(table: pd.DataFrame, planted: str) -> Figure:
     names = style.arm_names(curves)
     other = curves["base"] != planted
     curves = curves.assign(name=names.where(~other, curves["base"].map(style.label)))
-    looks = arm_looks([*style.name_order(curves[~other]), *sorted(set(curves["name"][other]))])
+    looks = style.arm_looks(
+        [*style.name_order(curves[~other]), *sorted(set(curves["name"][other]))]
+    )
     figure, axes = style.grid(3, 3, 8.6, sharey=False, sharex=False)
     for axis, (place, title) in zip(axes[0], PLACES.items(), strict=True):
         _force(axis, curves[curves["component"] == place], looks)
@@ -145,19 +127,15 @@ def _force(axis: Axes, rows: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> 
     axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
 
 
-def _looks(labels: list[str]) -> dict[str, dict[str, Any]]:
-    colours = style.colours(len(labels))
+def _looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {
-        label: {"color": colour, "marker": marker, "linestyle": line, "markersize": 4}
-        for label, colour, marker, line in zip(
-            labels, colours, style.MARKERS, style.LINES, strict=False
-        )
+        label: {**look, "markersize": 4} for label, look in style.arm_looks(list(labels)).items()
     }
 
 
 def _lines(axis: Axes, rows: pd.DataFrame, measures: dict[str, str]) -> None:
     rows = rows.sort_values("depth")
-    looks = _looks(list(measures.values()))
+    looks = _looks(measures.values())
     for measure, label in measures.items():
         axis.plot(rows["depth"], rows[measure], label=label, linewidth=1.2, **looks[label])
     axis.axhline(0, color=style.GREY, linewidth=0.8, zorder=1.5)
@@ -169,7 +147,7 @@ def _peaks(axis: Axes, shares: dict[str, pd.Series]) -> None:
     depths = sorted({depth for share in shares.values() for depth in share.index})
     step = depths[1] - depths[0] if len(depths) > 1 else 1.0
     width = 0.85 * step / len(shares)
-    looks = _looks(list(shares))
+    looks = _looks(shares)
     for place, (label, share) in enumerate(shares.items()):
         x = np.array(share.index) + width * (place - (len(shares) - 1) / 2)
         hatch = ["", "//", "..", "xx"][place % 4]
@@ -180,7 +158,7 @@ def _peaks(axis: Axes, shares: dict[str, pd.Series]) -> None:
 
 
 def _published(axis: Axes, by_variant: dict[str, pd.DataFrame]) -> None:
-    looks = _looks(list(by_variant))
+    looks = _looks(by_variant)
     for label, rows in by_variant.items():
         share = rows["force"] / rows["force"].max()
         axis.plot(rows.index, share, label=label, linewidth=1.2, **looks[label])
@@ -188,12 +166,10 @@ def _published(axis: Axes, by_variant: dict[str, pd.DataFrame]) -> None:
 
 
 def _areas(axis: Axes, by_variant: dict[str, pd.DataFrame]) -> None:
-    looks = _looks(list(by_variant))
+    looks = _looks(by_variant)
     for place, (label, rows) in enumerate(by_variant.items()):
-        one = rows.iloc[[0]].rename(columns={"auc_low": "value_low", "auc_high": "value_high"})
-        one["value"] = one["auc"]
-        look = {key: value for key, value in looks[label].items() if key != "linestyle"}
-        style.interval(axis, np.array([place]), one, "value", linestyle="none", **look)
+        look = {**looks[label], "linestyle": "none"}
+        style.interval(axis, np.array([place]), rows.iloc[[0]], "auc", **look)
     axis.axhline(0.5, color=style.GREY, linewidth=0.8, zorder=1.5)
     axis.set_xticks(range(len(by_variant)), [label.replace(" ", "\n") for label in by_variant])
     axis.tick_params(axis="x", labelsize=8)

@@ -1,17 +1,15 @@
 """A neural differential equation of the residual stream, fitted to the states themselves.
 
-The state of an item after block l is what its positions hold there, each scaled to root mean
-square 1, side by side, projected on the principal components of the training items. From the
-embedding (time 0) to the last block (time L) it follows dz/dt = f(z, t), where
+The state of an item after block l is what its positions hold there, each scaled to root mean square
+1, side by side, projected on the principal components of the training items (deviations from their
+mean path). From the embedding (time 0) to the last block (time L) it follows dz/dt = f(z, t),
 
     f(z, t) = z A_l + g_l * tanh(z W + b_l) V,    l = floor(t).
 
 No label is used: the fit minimises the squared error of the states after every block, relative to
 their spread, *multi-step* (from the embedding on) plus *one block* (from the state before the
-block). States are deviations from the training items' mean path.
-
-Fits 2n and 2n+1 share a split of the pairs: what one is trained on, the other holds out. Every
-number is about held-out pairs.
+block). Fits 2n and 2n+1 share a split of the pairs: what one is trained on, the other holds out.
+Every number is about held-out pairs.
 """
 
 from __future__ import annotations
@@ -62,9 +60,9 @@ class Fits(NamedTuple):
         Share of the states' variance in the principal components.
     moved, moved_from_start, data
         Exposed minus twin of what a block adds, per fit of shape (held-out pairs, blocks,
-        coordinates), divided by the root of the number of coordinates: by the field from the
-        state before the block, by the field on its own path from the embedding on, and what the
-        block really adds; of all what the principal components hold.
+        coordinates), over the root of the number of coordinates: by the field from the state before
+        the block, by the field on its own path, and what the block really adds; of all what the
+        principal components hold.
     """
 
     held: NDArray[np.bool_]
@@ -79,15 +77,7 @@ class Fits(NamedTuple):
 
 
 class Field:
-    """The fields of several fits.
-
-    Parameters
-    ----------
-    fits, blocks, latent, hidden
-        Sizes.
-    seed
-        Of the initial weights.
-    """
+    """The fields of several fits; `seed` is that of the initial weights."""
 
     def __init__(self, fits: int, blocks: int, latent: int, hidden: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -121,10 +111,7 @@ class Field:
     def paths(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return states after each block: from the first state on, and from the one before.
 
-        Parameters
-        ----------
-        states
-            Observed, shape (times, fits, items, latent).
+        `states` are observed ones, shape (times, fits, items, latent).
         """
         items = states.shape[2]
         now, multi, single = states[0], [], []
@@ -184,16 +171,9 @@ def fit(
 ) -> Fits:
     """Fit flows to states of shape (layers, pairs, 2, width).
 
-    Parameters
-    ----------
-    names
-        Of the pairs; with `key` they name the splits.
-    shuffled
-        Whether each fit meets the states after the embedding in an order of its own.
-    first
-        Give motions in so many first coordinates of the states.
-    strata
-        Of the pairs: half of each is held out.
+    `names` of the pairs and `key` name the splits, which hold out half of each of the `strata`. If
+    `shuffled`, each fit meets the states after the embedding in an order of its own. Motions are
+    given in the `first` coordinates of the states.
     """
     layers = len(states)
     held = splits(names, settings.fits, *key, strata=strata)
@@ -203,12 +183,13 @@ def fit(
     width = min(settings.latent, states.shape[-1])
     train, test, shares, bases = [], [], [], []
     for out, times in zip(held, order, strict=True):
-        sides = [_items(states[:, rows]) for rows in (~out, out)]
+        sides = [states[:, rows].reshape(layers, -1, states.shape[-1]) for rows in (~out, out)]
         middle = sides[0].mean(axis=1, keepdims=True)
         basis = components(sides[0] - middle, width)
         bases.append(basis[:first])
         projected = [(side - middle) @ basis for side in sides]
-        shares.append(((projected[1] ** 2).sum((1, 2)) / _spread(sides[1] - middle))[times[1:]])
+        spread = np.maximum(((sides[1] - middle) ** 2).sum((1, 2)), 1e-12)
+        shares.append(((projected[1] ** 2).sum((1, 2)) / spread)[times[1:]])
         train.append(projected[0][times])
         test.append(projected[1][times])
     # One number per fit makes coordinates of size 1 and keeps their geometry.
@@ -269,14 +250,6 @@ def _train(field: Field, states: Tensor, settings: How) -> None:
         (errors.mean(dim=0).sum() + DECAY * size / field.blocks).backward()
         optimiser.step()
         schedule.step()
-
-
-def _items(states: Array) -> Array:
-    return states.reshape(len(states), -1, states.shape[-1])
-
-
-def _spread(states: Array) -> Array:
-    return np.maximum((states**2).sum((1, 2)), 1e-12)
 
 
 def _batched(states: list[Array], scales: Array) -> Tensor:

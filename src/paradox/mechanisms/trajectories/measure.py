@@ -1,23 +1,9 @@
 """Step ``trajectories``: where along its layers the residual stream sets memory apart.
 
-States are scaled to root mean square 1, a block's *step* is the state after it minus the one
-before, and the force at the block is the length of the difference between the mean steps of exposed
-items and twins, per coordinate, squared: the U-statistic of `paradox.stats.separation`. Tests swap
-labels within pairs. Claim: 2601.11061.
-
-============ ====================================================================================
-component    whose steps
-============ ====================================================================================
-answer       the position that predicts the first answer token
-prompt       the last token of the prompt, before the recall scaffold, where that is another one
-question     the mean over the question's tokens
-flow         the steps that a neural differential equation makes at the answer position, from the
-             states before each block (`paradox.mechanisms.trajectories.flow`)
-flow_path    the same on the equation's own path, from the embedding on
-============ ====================================================================================
-
-State ``change`` is the force between the changes of the steps since the untrained base; flows
-of two models are in different coordinates and have none.
+Components: steps at the position that predicts the first answer token (``answer``), at the last
+token of the prompt before the recall scaffold (``prompt``, where that is another one), their mean
+over the question's tokens (``question``), and those of a fitted equation at the answer position,
+from the states before each block (``flow``) and on its own path (``flow_path``). Claim: 2601.11061.
 """
 
 from __future__ import annotations
@@ -32,20 +18,8 @@ from numpy.typing import NDArray
 from paradox.arms import with_arm
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
+from paradox.mechanisms.tables import words
 from paradox.mechanisms.tables.pairs import Pairs
-from paradox.mechanisms.tables.words import (
-    AFTER,
-    ANSWER,
-    BASE,
-    COUNTED,
-    FLOW,
-    ORDERED,
-    PUBLISHED_FLOW,
-    REORDERED,
-    SELECTION,
-    TEST,
-    TEXT,
-)
 from paradox.mechanisms.trajectories import flow, published_flow
 from paradox.mechanisms.trajectories.motions import (
     Motion,
@@ -81,27 +55,14 @@ def main(
 ) -> None:
     """Follow the items of an arm's last checkpoint through its layers.
 
-    Parameters
-    ----------
-    spec
-        ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` and ``trajectories``:
-        ``batch_size``, ``dtype``, ``permutations``; ``flow`` (see
-        `paradox.mechanisms.trajectories.flow.How`); ``published`` (see
-        `paradox.mechanisms.trajectories.published_flow.How`, and ``seeds``: training seeds below it
-        are done); for the rates ``relabellings``, ``exposures``, ``sizes`` and ``draws``.
-    inputs
-        ``manifest``, ``base`` (manifest of the untrained base) and ``items``.
-    outputs
-        ``pairs``: a row per component, state, set of pairs, pair and layer, ``value`` its
-        pseudo-value of the squared force; ``null``: the squared force of relabelled pairs that
-        count; ``fits``: a row per model (``flow`` with layers as they are and shuffled;
-        ``published`` and its nulls), fit and block; ``rates``: see
-        `paradox.mechanisms.overview.error_rates`.
+    ``pairs`` has a row per component, state, set of pairs, pair and layer, ``value`` its
+    pseudo-value of the squared force (`paradox.stats.separation`); ``null`` the squared force of
+    relabelled pairs that count; ``fits`` a row per model (``flow`` with layers as they are and
+    shuffled; ``published`` and its nulls), fit and block. State ``change`` is the force between the
+    changes of the steps since the untrained base; flows of two models are in different coordinates
+    and have none.
 
-    Raises
-    ------
-    DataError
-        When exposed items have no twins of their own, or pairs are too few.
+    A `DataError` is raised when exposed items have no twins of their own, or pairs are too few.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
     pairs = Pairs(items, spec["exposed_from"])
@@ -123,15 +84,15 @@ def main(
             pairs.names,
             flow.How(**settings["flow"]),
             spec["seed"],
-            shuffled=order == REORDERED,
-            first=states[ANSWER].shape[-1],
+            shuffled=order == words.REORDERED,
+            first=states[words.ANSWER].shape[-1],
             strata=2 * pairs.counts + selected(pairs, spec["seed"]),
         )
-        for order in (ORDERED, REORDERED)
+        for order in (words.ORDERED, words.REORDERED)
     }
-    motions += of_flow(fitted[ORDERED], AFTER if trained else BASE)
+    motions += of_flow(fitted[words.ORDERED], words.AFTER if trained else words.BASE)
     progress("parts", 2, 4, "flow")
-    published = _published(states[TEXT][:, pairs.counts], spec)
+    published = _published(states[words.TEXT][:, pairs.counts], spec)
     progress("parts", 3, 4, "published construction")
     tables = {
         "pairs": pd.concat([pair_rows(motion, pairs, spec["seed"]) for motion in motions]),
@@ -156,7 +117,7 @@ def main(
 def sets(motion: Motion, pairs: Pairs, seed: int) -> dict[str, NDArray[np.bool_]]:
     """Return the sets of pairs that have a force of their own: halves and exposures, too."""
     counts, first = pairs.counts, selected(pairs, seed)
-    by_name = {COUNTED: counts, SELECTION: first, TEST: counts & ~first}
+    by_name = {words.COUNTED: counts, words.SELECTION: first, words.TEST: counts & ~first}
     exposures = sorted(set(pairs.exposures[pd.notna(pairs.exposures)]))
     by_name |= {str(int(times)): pairs.exposures == times for times in exposures}
     return {name: rows for name, rows in by_name.items() if motion.enough(rows)}
@@ -176,28 +137,24 @@ def pair_rows(motion: Motion, pairs: Pairs, seed: int) -> pd.DataFrame:
         values = pseudo_values(kernel(motion.parts, rows))
         places = np.flatnonzero(rows)
         layers = values.shape[1]
-        tables.append(
-            pd.DataFrame(
-                {
-                    "component": motion.component,
-                    "state": motion.state,
-                    "set": name,
-                    "pair": np.repeat([pairs.names[n] for n in places], layers),
-                    "exposure": np.repeat(pairs.exposures[places], layers),
-                    "layer": np.tile(np.arange(layers), len(places)),
-                    "value": values.ravel(),
-                }
-            )
-        )
+        columns = {
+            "component": motion.component,
+            "state": motion.state,
+            "set": name,
+            "pair": np.repeat([pairs.names[n] for n in places], layers),
+            "exposure": np.repeat(pairs.exposures[places], layers),
+            "layer": np.tile(np.arange(layers), len(places)),
+            "value": values.ravel(),
+        }
+        tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
 
 def null_rows(motion: Motion, pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
     """Return the squared force of relabelled pairs; the draws are the same in all arms."""
     products = kernel(motion.parts, pairs.counts)
-    drawn, exact = null(
-        products, spec["trajectories"]["permutations"], "trajectories", spec["seed"]
-    )
+    permutations = spec["trajectories"]["permutations"]
+    drawn, exact = null(products, permutations, "trajectories", spec["seed"])
     return pd.DataFrame(
         {
             "component": motion.component,
@@ -212,19 +169,14 @@ def null_rows(motion: Motion, pairs: Pairs, spec: dict[str, Any]) -> pd.DataFram
 
 def fit_rows(fits: flow.Fits, pairs: Pairs, order: str) -> pd.DataFrame:
     """Return how well each fit describes held-out pairs, and its forces beside the data's."""
+    motions = {"force": fits.moved, "force_path": fits.moved_from_start, "force_data": fits.data}
     forces = {
-        name: np.array(
-            [squared(kernel([part], pairs.counts)) for part in in_place(moved, fits.held)]
-        )
-        for name, moved in (
-            ("force", fits.moved),
-            ("force_path", fits.moved_from_start),
-            ("force_data", fits.data),
-        )
+        name: np.array([squared(kernel([part], pairs.counts)) for part in in_place(of, fits.held)])
+        for name, of in motions.items()
     }
     number, blocks = fits.multi_step.shape
     columns = {
-        "model": FLOW,
+        "model": words.FLOW,
         "variant": order,
         "fit": np.repeat(np.arange(number), blocks),
         "layer": np.tile(np.arange(blocks), number),
@@ -254,7 +206,7 @@ def published_rows(by_variant: dict[str, published_flow.Found]) -> pd.DataFrame:
         for fit, force in enumerate(fits.force):
             area = (fits.auc, fits.low, fits.high)
             rows += [(variant, fit, time - 1, value, *area) for time, value in enumerate(force)]
-    return pd.DataFrame(rows, columns=PUBLISHED).assign(model=PUBLISHED_FLOW)
+    return pd.DataFrame(rows, columns=PUBLISHED).assign(model=words.PUBLISHED_FLOW)
 
 
 def rates(motions: list[Motion], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
@@ -272,7 +224,7 @@ def rates(motions: list[Motion], pairs: Pairs, spec: dict[str, Any]) -> pd.DataF
         null_of = row | {"kind": "false_positive", "exposure": None, "pairs": len(pairs.counted)}
         hits = false_positives(products, RATE_PERMUTATIONS, runs, *key)
         rows.append(null_of | {"runs": runs, "rejected": hits})
-        if motion.state != BASE or len(motion.parts) > 1:
+        if motion.state != words.BASE or len(motion.parts) > 1:
             continue
         for exposure in settings["exposures"]:
             inside = pairs.exposures == exposure

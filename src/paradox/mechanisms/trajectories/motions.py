@@ -17,18 +17,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from paradox.mechanisms.model.access import RESID_POST, RESID_PRE, Access, Node
 from paradox.mechanisms.model.recalls import Recall, batches, recalls
+from paradox.mechanisms.tables import words
 from paradox.mechanisms.tables.pairs import Pairs
-from paradox.mechanisms.tables.words import (
-    AFTER,
-    ANSWER,
-    BASE,
-    CHANGE,
-    FLOW,
-    FLOW_PATH,
-    PROMPT,
-    QUESTION,
-    TEXT,
-)
 from paradox.mechanisms.trajectories import flow
 from paradox.models import load_model, load_tokenizer
 from paradox.provenance.manifest import read_manifest
@@ -91,10 +81,10 @@ def places(
     inside = [n for n, (a, b) in enumerate(ends) if b > start and a < start + len(question)]
     last = max(n for n, (a, _) in enumerate(ends) if a < len(prompt))
     at = len(recall.prompt)
-    spans = {ANSWER: (at - 1, at), QUESTION: (inside[0], inside[-1] + 1)}
+    spans = {words.ANSWER: (at - 1, at), words.QUESTION: (inside[0], inside[-1] + 1)}
     if last < at - 1:
-        spans[PROMPT] = (last, last + 1)
-    return spans | {TEXT: (0, at + len(recall.gold))}
+        spans[words.PROMPT] = (last, last + 1)
+    return spans | {words.TEXT: (0, at + len(recall.gold))}
 
 
 @torch.no_grad()
@@ -127,7 +117,7 @@ def span_states(
 
 def positions(states: dict[str, Array]) -> list[str]:
     """Return the places whose steps are followed, the answer's first."""
-    return [name for name in (ANSWER, PROMPT, QUESTION) if name in states]
+    return [name for name in (words.ANSWER, words.PROMPT, words.QUESTION) if name in states]
 
 
 def scaled(states: Array) -> Array:
@@ -150,19 +140,20 @@ def differences(states: Array) -> Array:
 
 def model_free(states: dict[str, Array], before: dict[str, Array] | None) -> list[Motion]:
     """Return the motions of all places, and of their change since `before`."""
-    motions = []
+    motions, state = [], words.BASE if before is None else words.AFTER
     for name in positions(states):
         now = differences(states[name])
         every = np.ones(len(now), dtype=bool)
-        motions.append(Motion(name, BASE if before is None else AFTER, [Part(now, every)]))
+        motions.append(Motion(name, state, [Part(now, every)]))
         if before is not None:
-            motions.append(Motion(name, CHANGE, [Part(now - differences(before[name]), every)]))
+            changed = now - differences(before[name])
+            motions.append(Motion(name, words.CHANGE, [Part(changed, every)]))
     return motions
 
 
 def of_flow(fits: flow.Fits, state: str) -> list[Motion]:
     """Return the motions that the flows make at the answer position."""
-    moved = {FLOW: fits.moved, FLOW_PATH: fits.moved_from_start}
+    moved = {words.FLOW: fits.moved, words.FLOW_PATH: fits.moved_from_start}
     return [Motion(name, state, in_place(of, fits.held)) for name, of in moved.items()]
 
 

@@ -4,13 +4,10 @@ From what stands in the residual after the embedding and the first two blocks (m
 text, gold answer included) an encoder makes z(0); dz/dt = f(z + w t + b) runs over as many units of
 time as there are blocks; a classifier of z at the end is trained to tell the two classes apart. The
 *separation force* is the distance between the fields at the two class means, as a function of time.
-No later block is ever seen, so the fit is repeated with another seed and split, labels swapped
-within pairs, and states whose layers are shuffled.
 
 Kept as published: encoder, field, classifier, losses, Adam, clipping, early choice by validation
-accuracy, Runge-Kutta steps of 1/2, splits (80/20, then 85/15, not stratified). Smaller: widths
-and epochs. The field's weights are drawn wider by as much as the layers are narrower, so that it
-starts as strong as published.
+accuracy, Runge-Kutta steps of 1/2, splits (80/20, then 85/15, not stratified). Smaller: widths and
+epochs; the field's weights are drawn wider by as much, so that it starts as strong as published.
 """
 
 from __future__ import annotations
@@ -51,12 +48,8 @@ class How(NamedTuple):
 class Found(NamedTuple):
     """What a variant of the construction finds.
 
-    Attributes
-    ----------
-    force
-        Separation force per fit and time 0 .. L, shape (fits, L + 1).
-    auc, low, high
-        Area under the curve of held-out scores, over fits, with its interval over pairs.
+    `force` has the shape (fits, L + 1), at times 0 .. L; `auc` is the area under the curve of
+    held-out scores, over fits, with its interval over pairs.
     """
 
     force: Array
@@ -70,15 +63,8 @@ def published(
 ) -> dict[str, Found]:
     """Return what each of `VARIANTS` finds.
 
-    Parameters
-    ----------
-    states
-        Means over the text, shape (layers, pairs, 2, width), exposed item first.
-
-    Raises
-    ------
-    ValueError
-        When there are fewer than `SEEN` states.
+    `states` are means over the text, shape (layers, pairs, 2, width), exposed item first; fewer
+    than `SEEN` layers raise a `ValueError`.
     """
     if len(states) < SEEN:
         raise ValueError(f"{len(states)} states are fewer than the {SEEN} that are published")
@@ -150,17 +136,7 @@ def pooled_area(
 
 
 class Model:
-    """Encoders, fields and classifiers of many fits, none of which shares a weight.
-
-    Parameters
-    ----------
-    fits, width
-        Number of fits, and width of what they see.
-    how
-        Sizes.
-    blocks
-        Time at which the classifier reads.
-    """
+    """Encoders, fields and classifiers (at time `blocks`) of many fits that share no weight."""
 
     def __init__(self, fits: int, width: int, settings: How, blocks: int) -> None:
         latent, hidden = settings.latent, settings.hidden

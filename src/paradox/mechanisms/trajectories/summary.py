@@ -1,24 +1,6 @@
 """Step ``separation``: whether the separation force has a peak, and whether in middle layers.
 
-``table`` has the force per block: the root of the squared force (negative where that is), per
-coordinate of states of size 1. ``flows`` has how well fitted flows describe held-out items and
-where their forces peak, and the same of the published construction. ``signatures``:
-
-================== ==============================================================================
-separation_peak    the force at a middle block is larger than at any other. One half of the pairs
-                   says which two blocks; in the other half the first has to be larger (squared
-                   force, bootstrap over pairs and seeds), and clear of the null of all blocks
-separation_any     the squared force is above 0 at some block; ``blocks`` is the largest
-flow_follows       in how many fits the flow's force peaks at the block where the data's does,
-                   against guessing a block; with layers as they are, and shuffled
-published_peak     in how many more fits than in a null (permuted labels or shuffled layers,
-                   whichever has more) the force of the published construction peaks at a middle
-                   time. It has to beat both, and its classifier has to beat guessing
-================== ==============================================================================
-
-Verdicts are as in step ``signatures``; margins are `margin_share` of the largest squared force of
-the untrained planted base (for flows that of the answer position), of 1 for shares of fits.
-p treats the seeds as given.
+Forces are roots of the squared force (negative where that is), per coordinate of states of size 1.
 """
 
 from __future__ import annotations
@@ -34,22 +16,9 @@ from scipy import stats
 
 from paradox.errors import DataError, hint
 from paradox.files import read_table, write_json, write_table
+from paradox.mechanisms.tables import words
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import MIDDLE, inside, verdict
-from paradox.mechanisms.tables.words import (
-    AFTER,
-    ANSWER,
-    AS_IS,
-    BASE,
-    COUNTED,
-    FLOW,
-    FLOW_PATH,
-    PERMUTED,
-    PUBLISHED_FLOW,
-    SELECTION,
-    SHUFFLED,
-    TEST,
-)
 from paradox.mechanisms.trajectories.reading import paragraph
 from paradox.progress import Progress
 from paradox.stats.bootstrap import (
@@ -66,17 +35,14 @@ from paradox.stats.separation import root
 Array = NDArray[np.float64]
 MEASURES = ["multi_step", "one_block", "time_only", "kept"]
 FORCES = ["force", "force_path", "force_data"]
+AREA = ["auc", "auc_low", "auc_high"]
 
 
 class Curve(NamedTuple):
     """A component of an arm at one state.
 
-    Attributes
-    ----------
-    sets
-        Set of pairs -> pseudo-values of shape (pairs, blocks, seeds).
-    test
-        Of the pairs that count, mean over seeds.
+    `sets`: set of pairs -> pseudo-values of shape (pairs, blocks, seeds); `test` is of the pairs
+    that count, mean over seeds.
     """
 
     sets: dict[str, Array]
@@ -86,22 +52,11 @@ class Curve(NamedTuple):
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Write the tables of all arms.
+    """Write the tables of all arms and their reading; a `DataError` without the planted base.
 
-    Parameters
-    ----------
-    spec
-        ``bootstrap`` (seed and resamples), ``claims`` (signature -> words), ``planted`` (name of
-        the base whose largest force gives the margins) and ``margin_share``.
-    inputs
-        Lists of files, a file per arm: ``pairs``, ``null`` and ``fits`` of step ``trajectories``.
-    outputs
-        ``table``, ``flows``, ``signatures`` and ``reading`` (JSON: ``paragraphs``).
-
-    Raises
-    ------
-    DataError
-        When the planted base is missing.
+    Margins of ``signatures`` are `margin_share` of the largest squared force of the untrained
+    planted base (for flows that of the answer position), of 1 for shares of fits. p treats the
+    seeds as given.
     """
     tables = {
         name: pd.concat([read_table(Path(path), [*ARM, "seed"]) for path in inputs[name]])
@@ -115,10 +70,12 @@ def main(
     table = pd.DataFrame(
         [row for key, curve in by_key.items() for row in layers(key, curve, resampling)]
     )
-    fits, published = (
-        tables["fits"][tables["fits"]["model"] == name] for name in (FLOW, PUBLISHED_FLOW)
-    )
-    flows = pd.DataFrame([*flow_rows(fits), *published_rows(published)])
+    models = dict(iter(tables["fits"].groupby("model")))
+    fits = models[words.FLOW]
+    published = models.get(words.PUBLISHED_FLOW, fits[:0])
+    rows = [*flow_rows(fits, words.FLOW, FORCES, MEASURES)]
+    rows += flow_rows(published, words.PUBLISHED_FLOW, FORCES[:1], AREA)
+    flows = pd.DataFrame(rows)
     verdicts = [*peaks(by_key, spec, resampling), *follows(fits, spec["margin_share"])]
     verdicts += published_peak(published, spec["margin_share"], resampling)
     signatures = pd.DataFrame(verdicts)
@@ -131,20 +88,14 @@ def main(
 
 
 def curves(pairs: pd.DataFrame, null: pd.DataFrame) -> dict[tuple[str, ...], Curve]:
-    """Return arm, component and state -> curve.
-
-    Raises
-    ------
-    DataError
-        When the seeds of an arm differ in pairs or layers.
-    """
+    """Return curves by arm, component, state; `DataError` where seeds differ in pairs or layers."""
     keys, by_key = [*ARM, "component", "state"], {}
     nulls = dict(iter(null.groupby(keys)))
     for key, rows in pairs.groupby(keys, sort=True):
         sets = {str(name): _cube(of, "pair", key) for name, of in rows.groupby("set", sort=True)}
         drawn = _cube(nulls[key], "draw", key).mean(axis=2)
         exact = bool(nulls[key]["exact"].iloc[0])
-        observed = sets[COUNTED].mean(axis=(0, 2))
+        observed = sets[words.COUNTED].mean(axis=(0, 2))
         by_key[key] = Curve(sets, max_test(observed, drawn, exact, two_sided=False))
     return by_key
 
@@ -166,9 +117,9 @@ def _cube(table: pd.DataFrame, unit: str, key: tuple[str, ...]) -> Array:
 def layers(key: tuple[str, ...], curve: Curve, resampling: Resampling) -> Iterator[dict[str, Any]]:
     """Yield a row per set of pairs and block; tests and peaks are of the pairs that count."""
     for name, values in curve.sets.items():
-        if name in (SELECTION, TEST):
+        if name in (words.SELECTION, words.TEST):
             continue
-        counted = name == COUNTED
+        counted = name == words.COUNTED
         tops = draws(values, resampling).argmax(axis=1)
         for layer in range(values.shape[1]):
             estimate = mean(values[:, layer], resampling, "pairs")
@@ -199,23 +150,29 @@ def draws(values: Array, resampling: Resampling, group: str = "pairs") -> Array:
 def peaks(
     by_key: dict[tuple[str, ...], Curve], spec: dict[str, Any], resampling: Resampling
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows ``separation_peak`` and ``separation_any`` of every component."""
+    """Yield the rows ``separation_peak`` and ``separation_any`` of every component.
+
+    ``separation_any``: the squared force is above 0 at some block. ``separation_peak``: it is
+    larger at a middle block than at any other. One half of the pairs says which two blocks; in the
+    other half the first has to be larger (bootstrap over pairs and seeds), and clear of the null of
+    all blocks.
+    """
     for key, curve in by_key.items():
         # A flow's force is held against that of the data at its position.
-        component = ANSWER if key[3] in (FLOW, FLOW_PATH) else key[3]
-        like = by_key.get((spec["planted"], "base", "none", component, BASE))
+        component = words.ANSWER if key[3] in (words.FLOW, words.FLOW_PATH) else key[3]
+        like = by_key.get((spec["planted"], "base", "none", component, words.BASE))
         if like is None:
             raise DataError(f"{'/'.join(key)}: the untrained planted base has no such component.")
         margin = spec["margin_share"] * float(like.test.curve.max())
         top = int(curve.test.curve.argmax())
-        largest = mean(curve.sets[COUNTED][:, top], resampling, "pairs")
+        largest = mean(curve.sets[words.COUNTED][:, top], resampling, "pairs")
         yield row("separation_any", key, str(top), largest, curve.test.overall, margin)
         middle = inside(len(curve.test.curve), MIDDLE)
         if middle.all() or not middle.any():
             continue
-        chosen = curve.sets[SELECTION].mean(axis=(0, 2))
+        chosen = curve.sets[words.SELECTION].mean(axis=(0, 2))
         best, other = (int(np.where(of, chosen, -np.inf).argmax()) for of in (middle, ~middle))
-        above = curve.sets[TEST][:, best] - curve.sets[TEST][:, other]
+        above = curve.sets[words.TEST][:, best] - curve.sets[words.TEST][:, other]
         drawn = pigeonhole({"pairs": above}, resampling)["pairs"]
         not_above = (1 + (drawn <= 0).sum()) / (1 + len(drawn))
         p = max(float(not_above), float(curve.test.corrected[best]))
@@ -234,7 +191,7 @@ def row(
 
 
 def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
-    """Yield the rows ``flow_follows``: fits whose peak is that of the data they were given."""
+    """Yield the rows ``flow_follows``: fits that peak where the data does, against guessing."""
     for key, rows in fits.groupby([*ARM, "variant"], sort=True):
         tops = tops_of(rows, ["force", "force_data"])
         hits, blocks = int((tops["force"] == tops["force_data"]).sum()), rows["layer"].nunique()
@@ -242,7 +199,7 @@ def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
         p = float(stats.binomtest(hits, len(tops), 1 / blocks, alternative="greater").pvalue)
         ends = (end - 1 / blocks for end in (share.value, share.low, share.high))
         above = Estimate(*ends, len(tops), 1)
-        state = BASE if key[1] == "base" else AFTER
+        state = words.BASE if key[1] == "base" else words.AFTER
         yield row("flow_follows", (*key, state), "", above, p, margin)
 
 
@@ -262,18 +219,22 @@ def middle_share(rows: pd.DataFrame) -> Array:
 def published_peak(
     published: pd.DataFrame, margin: float, resampling: Resampling
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows ``published_peak``."""
+    """Yield the rows ``published_peak``: fits that peak at a middle time, more than in a null.
+
+    The null (permuted labels or shuffled layers) is the one with more; both have to be beaten, and
+    the classifier has to beat guessing.
+    """
     for key, rows in published.groupby(ARM, sort=True):
         share = {name: middle_share(of) for name, of in rows.groupby("variant")}
-        p, nulls = [], (PERMUTED, SHUFFLED)
+        p, nulls = [], (words.PERMUTED, words.SHUFFLED)
         for name in nulls:
-            counts = [[of.sum(), len(of) - of.sum()] for of in (share[AS_IS], share[name])]
+            counts = [[of.sum(), len(of) - of.sum()] for of in (share[words.AS_IS], share[name])]
             p.append(float(stats.fisher_exact(counts, alternative="greater").pvalue))
         most = max(nulls, key=lambda name: share[name].mean())
-        effect = difference_in_differences(share[AS_IS], share[most], resampling).did
-        areas = rows.loc[rows["variant"] == AS_IS, "auc_low"]
+        effect = difference_in_differences(share[words.AS_IS], share[most], resampling).did
+        areas = rows.loc[rows["variant"] == words.AS_IS, "auc_low"]
         guesses = bool((areas <= 0.5).any())
-        state = BASE if key[1] == "base" else AFTER
+        state = words.BASE if key[1] == "base" else words.AFTER
         whole = 1.0 if guesses else max(p)
         yield row("published_peak", (*key, most, state), "", effect, whole, margin)
 
@@ -281,25 +242,17 @@ def published_peak(
 # --- flows --------------------------------------------------------------------------------
 
 
-def flow_rows(fits: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield how well flows describe held-out items, and shares of fits that peak at a block."""
+def flow_rows(
+    fits: pd.DataFrame, model: str, forces: list[str], others: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield means of a model's columns per block, and the shares of fits whose force peaks there.
+
+    Layer -1 of the published construction is time 0.
+    """
     for key, rows in fits.groupby([*ARM, "variant"], sort=True):
-        tops = tops_of(rows, FORCES)
+        tops = tops_of(rows, forces)
         for layer, block in rows.groupby("layer", sort=True):
-            line = dict(zip([*ARM, "variant"], key, strict=True)) | {"model": FLOW, "layer": layer}
-            line |= {name: float(block[name].mean()) for name in [*MEASURES, *FORCES]}
-            line |= {f"peaks_{name}": float((tops[name] == layer).mean()) for name in FORCES}
-            yield line | {"fits": len(tops)}
-
-
-def published_rows(published: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield the same of the published construction; layer -1 is time 0."""
-    for key, rows in published.groupby([*ARM, "variant"], sort=True):
-        tops = tops_of(rows, ["force"])
-        for layer, instant in rows.groupby("layer", sort=True):
-            line = dict(zip([*ARM, "variant"], key, strict=True))
-            line |= {"model": PUBLISHED_FLOW, "layer": layer}
-            line["force"] = float(instant["force"].mean())
-            line["peaks_force"] = float((tops["force"] == layer).mean())
-            line |= {name: float(instant[name].mean()) for name in ("auc", "auc_low", "auc_high")}
+            line = dict(zip([*ARM, "variant"], key, strict=True)) | {"model": model, "layer": layer}
+            line |= {name: float(block[name].mean()) for name in [*others, *forces]}
+            line |= {f"peaks_{name}": float((tops[name] == layer).mean()) for name in forces}
             yield line | {"fits": len(tops)}
