@@ -80,20 +80,12 @@ def main(
 ) -> None:
     """Write the table.
 
-    Parameters
-    ----------
-    spec
-        ``error_rates`` (``studies``, simulated per row, and ``margin_share``), ``exposed_from``,
-        ``bootstrap`` (its seed keys the studies) and ``bases`` (the name of the ``planted`` one).
-    inputs
-        ``items``, and ``tables``: the ablation's table of every arm.
-    outputs
-        ``table``: a row per world, state, rule, effect, number and spread of replicates.
+    ``spec``: ``error_rates`` (``studies``, simulated per row, and ``margin_share``),
+    ``exposed_from``, ``bootstrap`` (its seed keys the studies) and ``bases`` (the name of the
+    ``planted`` one). ``inputs``: ``items``, and ``tables``, the ablation's of every arm.
+    ``outputs``: ``table``, a row per world, state, rule, effect, number and spread of replicates.
 
-    Raises
-    ------
-    DataError
-        When items have no pairs.
+    Raises `DataError` when items have no pairs.
     """
     groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
     if groups.pairs is None:
@@ -119,40 +111,19 @@ def main(
 
 
 class Arm(NamedTuple):
-    """How a trained arm's pairs (exposed minus twin) spread, means over pairs taken away.
+    """How a trained arm's pairs (exposed minus twin) spread, means over pairs taken away."""
 
-    Attributes
-    ----------
-    change
-        Mean over replicates of the change by training, shape (pairs, blocks).
-    rest
-        What is left of a pair under a replicate, shape (pairs, blocks, replicates); its mean over
-        replicates is 0, its variance that of the rest.
-    between
-        Variance between replicates beyond what the rest explains, mean over blocks.
-    """
-
-    change: Array
-    rest: Array
-    between: float
+    change: Array  # mean over replicates of the change by training, shape (pairs, blocks)
+    rest: Array  # of a pair under a replicate, shape (pairs, blocks, replicates)
+    between: float  # variance of replicates beyond what the rest explains, mean over blocks
 
 
 class Observed(NamedTuple):
-    """What the studies are made of.
+    """What the studies are made of."""
 
-    Attributes
-    ----------
-    base
-        Of the untrained planted base, its mean over pairs taken away, shape (pairs, blocks).
-    gap
-        Its largest mean gap at any block.
-    arms
-        Its trained arms.
-    """
-
-    base: Array
-    gap: float
-    arms: list[Arm]
+    base: Array  # of the untrained planted base, means taken away, shape (pairs, blocks)
+    gap: float  # its largest mean gap at any block
+    arms: list[Arm]  # its trained arms
 
     def profile(self, arm: Arm, state: str) -> Array:
         """Return how pairs spread at a state, shape (pairs, blocks)."""
@@ -170,12 +141,8 @@ class Observed(NamedTuple):
 def observed(tables: list[pd.DataFrame], groups: Groups, planted: str) -> Observed:
     """Return the spread of items, replicates and the rest in the tables of the planted base.
 
-    Without a trained arm, changes spread as the untrained base does.
-
-    Raises
-    ------
-    DataError
-        When the tables have no untrained planted base.
+    Without a trained arm, changes spread as the untrained base does. Raises `DataError` when the
+    tables have no untrained planted base.
     """
     base, arms = None, []
     for curve in curves(tables, MEASURE, [*groups.exposed, *groups.twin]):
@@ -210,21 +177,13 @@ def _arm(values: Array) -> Arm:
 
 
 class Cell(NamedTuple):
-    """What is true in some studies: a row of the table but for the rule.
-
-    Attributes
-    ----------
-    effect
-        In margins.
-    spread
-        Of replicates, in standard errors of the mean over items; None: as observed.
-    """
+    """What is true in some studies: a row of the table but for the rule."""
 
     world: str
     state: str
-    effect: float
+    effect: float  # in margins
     replicates: int
-    spread: float | None
+    spread: float | None  # of replicates, as in `SPREADS`
 
     @property
     def denied(self) -> tuple[str, ...]:
@@ -246,14 +205,9 @@ class Cell(NamedTuple):
 class Studies:
     """Simulated studies of a cell, without what is true in it.
 
-    Attributes
-    ----------
-    base
-        Exposed minus twin of the untrained base, shape (studies, pairs, blocks).
-    values
-        The same of the state that is judged, shape (studies, pairs, blocks, replicates).
-    spread
-        Of replicates, in standard errors of the mean over items.
+    ``base``: exposed minus twin of the untrained base, shape (studies, pairs, blocks). ``values``:
+    the same of the state that is judged, shape (studies, pairs, blocks, replicates). ``spread``: of
+    replicates, in standard errors of the mean over items.
     """
 
     def __init__(self, seen: Observed, cell: Cell, count: int, seed: int) -> None:
@@ -280,12 +234,7 @@ class Studies:
     def true(self, blocks: NDArray[np.bool_], share: float) -> tuple[Array, Array]:
         """Return the true gap of the base and of what is judged, per block.
 
-        Parameters
-        ----------
-        blocks
-            Which the claim is about.
-        share
-            Of the largest gap: the margin.
+        ``blocks``: which the claim is about. ``share``: of the largest gap, the margin.
         """
         world, nothing = self.cell.world, np.zeros(len(blocks))
         if world == NONE:
