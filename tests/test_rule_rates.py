@@ -95,11 +95,14 @@ def test_the_spread_of_replicates_is_estimated() -> None:
     assert found.gap == pytest.approx(2.0, abs=0.3)
 
 
-def test_without_trainings_to_compare_only_items_spread() -> None:
+def test_without_trainings_to_compare_only_items_spread(tmp_path: Path) -> None:
     found = observed(0.5, trainings=1)
-    assert found.spread("change") == 0 and not found.arms[0].rest.any()
+    assert np.isnan(found.spread("change")) and not found.arms[0].rest.any()
     alone = observed(0.5, trainings=0)
-    assert np.allclose(alone.arms[0].change, alone.base) and alone.spread("after") == 0
+    assert np.allclose(alone.arms[0].change, alone.base) and np.isnan(alone.spread("after"))
+    of = items()
+    few = pd.read_csv(run(tmp_path / "a", of, tables(of, 0.5, trainings=1), studies=2))
+    assert set(few["seed_sd"]) == {0, 1, 2, 3.3} and not few["observed"].any()
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 3.3, None])

@@ -44,9 +44,12 @@ def _simulated(sources: Sources) -> pd.DataFrame:
 
 
 def rules_table(sources: Sources) -> dict[str, Any]:
-    """Return how often each verdict is given, mean over rules, at the spread that was observed."""
+    """Return how often each verdict is given, mean over rules.
+
+    Trainings differ as those of the run do or, where it has one of each arm, not at all.
+    """
     table = _simulated(sources)
-    table = table[table["observed"]]
+    table = table[table["observed"] if table["observed"].any() else table["seed_sd"] == 0]
     trainings = sorted(table["replicates"].unique())
     rows = []
     for (world, state, effect), own in table.groupby(["world", "state", "effect"], sort=False):
@@ -61,25 +64,31 @@ def rules_table(sources: Sources) -> dict[str, Any]:
 def rules_words(sources: Sources) -> list[str]:
     """Say how often verdicts deny what was simulated, and how often they find it."""
     table = _simulated(sources)
-    nothing = table[table["effect"] == 0]
-    within = table[(table["effect"] > 0) & (table["effect"] < 1)]
-    beyond = table[table["effect"] > 1]
-    largest = table[table["effect"] == table["effect"].max()]
-    spread = table[table["observed"]].groupby("state")["seed_sd"].first()
-    seen = " and ".join(
-        f"{spread[state]:.2g} standard errors of the mean over items {words}"
-        for state, words in (("after", "after training"), ("change", "in its change"))
-        if state in spread
-    )
-    found = largest.groupby("replicates")["reproduced"].mean()
-    counts = ", ".join(f"{100 * share:.0f} % with {n} trainings" for n, share in found.items())
-    return [
-        f"Of no effect, {REPRODUCED} or {NEGLIGIBLE} was said in {_mean(nothing)}; of an effect "
-        f"within the margin, {REPRODUCED} in {_mean(within)}; an effect beyond the margin was "
-        f"denied in {_mean(beyond)}. The largest effect was {REPRODUCED} in {counts}. "
-        f"The run's own trainings differ by {seen}.",
-        *_at_the_margin(table),
+    effect = table["effect"]
+    parts = [
+        (effect == 0, f"Of no effect, {REPRODUCED} or {NEGLIGIBLE} was said in"),
+        ((effect > 0) & (effect < 1), f"Of an effect within the margin, {REPRODUCED} was said in"),
+        (effect > 1, "An effect beyond the margin was denied in"),
     ]
+    said = [f"{words} {_mean(table[rows])}." for rows, words in parts if rows.any()]
+    if effect.max() > 1:
+        found = table[effect == effect.max()].groupby("replicates")["reproduced"].mean()
+        counts = [f"{100 * share:.0f} % with {n} trainings" for n, share in found.items()]
+        said.append(f"The largest effect was {REPRODUCED} in {', '.join(counts)}.")
+    said.append(f"In the table, {_spread(table)}.")
+    return [" ".join(said), *_at_the_margin(table)]
+
+
+def _spread(table: pd.DataFrame) -> str:
+    spread = table[table["observed"]].groupby("state")["seed_sd"].first()
+    if spread.empty:
+        return "trainings do not differ, as the run has one of each arm"
+    words = {"after": "after training", "change": "in the change by it"}
+    seen = [f"{spread[state]:.2g} {said}" for state, said in words.items() if state in spread]
+    return (
+        "trainings differ as the run's own do; their standard deviation, in standard errors of the "
+        f"mean over items, is {' and '.join(seen)}"
+    )
 
 
 def _mean(table: pd.DataFrame) -> str:

@@ -5,7 +5,7 @@ drawn with replacement from those of the ablation of MLPs in this run, their mea
 is left is the spread of items and of the rest, with its skew and its ties between blocks and
 between base and change. To it a replicate adds noise of a known size, in standard errors of the
 mean over items (``observed``: the size that the run's own trainings have, root mean square over
-arms), and a *world* adds what is true:
+arms that have several), and a *world* adds what is true:
 
 ``no memory``
     No gap anywhere.
@@ -96,6 +96,7 @@ def main(
     cells = [
         Cell(world, state, effect, replicates, spread)
         for (world, state, effects), replicates, spread in product(CASES, REPLICATES, SPREADS)
+        if spread is not None or np.isfinite(seen.spread(state))
         # Without any gap there is no margin to count effects in.
         for effect in (effects if settings["margin_share"] * seen.gap > 0 else EFFECTS[:1])
     ]
@@ -130,12 +131,17 @@ class Observed(NamedTuple):
         return arm.change + self.base * (state == "after")
 
     def spread(self, state: str) -> float:
-        """Return the seed standard deviation in standard errors of the mean over pairs."""
+        """Return the seed standard deviation in standard errors of the mean over pairs.
+
+        NaN where no arm has a second training.
+        """
         shares = []
         for arm in self.arms:
+            if arm.rest.shape[2] < 2:
+                continue
             of_items = self.profile(arm, state).var(axis=0, ddof=1).mean() / len(self.base)
             shares.append(arm.between / of_items if of_items > 0 else 0.0)
-        return float(np.sqrt(np.mean(shares)))
+        return float(np.sqrt(np.mean(shares))) if shares else np.nan
 
 
 def observed(tables: list[pd.DataFrame], groups: Groups, planted: str) -> Observed:
