@@ -109,6 +109,19 @@ def _errors() -> Iterator[tuple[str, pd.DataFrame]]:
     yield "steering_rates", pd.DataFrame([{**steered, "exposure": None, "pairs": 16}])
     yield "eap_rates", pd.DataFrame([{**TRAINED, **rate}])
     yield "equivalence", pd.DataFrame({"equivalent": [True, False]})
+    yield "rule_rates", pd.DataFrame(_simulated())
+
+
+def _simulated() -> Iterator[dict[str, Any]]:
+    cases = (("no memory", "after", 0.0), ("memory changed", "change", 0.5))
+    cases += (("memory changed", "change", 1.0), ("memory changed", "change", 5.0))
+    for (world, state, effect), replicates, seen in product(cases, (3, 8), (True, False)):
+        found = effect / 10 if effect < 5 else 0.9 - 0.4 * (replicates == 3)
+        said = {"reproduced": found, "negligible": 0.0, "not_reproduced": 0.0}
+        said |= {"not_decidable": 1 - found, "wrong": found * (effect < 5)}
+        named = {"world": world, "state": state, "rule": "window", "effect": effect}
+        named |= {"replicates": replicates, "seed_sd": 1.5 if seen else 0.0, "observed": seen}
+        yield named | said | {"studies": 200, "low": 0.0, "high": 0.1}
 
 
 def _tables() -> Iterator[tuple[str, pd.DataFrame]]:

@@ -426,6 +426,28 @@ def test_a_null_after_ablation_is_said(whole: dict[str, Any], tmp_path: Path) ->
     assert said[0] == "Recall is not shown to need any block's MLP."
 
 
+def test_verdicts_on_simulated_studies(whole: dict[str, Any], tmp_path: Path) -> None:
+    found = gather(whole)
+    rates, margin = found["sentences"]["rules"]
+    assert "Of no effect, reproduced or present but negligible was said in 0.0 %" in rates
+    assert "within the margin, reproduced was said in 5.0 %" in rates
+    assert "50 % with 3 trainings, 90 % with 8 trainings" in rates
+    assert rates.endswith("mean over items, is 1.5 after training and 1.5 in the change by it.")
+    assert margin.startswith("An effect of exactly the margin") and "10.0 % of studies" in margin
+    table = found["tables"]["rules"]
+    assert table["columns"][3:] == ["3 trainings", "8 trainings"]
+    assert table["rows"][-1][2:] == ["5", "50 / 0 / 0 / 50", "90 / 0 / 0 / 10"]
+    # A run with one training of each arm says so.
+    single = edited(whole, tmp_path, "rule_rates", lambda table: table[~table["observed"]])
+    found = gather(single)
+    assert "trainings do not differ" in found["sentences"]["rules"][0]
+    assert found["tables"]["rules"]["rows"]
+    # Without a margin, nothing is simulated but no effect.
+    none = edited(whole, tmp_path / "b", "rule_rates", lambda table: table[table["effect"] == 0])
+    (said,) = gather(none)["sentences"]["rules"]
+    assert "Of no effect" in said and "largest" not in said
+
+
 def test_a_table_that_is_too_wide_is_cut(whole: dict[str, Any], tmp_path: Path) -> None:
     def more(table: pd.DataFrame) -> pd.DataFrame:
         trained = table[table["method"] == "grpo"]

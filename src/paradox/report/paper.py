@@ -23,6 +23,7 @@ from paradox.provenance.identity import mark
 from paradox.report import mechanisms as inside
 from paradox.report import tables
 from paradox.report import words as outside
+from paradox.report.error_rates import rules_table, rules_words
 from paradox.report.numbers import Numbers
 from paradox.report.sources import Claim, Sources, printed
 
@@ -41,6 +42,7 @@ SECTIONS = {
     "edges": ("eap_table", "figure eap"),
     "tries": ("boundary_crossings", "figure boundary"),
     "errors": ("error_rates", "equivalence", "steering_rates", "eap_rates"),
+    "rules": ("rule_rates",),
     "methods": ("methods/did",),
     "trainers": ("methods/eap_signature", "methods/eap_table"),
     "clipping": ("clipping/clipping", "reading clipping/clipping"),
@@ -54,6 +56,7 @@ WRITTEN: dict[str, tuple[Callable[[Sources], list[str]], Callable[[Sources], Any
     "steering": (inside.steering_words, tables.forgetting),
     "edges": (inside.edge_words, None),
     "tries": (inside.tries_words, None),
+    "rules": (rules_words, rules_table),
     "methods": (outside.methods_words, tables.methods),
     "clipping": (outside.clipping_words, tables.clipping),
 }

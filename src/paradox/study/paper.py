@@ -25,6 +25,7 @@ QUOTED = (
     "boundary:crossings",
     "error_rates:rates",
     "error_rates:equivalence",
+    "rule_rates",
 )
 # Other grids are not run for the paper: what is recorded of them is quoted.
 RECORDED = {

@@ -24,6 +24,7 @@ class ErrorRates(Section):
     exposures: list[Positive] = Field(description="exposures at which power is measured")
     sizes: list[Positive] = Field(description="numbers of pairs at which power is measured")
     margin_share: Share = Field(description="of the largest gap: up to this it counts as none")
+    studies: Positive = Field(description="simulated studies behind each rate of a verdict")
 
 
 DECLARATION = Declaration(
@@ -36,6 +37,12 @@ DECLARATION = Declaration(
             outputs={"rates": "error_rates.csv", "equivalence": "equivalence.csv"},
             takes=("bases", "error_rates", "exposed_from", "bootstrap"),
             gathers="tested",
+            planted=True,
+        ),
+        "rule_rates": Summary(
+            "rule_rates",
+            {"tables": ("ablation", "table")},
+            takes=("bases", "error_rates", "exposed_from", "bootstrap"),
             planted=True,
         ),
         "signatures": Summary(
@@ -64,7 +71,7 @@ DECLARATION = Declaration(
                 "without a block), in units of its own null: from -1 to 1 lies what permuted "
                 "labels give.",
             ),
-            beside=("error_rates", "reading"),
+            beside=("error_rates", "rule_rates", "reading"),
             overview=True,
             gathers="gaps",
         ),

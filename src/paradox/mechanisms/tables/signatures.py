@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +42,11 @@ class Tester:
         self.split = len(groups.exposed)
         names = [*groups.exposed, *groups.twin] if groups.pairs is None else groups.pairs * 2
         self.names = np.array(names)
+
+    @cached_property
+    def choosing(self) -> NDArray[np.bool_]:
+        """The half of the items that says where a peak is; the other half is measured there."""
+        return half(self.names.tolist(), self.seed, "signature")
 
     def gaps(self, values: Array) -> Array:
         """Return exposed minus twins per layer."""
@@ -83,7 +89,7 @@ class Tester:
 
         One half of the items says which block that is, the other half is measured.
         """
-        first = half(self.names.tolist(), self.seed, "signature")
+        first = self.choosing
         labels = np.arange(len(values)) < self.split
         sides = [values[first & side].mean(axis=(0, 2)) for side in (labels, ~labels)]
         peak = 1 + int((sides[0] - sides[1])[1:-1].argmax())

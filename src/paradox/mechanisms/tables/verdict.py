@@ -56,6 +56,12 @@ def verdict(
     ('reproduced', '')
     >>> verdict(mean([0.01, 0.02, 0.03]).estimate(), 0.1)[0]
     'not reproduced'
+    >>> verdict(mean([0.02, 0.03, 0.04, 0.03]).estimate(), 0.1)[0]
+    'present but negligible'
+    >>> verdict(mean([1.0, 1.2, 0.9, 1.1]).estimate(), 0.1, p=0.2)
+    ('not decidable', 'not after correction')
+    >>> verdict(mean([1.0, 1.2, 0.9, 1.1]).estimate(), 0.1, unable=CEILING)
+    ('not decidable', 'no room: at the ceiling')
     """
     p = estimate.p if p is None else p
     unable = unable or (NO_GAP if math.isnan(margin) else "")
