@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from layers_fixture import ARM, BASE, BLOCKS, CLEAN, PARTS, Curves, contrast_table, probe_table
+from layers_fixture import ARM, BASE, BLOCKS, CLEAN, PARTS, Curves, contrast_table
 from told_fixture import summary as told
 
 from paradox.files import read_json
 from paradox.mechanisms.labels.signature import leakage
 from paradox.mechanisms.overview import reading as layer_reading
 from paradox.mechanisms.overview import signatures
-from paradox.mechanisms.probes.signature import probe_peak
 from paradox.mechanisms.tables import signatures as computed
 from paradox.mechanisms.tables.pairs import Groups, item_rows
 from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
@@ -26,10 +25,9 @@ from paradox.study.registry import REGISTRY
 PAIRS = 40
 SPEC: dict[str, Any] = {
     "exposed_from": 8,
-    "bootstrap": {"seed": 0, "resamples": 200},
-    "permutations": 400,
+    "bootstrap": {"seed": 0},
     "margin_share": 0.1,
-    "planted": "contaminated",
+    "bases": {"planted": "contaminated", "clean": "clean"},
 }
 # The measure that each signature over blocks is computed from.
 MEASURES = {"anchor": "logp_drop", "adapters": "excess", "emergence": "logp", "injection": "logit"}
@@ -86,8 +84,8 @@ def stored(folder: Path, name: str, tables: list[pd.DataFrame]) -> list[Path]:
 
 
 def given(name: str, paths: list[Path], items: pd.DataFrame, share: float = 0.1) -> computed.Given:
-    test = computed.Tester(Groups(items, 8), SPEC)
-    return computed.Given(name, paths, test, "contaminated", share)
+    test = computed.Tester(Groups(items, 8), SPEC["bootstrap"]["seed"])
+    return computed.Given(name, paths, test, "contaminated", "clean", share)
 
 
 SHOWN: list[tuple[str, dict[str, list[float]]]] = [
@@ -131,19 +129,10 @@ def test_noise_that_hides_it_is_not_decidable(items: pd.DataFrame, tmp_path: Pat
     assert found["contaminated", "format", "after"]["verdict"] == OPEN
 
 
-def test_probes_peak_only_above_the_last_block(items: pd.DataFrame, tmp_path: Path) -> None:
-    def probe_verdict(areas: list[float]) -> str:
-        paths = stored(tmp_path, "probe_peak", [probe_table(ARM, areas)])
-        return next(iter(probe_peak(given("probe_peak", paths, items))))["verdict"]
-
-    assert probe_verdict([0.5, 0.6, 0.7, 0.95, 0.9, 0.7, 0.6]) == REPRODUCED
-    assert probe_verdict([0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95]) != REPRODUCED
-
-
 def leakage_verdict(folder: Path, items: pd.DataFrame, exposed: int, twins: int) -> str:
     group = items.groupby("group").cumcount()
     called = group < items["group"].map({"exposed": exposed, "twin": twins})
-    table = items.assign(posterior=called.map({True: "leakage", False: "stable"}), seed=0)
+    table = items.assign(posterior=called.map({True: "leakage", False: "persistent"}), seed=0)
     table = table.assign(base="contaminated", method="grpo", reward="format", posterior_change=0.0)
     (row,) = leakage(given("leakage", stored(folder, "leakage", [table]), items))
     assert row["signature"] == "leakage: posterior" and row["margin"] == 0.05
