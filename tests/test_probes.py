@@ -16,14 +16,15 @@ from paradox.mechanisms.probes import measure as step
 from paradox.mechanisms.probes.measure import read_states, table
 from paradox.mechanisms.probes.signature import probe_peak
 from paradox.mechanisms.probes.summary import changes, swapped
+from paradox.mechanisms.tables import signatures as computed
 from paradox.mechanisms.tables.pairs import Groups, Pairs, item_rows
-from paradox.mechanisms.tables.signatures import Given, Tester
 from paradox.mechanisms.tables.verdict import CEILING, NO_BLOCK, NOT, OPEN, REPRODUCED
 from paradox.models import load_model, load_tokenizer
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
 from paradox.stats.linear import Folds, probe
 from paradox.tasks import load_task
+
 
 def _states(seed: int, signal: float = 0.0, pairs: int = 30) -> tuple[np.ndarray, list[str]]:
     rng = np.random.default_rng(seed)
@@ -85,11 +86,11 @@ def _peaks(folder: Path, *tables: pd.DataFrame) -> dict[tuple[str, str], dict[st
         for n in range(40)
         for side, times in (("exposed", 64), ("twin", 0))
     ]
-    test = Tester(Groups(pd.DataFrame(rows), 8), 0)
+    test = computed.Tester(Groups(pd.DataFrame(rows), 8), 0)
     paths = [folder / f"{n}.csv" for n in range(len(tables))]
     for path, rows_of_arm in zip(paths, tables, strict=True):
         rows_of_arm.to_csv(path, index=False)
-    found = probe_peak(Given("probe_peak", paths, test, "contaminated", "clean", 0.1))
+    found = probe_peak(computed.Given("probe_peak", paths, test, "contaminated", "clean", 0.1))
     return {(row["signature"], f"{row['base']}/{row['reward']}"): row for row in found}
 
 
