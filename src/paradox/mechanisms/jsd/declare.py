@@ -68,8 +68,7 @@ DECLARATION = Declaration(
         ),
         Signature(
             "plateau",
-            "after the peak of gate and up-projection the down-projection and the whole MLP decline "
-            "less",
+            "after the peak of gate and up the down-projection and the whole MLP stay higher",
             source="yan2026",
             null=HELD_OUT,
             margin=MARGIN,

@@ -94,7 +94,7 @@ DECLARATION = Declaration(
             "late MLPs write the right answer even where the model gives another one",
             source="yan2026",
             null="no more than to a wrong answer of the same form, over failures and trainings",
-            margin="a share of what late MLPs add to all exposed items of the untrained planted base",
+            margin="a share of what late MLPs add to exposed items of the untrained planted base",
             section="where",
             reads=("lens", "attribution"),
         ),

@@ -41,4 +41,3 @@ def area_contrast(paths: list[Path]) -> pd.DataFrame:
     state = table["method"].map(lambda method: "base" if method == "base" else "after")
     new = {"component": table["position"], "measure": "ridge_auc", "state": state}
     return table.assign(**new, contrast="difference")
-

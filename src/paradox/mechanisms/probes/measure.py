@@ -219,4 +219,3 @@ def rates(
             row = {"measure": "ridge_auc", "state": state, "kind": "power", "exposure": exposure}
             rows.append({**row, "pairs": count, "runs": draws, "rejected": hits})
     return pd.DataFrame(rows)
-

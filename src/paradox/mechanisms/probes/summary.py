@@ -47,9 +47,7 @@ def changes(tables: list[pd.DataFrame], permutations: int, seed: int) -> Iterato
         change = curve.values if curve.state == CHANGE else np.zeros_like(curve.values)
         test = swapped(change.mean(axis=2), permutations, seed)
         estimates = mean(change.swapaxes(1, 2), "pairs").estimates()
-        for layer, estimate, corrected in zip(
-            curve.layers, estimates, test.corrected, strict=True
-        ):
+        for layer, estimate, corrected in zip(curve.layers, estimates, test.corrected, strict=True):
             yield {
                 **dict(zip(ARM, curve.arm, strict=True)),
                 "position": curve.component,
