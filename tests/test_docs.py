@@ -276,6 +276,8 @@ def test_a_changed_table_names_its_rows(
     file: str, column: str, document: str, reference: Path
 ) -> None:
     path = reference / file
+    if not path.exists():
+        pytest.skip(f"no run of the grid behind {document} is recorded")
     table = pd.read_csv(path)
     table[column] += 1
     with changed(path, table.to_csv(index=False)):

@@ -214,7 +214,7 @@ CASES: dict[str, tuple[str, str, str, str]] = {
     "summary that reads nothing": (
         'gathers="verdicts"',
         "",
-        "summaries.every reads nothing; give files, tables or gathers",
+        "summaries.every reads nothing; give files, runs, tables or gathers",
         "",
     ),
     "summary from itself": (

@@ -180,6 +180,10 @@ class Analysis:
         return f"{output}.{self.suffix}"
 
 
+# Files in the run folder of every arm of a grid -> the step that makes them.
+RUNS = {"items.csv": "evaluate", "samples.parquet": "evaluate", "nll.csv": "perplexity"}
+
+
 @dataclass(frozen=True)
 class Summary:
     """Tables of a grid; its name is that of the first."""
@@ -187,6 +191,8 @@ class Summary:
     step: str  # what makes them
     # Role -> analysis and output: a file of every arm
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    # Role -> what every arm of the grid is measured by, untrained bases too (`RUNS`)
+    runs: dict[str, str] = field(default_factory=dict)
     # Role -> another summary, or ``summary:role``, an output of it that is not the first
     tables: dict[str, str] = field(default_factory=dict)
     measures: tuple[str, ...] | dict[str, tuple[str, ...]] = ()  # columns that are summed up

@@ -34,14 +34,22 @@ rule evaluate:
         )
 
 
+# Behind what an arm wrote and the two models that it is scored under: for an untrained base, one.
+SCORED = [
+    "results/{scale}/runs/{base}/{method}/{reward}/s{seed}/train.record.json",
+    "results/{scale}/runs/{base}/base/none/s0/train.record.json",
+    "results/{scale}/runs/{base}/{method}/{reward}/s{seed}/evaluate.record.json",
+    "results/{scale}/data/data.record.json",
+]
+
+
 rule perplexity:
     input:
         manifest="results/{scale}/checkpoints/{base}/{method}/{reward}/s{seed}/manifest.json",
+        base="results/{scale}/checkpoints/{base}/base/none/s0/manifest.json",
         item_table="results/{scale}/data/items.csv",
-        records=[
-            "results/{scale}/runs/{base}/{method}/{reward}/s{seed}/train.record.json",
-            "results/{scale}/data/data.record.json",
-        ],
+        samples="results/{scale}/runs/{base}/{method}/{reward}/s{seed}/samples.parquet",
+        records=lambda w: list(dict.fromkeys(expand(SCORED, **dict(w.items())))),
         code=STUDY.code("perplexity"),
         lock=LOCK,
     output:
@@ -61,5 +69,6 @@ rule perplexity:
             "evaluate",
             "perplexity --spec {params.spec:q}"
             " --label 'perplexity {wildcards.base}/{wildcards.method}/{wildcards.reward}/s{wildcards.seed}'"
-            " --in manifest={input.manifest} items={input.item_table} --out table={output.table}",
+            " --in manifest={input.manifest} base={input.base} items={input.item_table}"
+            " samples={input.samples} --out table={output.table}",
         )

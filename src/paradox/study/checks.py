@@ -11,6 +11,7 @@ import yaml
 
 from paradox.declare import (
     GATHERED,
+    RUNS,
     SETTINGS,
     Analysis,
     Declaration,
@@ -230,8 +231,10 @@ class Checks:
         yield from self._made(where, folder, summary)
         for role, reads in summary.files.items():
             yield from self._file(f"{where}.files.{role}", reads)
-        if not (summary.files or summary.tables or summary.gathers):
-            yield f"{where} reads nothing; give files, tables or gathers"
+        for role, file in summary.runs.items():
+            yield from self._one_of(f"{where}.runs.{role}", file, RUNS, "a file of every arm")
+        if not (summary.files or summary.runs or summary.tables or summary.gathers):
+            yield f"{where} reads nothing; give files, runs, tables or gathers"
 
     def _figure(self, where: str, folder: str, figure: Figure) -> Iterator[str]:
         yield from self._made(where, folder, figure)

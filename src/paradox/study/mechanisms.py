@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from paradox.declare import Figure, Gap, Summary, Tested
+from paradox.declare import RUNS, Figure, Gap, Summary, Tested
 from paradox.files import canonical_json
 from paradox.study.grids import Arm
 from paradox.study.plan import Study, untrained
@@ -103,12 +103,15 @@ class Mechanisms:
             ]
             for role, (name, output) in declared.files.items()
         }
+        files |= {f"{role}+": self.study.runs(file) for role, file in declared.runs.items()}
         return files | {role: [self.table(name)] for role, name in declared.tables.items()}
 
     def source_records(self, summary: str) -> list[str]:
         """Return the records of what a summary reads."""
         tables = SUMMARIES[summary].tables.values()
         records = [*self._measured([summary]), *(self.record(_name(table)) for table in tables)]
+        for step in dict.fromkeys(RUNS[file] for file in SUMMARIES[summary].runs.values()):
+            records += self.study.runs(f"{step}.record.json")
         return list(dict.fromkeys(records))
 
     def records(self) -> list[str]:

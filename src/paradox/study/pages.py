@@ -127,6 +127,7 @@ class Pages:
         arms = dict.fromkeys(
             arm for name in self._behind(figure) for arm in self.mechanisms.arms(name)
         )
+        arms |= dict.fromkeys(self.study.all_arms) if self._shows_all(figure) else {}
         words = FIGURES[figure].caption
         told = {"name": figure, "title": words.title, "about": words.text}
         told |= {"arms": _sorted(arms), "readings": []}
@@ -136,6 +137,11 @@ class Pages:
         """Return the analyses whose summaries a figure shows."""
         shown = [table.partition(":")[0] for table in FIGURES[figure].tables.values()]
         return list(dict.fromkeys(name for summary in shown for name in self._read(summary)))
+
+    def _shows_all(self, figure: str) -> bool:
+        """Return whether a figure shows what every arm of the grid is measured by."""
+        shown = [table.partition(":")[0] for table in FIGURES[figure].tables.values()]
+        return any(SUMMARIES[summary].runs for summary in shown)
 
     def _read(self, summary: str) -> list[str]:
         declared = SUMMARIES[summary]
