@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -101,17 +102,16 @@ def test_memory_is_in_units_of_the_null(tmp_path: Path) -> None:
     assert sorted(map(tuple, arms.to_numpy())) == sorted([BASE, ARM, CLEAN])
 
 
-def probe_inputs(folder: Path) -> dict[str, list[Path]]:
-    changes = ["base", "method", "reward", "seed", "position", "layer", "p", "corrected"]
-    made: dict[str, list[Path]] = {"tables": [], "changes": []}
+def probe_inputs(folder: Path) -> dict[str, Any]:
+    tables = []
     for seed, area in ((0, 0.7), (1, 0.5)):
         for arm in ARMS:
             table = probe_table(arm, [0.5] * BLOCKS + [area]).assign(seed=seed)
-            name = f"{arm[0]}{arm[2]}{seed}"
-            made["tables"].append(written(folder, name, table))
-            change = table[changes].assign(change=0.1, low=0.0, high=0.2)
-            made["changes"].append(written(folder, f"{name}-change", change))
-    return made
+            tables.append(written(folder, f"{arm[0]}{arm[2]}{seed}", table))
+    change = probe_table(ARM, [0.5] * BLOCKS + [0.7]).assign(change=0.1, low=0.0, high=0.2)
+    layers = change["layer"].replace("emb", "-1").astype(int)
+    path = written(folder, "change", change.assign(layer=layers, replicates=2))
+    return {"tables": tables, "changes": path}
 
 
 def test_probes_count_only_where_every_seed_shows_it(tmp_path: Path) -> None:

@@ -9,34 +9,52 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from layers_fixture import ARM, BASE, BLOCKS, CLEAN, PARTS, Curves, contrast_table, probe_table
+from layers_fixture import ARM, BASE, BLOCKS, CLEAN, PARTS, Curves, contrast_table
 from told_fixture import summary as told
 
 from paradox.files import read_json
 from paradox.mechanisms.labels.signature import leakage
 from paradox.mechanisms.overview import reading as layer_reading
 from paradox.mechanisms.overview import signatures
-from paradox.mechanisms.probes.signature import probe_peak
 from paradox.mechanisms.tables import signatures as computed
 from paradox.mechanisms.tables.pairs import Groups, item_rows
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import (
+    FEW_CASES,
+    LAST_BLOCK,
+    NO_BLOCK,
+    NOT,
+    ONE_TOKEN,
+    OPEN,
+    REPRODUCED,
+)
 from paradox.progress import Progress
 from paradox.study.registry import REGISTRY
 
 PAIRS = 40
 SPEC: dict[str, Any] = {
     "exposed_from": 8,
-    "bootstrap": {"seed": 0, "resamples": 200},
-    "permutations": 400,
+    "bootstrap": {"seed": 0},
     "margin_share": 0.1,
-    "planted": "contaminated",
+    "bases": {"planted": "contaminated", "clean": "clean"},
 }
 # The measure that each signature over blocks is computed from.
-MEASURES = {"anchor": "logp_drop", "adapters": "excess", "emergence": "logp", "injection": "logit"}
+MEASURES = {
+    "anchor": "logp_drop",
+    "anchor_local": "logp_drop",
+    "adapters": "excess",
+    "plateau": "excess",
+    "clean_rise": "excess",
+    "emergence": "logp",
+    "dip": "logp",
+    "injection": "logit",
+    "late_in_failures": "logit",
+}
 HOMES = {own.name: folder for folder, own in REGISTRY.signatures}
 MIDDLE = [0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
 LATE = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
 PEAK = [0.0, 0.3, 1.0, 0.3, 0.1, 0.0]
+HIGH = [0.0, 0.5, 1.2, 1.2, 1.2, 1.2]
+ANCHOR = [0.2, 0.2, 0.3, 1.0, 0.2, 0.2]
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +99,14 @@ def stored(folder: Path, name: str, tables: list[pd.DataFrame]) -> list[Path]:
     """Write tables that a signature reads, a file per arm."""
     paths = [folder / f"{name}-{place}.csv" for place in range(len(tables))]
     for path, table in zip(paths, tables, strict=True):
-        table.rename(columns={"m": MEASURES.get(name, "m")}).to_csv(path, index=False)
+        known = table.assign(answer_tokens=2).rename(columns={"m": MEASURES.get(name, "m")})
+        known.to_csv(path, index=False)
     return paths
 
 
 def given(name: str, paths: list[Path], items: pd.DataFrame, share: float = 0.1) -> computed.Given:
-    test = computed.Tester(Groups(items, 8), SPEC)
-    return computed.Given(name, paths, test, "contaminated", share)
+    test = computed.Tester(Groups(items, 8), SPEC["bootstrap"]["seed"])
+    return computed.Given(name, paths, test, "contaminated", "clean", share)
 
 
 SHOWN: list[tuple[str, dict[str, list[float]]]] = [
@@ -95,6 +114,9 @@ SHOWN: list[tuple[str, dict[str, list[float]]]] = [
     ("adapters", {"gate@all": PEAK, "up@all": PEAK}),
     ("emergence", {"resid": [0.0, 0.0, 1.0, 2.0, 3.0, 3.0, 3.0]}),
     ("injection", {"mlp": LATE}),
+    ("anchor_local", {"mlp@all": ANCHOR}),
+    ("plateau", {"gate@all": PEAK, "up@all": PEAK, "down@all": HIGH, "mlp@all": HIGH}),
+    ("dip", {"resid": [0.0, 0.0, 2.0, 2.0, 1.0, 2.0, 3.0]}),
 ]
 AGAINST: list[tuple[str, dict[str, list[float]]]] = [
     ("anchor", {"mlp@all": LATE, "attn@all": [0.1] * 6}),
@@ -102,6 +124,11 @@ AGAINST: list[tuple[str, dict[str, list[float]]]] = [
     ("adapters", {"gate@all": PEAK, "up@all": [0.0, 0.1, 0.3, 0.5, 0.7, 1.0]}),
     ("emergence", {"resid": [0.0, 0.0, 0.0, 0.0, 0.0, 1.5, 3.0]}),
     ("injection", {"mlp": MIDDLE}),
+    ("anchor_local", {"mlp@all": [0.2, 0.2, 1.3, 1.0, 0.2, 0.2]}),
+    ("anchor_local", {"mlp@all": [-value for value in ANCHOR]}),
+    ("plateau", {"gate@all": PEAK, "up@all": PEAK, "down@all": PEAK, "mlp@all": HIGH}),
+    ("plateau", {"gate@all": HIGH, "up@all": HIGH, "down@all": HIGH, "mlp@all": HIGH}),
+    ("dip", {"resid": [0.0, 0.0, 2.0, 2.0, 2.0, 3.0, 3.0]}),
 ]
 
 
@@ -131,19 +158,81 @@ def test_noise_that_hides_it_is_not_decidable(items: pd.DataFrame, tmp_path: Pat
     assert found["contaminated", "format", "after"]["verdict"] == OPEN
 
 
-def test_probes_peak_only_above_the_last_block(items: pd.DataFrame, tmp_path: Path) -> None:
-    def probe_verdict(areas: list[float]) -> str:
-        paths = stored(tmp_path, "probe_peak", [probe_table(ARM, areas)])
-        return next(iter(probe_peak(given("probe_peak", paths, items))))["verdict"]
+def test_a_one_token_answer_is_written_last_in_any_case(
+    items: pd.DataFrame, tmp_path: Path
+) -> None:
+    paths = stored(tmp_path, "injection", single(items, {"mlp": LATE}))
+    for path in paths:
+        pd.read_csv(path).assign(answer_tokens=1).to_csv(path, index=False)
+    function = import_module("paradox.mechanisms.lens.signature").injection
+    rows = list(function(given("injection", paths, items)))
+    assert {(row["verdict"], row["reason"]) for row in rows} == {(OPEN, ONE_TOKEN)}
 
-    assert probe_verdict([0.5, 0.6, 0.7, 0.95, 0.9, 0.7, 0.6]) == REPRODUCED
-    assert probe_verdict([0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95]) != REPRODUCED
+
+def test_no_block_follows_a_dip_at_the_last_one(items: pd.DataFrame, tmp_path: Path) -> None:
+    curves = {"resid": [0.0, 0.0, 0.0, 0.0, 2.0, 2.0, 1.0]}
+    row = verdicts(tmp_path, items, "dip", curves)["contaminated", "none", "base"]
+    assert (row["verdict"], row["reason"], row["blocks"]) == (OPEN, LAST_BLOCK, "5")
+
+
+def failures(
+    folder: Path, items: pd.DataFrame, wrong: int, curve: list[float]
+) -> dict[tuple[str, str], str]:
+    """Return verdicts where so many exposed items are answered wrongly and MLPs write `curve`."""
+    tables = single(items, {"mlp": curve})
+    place = items.groupby("group").cumcount()
+    right = dict(zip(items["item"], place >= wrong, strict=True))
+    for table in tables:
+        table["control_logit"] = 0.0
+        table["first_choice"] = table["item"].map(right)
+    paths = stored(folder, "late_in_failures", tables)
+    function = import_module("paradox.mechanisms.lens.signature").late_in_failures
+    rows = list(function(given("late_in_failures", paths, items)))
+    return {(row["base"], row["reward"]): row["reason"] or row["verdict"] for row in rows}
+
+
+def test_late_mlps_write_the_answer_in_failures_or_there_are_none(
+    items: pd.DataFrame, tmp_path: Path
+) -> None:
+    found = failures(tmp_path, items, 15, LATE)
+    assert found["contaminated", "none"] == found["contaminated", "format"] == REPRODUCED
+    assert found["clean", "none"] != REPRODUCED
+    against = failures(tmp_path, items, 15, [-value for value in LATE])
+    assert against["contaminated", "format"] == NOT
+    assert set(failures(tmp_path, items, 7, LATE).values()) == {FEW_CASES}
+
+
+def clean_rise(folder: Path, items: pd.DataFrame, level: list[float]) -> dict[str, Any]:
+    """Return the row of a clean base whose parts' divergence has this level at each block."""
+    parts = ("gate@all", "up@all", "down@all", "mlp@all")
+    tables = single(items, {part: [0.0] * BLOCKS for part in parts}, noise=0.3)
+    for table in tables:
+        table["m"] += table["layer"].map(dict(enumerate(level)))
+    paths = stored(folder, "clean_rise", tables)
+    function = import_module("paradox.mechanisms.jsd.signature").clean_rise
+    (row,) = function(given("clean_rise", paths, items))
+    return row
+
+
+def test_a_clean_model_rises_at_every_block_or_not(items: pd.DataFrame, tmp_path: Path) -> None:
+    row = clean_rise(tmp_path, items, [0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+    assert (row["base"], row["verdict"]) == ("clean", REPRODUCED) and row["items"] == 2 * PAIRS
+    row = clean_rise(tmp_path, items, [0.0, 0.5, 1.0, 1.5, 2.0, 1.5])
+    assert (row["verdict"], row["blocks"]) == (NOT, "4 / 5")
+
+
+@pytest.mark.parametrize(("name", "component"), [("anchor_local", "mlp@all"), ("dip", "resid")])
+def test_models_without_such_blocks_are_not_judged(
+    items: pd.DataFrame, tmp_path: Path, name: str, component: str
+) -> None:
+    row = verdicts(tmp_path, items, name, {component: [0.0, 1.0]})["clean", "none", "base"]
+    assert row["verdict"] == OPEN and row["reason"] in (NO_BLOCK, LAST_BLOCK)
 
 
 def leakage_verdict(folder: Path, items: pd.DataFrame, exposed: int, twins: int) -> str:
     group = items.groupby("group").cumcount()
     called = group < items["group"].map({"exposed": exposed, "twin": twins})
-    table = items.assign(posterior=called.map({True: "leakage", False: "stable"}), seed=0)
+    table = items.assign(posterior=called.map({True: "leakage", False: "persistent"}), seed=0)
     table = table.assign(base="contaminated", method="grpo", reward="format", posterior_change=0.0)
     (row,) = leakage(given("leakage", stored(folder, "leakage", [table]), items))
     assert row["signature"] == "leakage: posterior" and row["margin"] == 0.05
@@ -155,7 +244,7 @@ def test_leakage_has_to_be_called_more_often_on_exposed_items(
 ) -> None:
     assert leakage_verdict(tmp_path, items, 20, 2) == REPRODUCED
     assert leakage_verdict(tmp_path, items, 2, 20) == NOT
-    assert leakage_verdict(tmp_path, items, 0, 0) == NOT
+    assert leakage_verdict(tmp_path, items, 0, 0) == OPEN
 
 
 # --- words --------------------------------------------------------------------------------
@@ -222,7 +311,7 @@ def test_both_steps_write_their_files(items: pd.DataFrame, tmp_path: Path) -> No
     for name, curves in SHOWN:
         inputs[name] = stored(tmp_path, name, [pd.concat(single(items, curves))])
     table = tmp_path / "signatures.csv"
-    asked = [each for each in told("signatures")["signatures"] if each["name"] in MEASURES]
+    asked = [each for each in told("signatures")["signatures"] if each["name"] in dict(SHOWN)]
     spec = SPEC | {"signatures": asked}
     signatures.main(spec, inputs, {"table": table}, Progress("signatures"))
     read = {"signatures": table}
@@ -232,5 +321,5 @@ def test_both_steps_write_their_files(items: pd.DataFrame, tmp_path: Path) -> No
     out = tmp_path / "reading.json"
     layer_reading.main(told("reading"), read, {"reading": out}, Progress("reading"))
     found = read_json(out)
-    assert set(found["verdicts"]) == set(MEASURES)
+    assert {name.split(":")[0] for name in found["verdicts"]} == set(dict(SHOWN))
     assert set(found["paragraphs"]) == set(PARTS)

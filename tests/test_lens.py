@@ -171,6 +171,10 @@ def test_the_step_reads_every_item(
         pd.testing.assert_frame_equal(table, tables[5][name], atol=1e-5, rtol=1e-5)
     shares = read[read["layer"] == layers - 1].set_index("item")["emerged"]
     assert ((first.set_index("item")["emergence"] < layers) == (shares == 1)).all()
+    about = parts.groupby("item")[["first_choice", "answer_tokens"]].nunique()
+    assert (about == 1).all(axis=None) and (parts["answer_tokens"] >= 1).all()
+    chosen = parts.groupby("item")["first_choice"].first()
+    assert (chosen == (shares == 1).sort_index()).all()
 
 
 @torch.no_grad()

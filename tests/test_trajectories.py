@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from told_fixture import summary as told
 
 from paradox.errors import DataError
 from paradox.mechanisms.tables.pairs import Pairs
+from paradox.mechanisms.tables.verdict import NO_BLOCK, NO_GAP, NOT, OPEN, REPRODUCED
 from paradox.mechanisms.trajectories import figure
 from paradox.mechanisms.trajectories import measure as trajectories
 from paradox.mechanisms.trajectories import summary as separation
@@ -183,27 +185,69 @@ def _tables(shift: list[float], base: str = "b") -> tuple[pd.DataFrame, pd.DataF
 @pytest.mark.parametrize(
     ("shift", "expected"),
     [
-        ([0, 0, 2.0, 0, 0, 0], "reproduced"),
-        ([0, 0, 1.0, 0, 0, 2.0], "not reproduced"),
-        ([0, 0, 0, 0, 0, 0.0], "not decidable"),
+        ([0, 0, 2.0, 0, 0, 0], (REPRODUCED, "")),
+        ([0, 0, 1.0, 0, 0, 2.0], (NOT, "")),
+        ([2.0, 0, 1.0, 0, 0, 0.0], (NOT, "")),
+        ([0, 2.0], (OPEN, NO_BLOCK)),
     ],
 )
-def test_only_a_middle_peak_is_reproduced(shift: list[float], expected: str) -> None:
+def test_only_an_inner_peak_is_reproduced(shift: list[float], expected: tuple[str, str]) -> None:
     found = separation.curves(*_tables(shift))
     spec = {"planted": "b", "margin_share": 0.1}
-    rows = {row["signature"]: row for row in separation.peaks(found, spec, Resampling(0, 400))}
+    rows = {row["signature"]: row for row in separation.peaks(found, spec)}
     peak, anywhere = (rows[f"separation_{name}: answer"] for name in ("peak", "any"))
-    assert peak["verdict"] == expected
-    assert (anywhere["p"] <= 0.05) == any(shift)
-    if any(shift):
-        assert anywhere["blocks"] == str(int(np.argmax(shift)))
-        curve = next(iter(found.values()))
-        table = pd.DataFrame(
-            separation.layers(("b", "base", "none", "answer", "base"), curve, Resampling(0, 400))
-        )
-        top = table[(table["set"] == "counted") & (table["layer"] == np.argmax(shift))].iloc[0]
-        assert top["low"] <= max(shift) <= top["high"] and top["peak_share"] > 0.9
-        assert top["corrected"] <= 0.05 and top["value"] > top["null_high"]
+    assert (peak["verdict"], peak["reason"]) == expected
+    assert anywhere["verdict"] == REPRODUCED and anywhere["replicates"] == 2
+    assert anywhere["blocks"] == str(int(np.argmax(shift))) and anywhere["items"] == 20
+    curve = next(iter(found.values()))
+    table = pd.DataFrame(
+        separation.layers(("b", "base", "none", "answer", "base"), curve, Resampling(0, 400))
+    )
+    top = table[(table["set"] == "counted") & (table["layer"] == np.argmax(shift))].iloc[0]
+    assert top["low"] <= max(shift) <= top["high"] and top["peak_share"] > 0.9
+    assert top["corrected"] <= 0.05 and top["value"] > top["null_high"] and top["p"] < 0.05
+
+
+def test_noise_has_no_peak_and_no_margin_to_be_judged_by() -> None:
+    found = separation.curves(*_tables([0.0] * 6))
+    spec = {"planted": "b", "margin_share": 0.1}
+    assert REPRODUCED not in {row["verdict"] for row in separation.peaks(found, spec)}
+    (key,) = found
+    below = found[key].test
+    found[key] = found[key]._replace(test=replace(below, curve=-np.abs(below.curve)))
+    rows = list(separation.peaks(found, spec))
+    assert {row["reason"] for row in rows} == {NO_GAP}
+
+
+def _fits(tops: dict[str, list[int]], low: float) -> pd.DataFrame:
+    """Return fits of the published construction over 6 blocks that peak at these layers."""
+    rows = [
+        {"variant": name, "fit": fit, "layer": layer, "force": float(layer == top), "auc_low": low}
+        for name, layers in tops.items()
+        for fit, top in enumerate(layers)
+        for layer in range(-1, 6)
+    ]
+    return pd.DataFrame(rows).assign(base="b", method="base", reward="none", seed=0)
+
+
+OFTEN, SELDOM = [2, 2, 1, 2, 3, 2, 2, 1], [5, 0, -1, 5, 5, 2, -1, 4]
+
+
+@pytest.mark.parametrize(
+    ("as_is", "permuted", "low", "expected"),
+    [
+        (OFTEN, SELDOM, 0.8, (REPRODUCED, "")),
+        (SELDOM, OFTEN, 0.8, (NOT, "")),
+        (OFTEN, SELDOM, 0.4, (OPEN, separation.GUESSES)),
+    ],
+)
+def test_the_published_peak_has_to_beat_both_nulls(
+    as_is: list[int], permuted: list[int], low: float, expected: tuple[str, str]
+) -> None:
+    tops = {"as_published": as_is, "permuted_labels": permuted}
+    tops["shuffled_layers"] = [0, 5, 2, -1, 5, 1, 4, 5]
+    (row,) = separation.published_peak(_fits(tops, low), 0.1)
+    assert (row["verdict"], row["reason"]) == expected and row["items"] == 8
 
 
 # --- the published construction -----------------------------------------------------------

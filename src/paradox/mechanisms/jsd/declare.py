@@ -26,6 +26,9 @@ class Jsd(Section):
     draws: Positive = Field(description="random directions of the same length, the baseline")
 
 
+HELD_OUT = "no difference, over the pairs that did not choose the block and trainings"
+MARGIN = "a share of the untrained planted base's largest gap at any block"
+
 DECLARATION = Declaration(
     question="What does each part of an MLP do to the output, in bits?",
     place=20,
@@ -58,8 +61,26 @@ DECLARATION = Declaration(
             "adapters",
             "gate and up-projection rise to an inner block, then decline",
             source="yan2026",
-            null="exposed item and twin swapped within pairs",
-            margin="a share of the untrained planted base's largest gap at any block",
+            null=HELD_OUT,
+            margin=MARGIN,
+            section="where",
+            reads=("jsd", "table"),
+        ),
+        Signature(
+            "plateau",
+            "after the peak of gate and up the down-projection and the whole MLP stay higher",
+            source="yan2026",
+            null=HELD_OUT,
+            margin=MARGIN,
+            section="where",
+            reads=("jsd", "table"),
+        ),
+        Signature(
+            "clean_rise",
+            "without memory every part's divergence rises from block to block",
+            source="yan2026",
+            null="no difference between neighbouring blocks, over items and trainings",
+            margin="a share of the untrained clean base's largest divergence at any block",
             section="where",
             reads=("jsd", "table"),
         ),

@@ -15,7 +15,7 @@ from paradox.declare import (
     over_layers,
 )
 
-PAIRS = "exposed item and twin swapped within pairs"
+PAIRS = "no difference, over pairs and trainings"
 MARGIN = "a share of the untrained planted base's largest gap at any block"
 
 DECLARATION = Declaration(
@@ -72,11 +72,29 @@ DECLARATION = Declaration(
             reads=("lens", "lens"),
         ),
         Signature(
+            "dip",
+            "two blocks after it emerges the answer fades for a block",
+            source="yan2026",
+            null="no difference, over the pairs that did not choose the block and trainings",
+            margin=MARGIN,
+            section="where",
+            reads=("lens", "lens"),
+        ),
+        Signature(
             "injection",
             "late MLPs write the answer",
             source="yan2026",
             null=PAIRS,
             margin=MARGIN,
+            section="where",
+            reads=("lens", "attribution"),
+        ),
+        Signature(
+            "late_in_failures",
+            "late MLPs write the right answer even where the model gives another one",
+            source="yan2026",
+            null="no more than to a wrong answer of the same form, over failures and trainings",
+            margin="a share of what late MLPs add to exposed items of the untrained planted base",
             section="where",
             reads=("lens", "attribution"),
         ),

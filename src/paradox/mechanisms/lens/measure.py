@@ -68,7 +68,8 @@ def main(
 
     ``spec``: ``arm``, ``task``, ``seed`` (of the wrong answers) and ``lens``. ``inputs``:
     ``manifest`` and ``items``. ``outputs``: ``lens``, a row per item and layer; ``attribution``, a
-    row per item, component and layer; ``emergence``, a row per item.
+    row per item, component and layer, with the number of the gold answer's tokens and whether its
+    first one is the model's first choice; ``emergence``, a row per item.
     """
     settings = spec["lens"]
     checkpoint = last_checkpoint(spec, inputs, settings["dtype"])
@@ -84,7 +85,8 @@ def main(
         progress("items", len(order), len(prompts))
     back = torch.tensor(order).argsort()
     values = {name: torch.cat(parts, -2)[..., back, :] for name, parts in readings.items()}
-    for name, table in tables(values, checkpoint.items).items():
+    lengths = [len(prompt.gold) for prompt in prompts]
+    for name, table in tables(values, checkpoint.items, lengths).items():
         checkpoint.write(outputs[name], table)
 
 
@@ -99,11 +101,13 @@ def _read(
     return {name: value.squeeze(-2) for name, value in named.items()}
 
 
-def tables(values: Mapping[str, Tensor], items: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def tables(
+    values: Mapping[str, Tensor], items: pd.DataFrame, lengths: list[int]
+) -> dict[str, pd.DataFrame]:
     """Return the tables ``lens``, ``attribution`` and ``emergence`` of the readings.
 
     `values`: ``logp`` and ``rank``, shape (L + 1, items, 2), and ``embedding``, ``attention`` and
-    ``mlp``, shape (layers, items, 2); the last axis is gold, control.
+    ``mlp``, shape (layers, items, 2); the last axis is gold, control. `lengths`: of the answers.
     """
     rank = values["rank"].long()
     first = emergence(rank)
@@ -111,11 +115,13 @@ def tables(values: Mapping[str, Tensor], items: pd.DataFrame) -> dict[str, pd.Da
     emerged = (layers[:, None, None] >= first).long()
     measured = {"logp": values["logp"], "rank": rank, "emerged": emerged}
     read = item_rows(items, "resid", layers.tolist(), _columns(measured))
-    parts = [
-        item_rows(items, name, range(start, start + len(values[name])), _columns({"logit": logits}))
-        for name, start in (("embedding", -1), ("attention", 0), ("mlp", 0))
-        for logits in (values[name],)
-    ]
+    parts = []
+    for name, start in (("embedding", -1), ("attention", 0), ("mlp", 0)):
+        blocks = range(start, start + len(values[name]))
+        columns = _columns({"logit": values[name]})
+        columns["answer_tokens"] = [lengths] * len(blocks)
+        columns["first_choice"] = [(rank[-1, :, 0] == 1).tolist()] * len(blocks)
+        parts.append(item_rows(items, name, blocks, columns))
     firsts = items[["item", "group", "exposure"]].reset_index(drop=True)
     firsts = firsts.assign(emergence=first[:, 0].numpy(), control_emergence=first[:, 1].numpy())
     attributed = pd.concat(parts, ignore_index=True)

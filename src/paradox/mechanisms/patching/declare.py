@@ -75,6 +75,13 @@ def _recovery(analysis: str) -> Summary:
     )
 
 
+READS = ("cross_model", "table")
+MARGIN = "a share of the gap between the two models"
+MEASURES = {
+    "gold_logp": "log-probability of the answer",
+    "mode_logp": "log-probability of answering at once",
+}
+
 DECLARATION = Declaration(
     question="Which blocks carry what training changed, and which carry an item's memory?",
     place=60,
@@ -111,15 +118,31 @@ DECLARATION = Declaration(
             "patching",
             "training changed recall through the MLPs of middle blocks",
             source="yan2026",
-            null="exposed item and twin swapped within pairs; the largest of all blocks; "
-            "noise of the same size",
-            margin="a share of the gap between the two models",
+            null="no difference between blocks or to twins, over pairs and trainings",
+            margin=MARGIN,
             section="where",
-            reads="cross_model",
-            details={
-                "gold_logp": "log-probability of the answer",
-                "mode_logp": "log-probability of answering at once",
-            },
+            reads=READS,
+            details=MEASURES,
+        ),
+        Signature(
+            "patching_drop",
+            "what training changed drops right after the MLP at the published depth",
+            source="yan2026",
+            null="no difference to the next block, over pairs and trainings",
+            margin=MARGIN,
+            section="where",
+            reads=READS,
+            details=MEASURES,
+        ),
+        Signature(
+            "patching_mlp",
+            "the MLPs of middle blocks carry more of what training changed than their attention",
+            source="yan2026",
+            null="no difference between MLP and attention, over pairs and trainings",
+            margin=MARGIN,
+            section="where",
+            reads=READS,
+            details=MEASURES,
         ),
     ),
 )

@@ -16,6 +16,7 @@ from paradox.declare import (
     Read,
     Section,
     Signature,
+    Summary,
     Tested,
     collected,
 )
@@ -36,7 +37,7 @@ DECLARATION = Declaration(
     place=50,
     analyses={
         "probes": Analysis(
-            outputs=("table", "change", "rates"),
+            outputs=("table", "won", "rates"),
             needs=("base",),
             paired=True,
             takes=("relabellings", "exposures"),
@@ -50,24 +51,30 @@ DECLARATION = Declaration(
     },
     summaries={
         "probes": collected("probes", "table"),
-        "probes_change": collected("probes", "change"),
+        "probes_change": Summary(
+            "probes_change", {"tables": ("probes", "won")}, takes=("permutations", "bootstrap")
+        ),
     },
     figures={
         "probes": Figure(
             "probes_figure",
-            {"tables+": "probes", "changes+": "probes_change"},
+            {"tables+": "probes", "changes": "probes_change"},
             Caption("Probes", "How well a linear probe tells exposed items from their twins."),
         )
     },
     signatures=(
         Signature(
             "probe_peak",
-            "exposed items are told apart best at a middle block",
+            "exposed items are told apart best at an inner block, not at the first or the last",
             source="yan2026",
-            null="exposed item and twin swapped within pairs; the largest of all blocks",
-            margin="a share of what the untrained planted base's best probe has above 1/2",
+            null="no difference, over the pairs that did not choose the block and trainings",
+            margin="a share of what the untrained planted base's best block has above 1/2",
             section="where",
-            reads=("probes", "table"),
+            reads=("probes", "won"),
+            details={
+                "answer": "where the answer is predicted",
+                "question": "mean over the question",
+            },
         ),
     ),
     gaps=(

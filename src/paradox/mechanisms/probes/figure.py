@@ -1,8 +1,8 @@
 """Step ``probes_figure``: at which depth exposed items can be told from their twins.
 
 A row per position; two columns per base: the area under the ridge probe's curve with the widest of
-its nulls, and the change of the share of pairs told apart. Filled: corrected p at most .05 with
-every seed; values and intervals are means over seeds.
+its nulls (means over seeds; filled: corrected p at most .05 with every seed), and the change of the
+share of pairs told apart, with its interval over pairs and trainings.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ TITLES = {AREA: "area under curve", CHANGE: "change of pairs"}
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw ``svg``, ``png`` and ``csv`` of ``tables`` and ``changes`` of every arm's probes."""
+    """Draw ``svg``, ``png`` and ``csv`` of ``tables`` of every arm's probes and of ``changes``."""
     areas = area_rows([Path(path) for path in inputs["tables"]])
-    changes = change_rows([Path(path) for path in inputs["changes"]])
+    changes = change_rows(Path(inputs["changes"]))
     table = with_depth(pd.concat([areas, changes], ignore_index=True))
     write(draw, table, outputs, progress, "probes")
 

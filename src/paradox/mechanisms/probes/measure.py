@@ -19,12 +19,12 @@ from paradox.errors import DataError, problems
 from paradox.files import read_table, write_table
 from paradox.mechanisms.model.access import RESID_POST, RESID_PRE, Access, Node
 from paradox.mechanisms.model.recalls import Recall, batches, recalls
-from paradox.mechanisms.tables.pairs import Array, Pairs
+from paradox.mechanisms.probes.summary import swapped
+from paradox.mechanisms.tables.pairs import Array, Pairs, item_rows
 from paradox.models import device_name, load_model, load_tokenizer, pick_device
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
-from paradox.stats.bootstrap import Resampling, mean
-from paradox.stats.layers import LayerTest, flips, max_test
+from paradox.stats.crossed import mean
 from paradox.stats.linear import (
     ALPHA,
     Folds,
@@ -45,11 +45,12 @@ def main(
 ) -> None:
     """Probe the last checkpoint of an arm.
 
-    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from``, ``resamples`` (of intervals and of the
-    comparison) and ``probes``, with ``relabellings`` and ``exposures`` for the rates. ``inputs``:
-    ``manifest``, ``base`` (manifest of the untrained base) and ``items``. ``outputs``: ``table``: a
-    row per position and layer; ``change``: the same for the change since the base; ``rates``: see
-    `paradox.mechanisms.overview.error_rates` (power: untrained bases only).
+    ``spec``: ``arm``, ``task``, ``seed``, ``exposed_from`` and ``probes``, with ``relabellings``
+    and ``exposures`` for the rates. ``inputs``: ``manifest``, ``base`` (manifest of the untrained
+    base) and ``items``. ``outputs``: ``table``: a row per position and layer; ``won``: a row per
+    exposed item, position (``component``) and layer (-1: the embedding), how often it is scored
+    above its twin; ``rates``: see `paradox.mechanisms.overview.error_rates` (power: untrained bases
+    only).
 
     Raises `DataError` when exposed items have no twins of their own, or pairs are too few.
     """
@@ -61,18 +62,17 @@ def main(
     after = read_states(spec, inputs["manifest"], items, pairs)
     before = read_states(spec, inputs["base"], items, pairs) if trained else after
     progress.say(f"probing {len(pairs.names)} pairs, read on {device_name(pick_device())}")
-    resampling = Resampling(spec["seed"], spec["resamples"])
-    tables: dict[str, list[pd.DataFrame]] = {"table": [], "change": [], "rates": []}
+    counted = items.set_index("item").loc[np.array(pairs.items[: len(pairs.names)])[pairs.counts]]
+    permutations = spec["probes"]["permutations"]
+    tables: dict[str, list[pd.DataFrame]] = {"table": [], "won": [], "rates": []}
     for done, place in enumerate((ANSWER, QUESTION), start=1):
         folds = Folds(spec["probes"]["folds"], spec["probes"]["repeats"], (spec["seed"],))
+        probed = probe(after[place][:, pairs.counts], pairs.counted, folds, permutations)
+        layers = range(-1, len(probed.won) - 1)
+        tables["won"].append(item_rows(counted.reset_index(), place, layers, {"won": probed.won}))
         sides = before[place], after[place]
-        probed = [
-            probe(side[:, pairs.counts], pairs.counted, folds, spec["probes"]["permutations"])
-            for side in sides[not trained :]
-        ]
         new_rows = {
-            "table": table(probed[-1], resampling),
-            "change": compare(probed[0], probed[-1], resampling),
+            "table": table(probed),
             "rates": rates(spec, pairs, folds, sides[not trained :], place),
         }
         for name, rows in new_rows.items():
@@ -164,47 +164,24 @@ def states(
 # --- tables -------------------------------------------------------------------------------
 
 
-def table(probed: Probe, resampling: Resampling) -> pd.DataFrame:
+def table(probed: Probe) -> pd.DataFrame:
     """Return one row per layer.
 
     ``auc`` (logistic probe); ``pair_auc``, the share of pairs whose exposed item the ridge probe
-    scores higher, with its interval over pairs; ``ridge_auc`` with the middle 95 % of its null,
-    ``p`` of the layer alone, and ``corrected`` for the largest of all layers.
+    scores higher, with its interval over pairs and ``p`` (of "above 1/2"); ``ridge_auc`` with the
+    middle 95 % of its null (labels permuted), and ``corrected``, that null's largest layer.
     """
-    rows = []
-    for layer, won in enumerate(probed.won):
-        share = mean(won, resampling, "pairs")
-        row = {"layer": _name(layer), "auc": probed.auc[layer], "pair_auc": share.value}
-        row |= {"pair_auc_low": share.low, "pair_auc_high": share.high}
-        row |= {"ridge_auc": probed.ridge.curve[layer], "null_low": probed.ridge.low[layer]}
-        row |= {"null_high": probed.ridge.high[layer], "p": probed.ridge.p[layer]}
-        rows.append(row | {"corrected": probed.ridge.corrected[layer], "pairs": share.items})
+    share = mean(probed.won.T[:, None])
+    rows, ridge = [], probed.ridge
+    for layer, (won, above) in enumerate(
+        zip(share.estimates(), (share - 0.5).estimates(), strict=True)
+    ):
+        row = {"layer": str(layer - 1) if layer else "emb", "auc": probed.auc[layer]}
+        row |= {"pair_auc": won.value, "pair_auc_low": won.low, "pair_auc_high": won.high}
+        row |= {"p": above.p, "ridge_auc": ridge.curve[layer], "null_low": ridge.low[layer]}
+        row |= {"null_high": ridge.high[layer], "corrected": ridge.corrected[layer]}
+        rows.append(row | {"pairs": won.items})
     return pd.DataFrame(rows)
-
-
-def compare(before: Probe, after: Probe, resampling: Resampling) -> pd.DataFrame:
-    """Return the change of ``pair_auc`` from one model to another, one row per layer.
-
-    ``p`` and ``corrected`` swap the two models within pairs (two-sided). Raises `ValueError` when
-    the two were not probed on the same pairs and layers.
-    """
-    if before.pairs != after.pairs or before.won.shape != after.won.shape:
-        raise ValueError("the two models were probed on different pairs or layers")
-    change = (after.won - before.won).T
-    test = swapped(change, resampling)
-    rows = []
-    for layer, moved in enumerate(change.T):
-        estimate = mean(moved, resampling, "pairs")
-        row = {"layer": _name(layer), "change": estimate.value, "low": estimate.low}
-        row |= {"high": estimate.high, "p": test.p[layer], "corrected": test.corrected[layer]}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def swapped(change: Array, resampling: Resampling, *key: int) -> LayerTest:
-    """Test changes of shape (pairs, layers) by swapping the two models within pairs."""
-    signs, exact = flips(len(change), resampling.resamples, "probes", resampling.seed, *key)
-    return max_test(change.mean(axis=0), signs @ change / len(change), exact)
 
 
 def rates(
@@ -229,8 +206,8 @@ def rates(
     if len(sides) > 1:
         # The same relabellings for both models: the change is of one set of labels.
         _, earlier = ridge_curves(sides[0][:, pairs.counts], pairs.counted, folds, outer, runs)
-        resampling = Resampling(spec["seed"], permutations)
-        tests = [swapped((won - earlier)[..., n].T, resampling, n) for n in range(runs)]
+        moved = won - earlier
+        tests = [swapped(moved[..., n].T, permutations, spec["seed"], n) for n in range(runs)]
         hits = sum(test.overall <= ALPHA for test in tests)
         rows.append({**row, "measure": "pair_auc", "state": "change", **size, "rejected": hits})
     for exposure in settings["exposures"] if state == "base" else []:
@@ -242,7 +219,3 @@ def rates(
             row = {"measure": "ridge_auc", "state": state, "kind": "power", "exposure": exposure}
             rows.append({**row, "pairs": count, "runs": draws, "rejected": hits})
     return pd.DataFrame(rows)
-
-
-def _name(layer: int) -> str:
-    return str(layer - 1) if layer else "emb"

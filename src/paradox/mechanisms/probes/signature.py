@@ -1,33 +1,52 @@
-"""The signature ``probe_peak``: exposed items are told apart best at a middle block."""
+"""The signature ``probe_peak``: exposed items are told apart best at an inner block."""
 
 from __future__ import annotations
 
-from paradox.mechanisms.tables.signatures import Given, Part, Rows, by_arm, row
-from paradox.mechanisms.tables.verdict import MIDDLE, inside
-from paradox.stats.bootstrap import Estimate
+import math
+
+from paradox.files import read_table
+from paradox.mechanisms.tables.by_layer import curves
+from paradox.mechanisms.tables.pairs import KEYS, Array
+from paradox.mechanisms.tables.signatures import MISSING, Given, Part, Rows, row
+from paradox.mechanisms.tables.verdict import CEILING
+from paradox.mechanisms.tables.words import CHANGE
+from paradox.stats.crossed import mean
+from paradox.stats.peaks import half
 
 
 def probe_peak(given: Given) -> Rows:
-    """Yield the rows of ``probe_peak`` (2601.11061); of several seeds, the mean of everything.
+    """Yield a row ``probe_peak: POSITION`` per arm and position (2601.11061).
 
-    The share of pairs told apart at ``answer`` is larger at the best middle block than after the
-    last one. p is the corrected one of the best block; the interval goes from the ends of the two
-    shares' intervals (too wide, on purpose).
+    One half of the pairs says at which block that is neither first nor last most pairs are told
+    apart; in the other half these are more than at the first *and* than at the last block. The
+    margin is a share of what the untrained planted base's best block has above 1/2. Where an end
+    tells so many pairs apart that not even all of them would be more by the margin, there is no
+    room.
     """
-    table = given.table()
-    chosen = table[(table["position"] == "answer") & (table["layer"].astype(str) != "emb")]
-    chosen = chosen.assign(layer=chosen["layer"].astype(int))
-    base = chosen[(chosen["base"] == given.planted) & (chosen["method"] == "base")]
-    margin = given.share * float((base["pair_auc"] - 0.5).abs().max())
-    names = ["pair_auc", "pair_auc_low", "pair_auc_high", "corrected"]
-    for key, rows in by_arm(chosen):
-        means = rows.groupby("layer")[names].mean()
-        middle = means[inside(len(means), MIDDLE)]
-        best, last = middle.loc[middle["pair_auc"].idxmax()], means.iloc[-1]
-        ends = best["pair_auc_low"] - last["pair_auc_high"]
-        ends = ends, best["pair_auc_high"] - last["pair_auc_low"]
-        effect = float(best["pair_auc"] - last["pair_auc"])
-        # A layer that is read, but not better than the last one, is no peak.
-        p = float(best["corrected"]) if ends[0] > 0 else 1.0
-        part = Part(Estimate(effect, *map(float, ends), 0, 0), p, str(best.name))
-        yield row(given.name, key, [part], margin)
+    names = given.test.groups.exposed
+    first = half(names, given.test.seed, "signature")
+    tables = [read_table(path, [*KEYS, "won"]) for path in given.paths]
+    won = {
+        (curve.component, *curve.arm, curve.state): curve.values[:, 1:]  # without the embedding
+        for curve in curves(tables, "won", names)
+    }
+    for (position, *key), values in won.items():
+        if key[-1] == CHANGE:
+            continue
+        untrained = won[position, given.planted, "base", "none", "base"]
+        above = float(untrained.mean(axis=(0, 2)).max()) - 0.5
+        margin = given.share * above if above > 0 else math.nan
+        parts = _parts(values[first], values[~first], margin)
+        yield row(f"{given.name}: {position}", tuple(key), parts, margin)
+
+
+def _parts(selection: Array, rest: Array, margin: float) -> list[Part]:
+    if rest.shape[1] < 3:
+        return [MISSING]
+    peak = 1 + int(selection.mean(axis=(0, 2))[1:-1].argmax())
+    parts = []
+    for end in (0, -1):
+        more = mean(rest[:, peak] - rest[:, end], "pairs").estimate()
+        full = 1 - rest[:, end].mean() <= margin
+        parts.append(Part(more, f"{peak}", CEILING if full else ""))
+    return parts

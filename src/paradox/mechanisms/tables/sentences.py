@@ -14,11 +14,12 @@ def verdict_words(rows: pd.DataFrame, claim: str, planted: str) -> Iterator[str]
     """Yield the sentences on a published signature, arms grouped by verdict."""
     rows = rows[rows["state"] != "change"]
     at_planted, others = rows[rows["base"] == planted], rows[rows["base"] != planted]
-    if at_planted.empty:
+    if rows.empty:
         return
-    parts = by_verdict(at_planted, _verdict_arm)
+    # Some claims are about models without memory only.
+    parts = by_verdict(rows if at_planted.empty else at_planted, _verdict_arm)
     yield f"The published signature, that {claim}: {'; '.join(parts)}."
-    if len(others):
+    if len(others) and len(at_planted):
         shown = int((others["verdict"] == REPRODUCED).sum())
         yield f"In other bases it is reproduced in {shown} of {len(others)}."
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from paradox.files import read_table
 from paradox.mechanisms.tables.by_layer import Curve, curves
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
-from paradox.mechanisms.tables.verdict import inside, judged, worst
+from paradox.mechanisms.tables.verdict import NO_BLOCK, inside, judged, worst
 from paradox.mechanisms.tables.words import AFTER, CHANGE
-from paradox.stats.crossed import Estimate, Number, difference, mean
+from paradox.stats.crossed import UNKNOWN, Estimate, Number, difference, mean
 from paradox.stats.peaks import half
 
 Rows = Iterator[dict[str, Any]]
@@ -34,6 +34,9 @@ class Part(NamedTuple):
     p: float | None = None  # corrected over what it was looked for in; None: the estimate's
 
 
+MISSING = Part(UNKNOWN, unable=NO_BLOCK)
+
+
 class Tester:
     """Numbers per item, exposed against twins."""
 
@@ -42,11 +45,6 @@ class Tester:
         self.split = len(groups.exposed)
         names = [*groups.exposed, *groups.twin] if groups.pairs is None else groups.pairs * 2
         self.names = np.array(names)
-
-    @cached_property
-    def choosing(self) -> NDArray[np.bool_]:
-        """The half of the items that says where a peak is; the other half is measured there."""
-        return half(self.names.tolist(), self.seed, "signature")
 
     def gaps(self, values: Array) -> Array:
         """Return exposed minus twins per layer."""
@@ -72,12 +70,16 @@ class Tester:
     def window(self, values: Array, window: tuple[float, float]) -> Part:
         """Return how much larger the gap is inside a window of blocks than outside."""
         chosen = inside(values.shape[1], window)
+        if chosen.all() or not chosen.any():
+            return MISSING
         numbers = values[:, chosen].mean(axis=1) - values[:, ~chosen].mean(axis=1)
         return self.test(numbers, span(chosen))
 
     def local(self, values: Array, window: tuple[float, float]) -> list[Part]:
         """Return how far the gap in a window is above the block before it and the one after it."""
         places = np.flatnonzero(inside(values.shape[1], window))
+        if not len(places):
+            return [MISSING]
         within, here = values[:, places].mean(axis=1), span(inside(values.shape[1], window))
         beside = [
             place for place in (places[0] - 1, places[-1] + 1) if 0 <= place < values.shape[1]
@@ -89,11 +91,21 @@ class Tester:
 
         One half of the items says which block that is, the other half is measured.
         """
-        first = self.choosing
-        labels = np.arange(len(values)) < self.split
-        sides = [values[first & side].mean(axis=(0, 2)) for side in (labels, ~labels)]
-        peak = 1 + int((sides[0] - sides[1])[1:-1].argmax())
+        if values.shape[1] < 3:
+            return [MISSING]
+        first, peak = self.chosen, 1 + int(self.selection(values)[1:-1].argmax())
         return [self.test(values[:, peak] - values[:, end], f"{peak}", ~first) for end in (0, -1)]
+
+    @cached_property
+    def chosen(self) -> NDArray[np.bool_]:
+        """Which items are in the half that a block is chosen by; the other half is measured."""
+        return half(self.names.tolist(), self.seed, "signature")
+
+    def selection(self, values: Array) -> Array:
+        """Return the gap per layer in that half."""
+        labels = np.arange(len(values)) < self.split
+        one, other = (values[self.chosen & side].mean(axis=(0, 2)) for side in (labels, ~labels))
+        return one - other
 
 
 @dataclass(frozen=True)

@@ -92,19 +92,26 @@ DECLARATION = Declaration(
     signatures=(
         Signature(
             "separation_peak",
-            "the separation force peaks at a middle block",
+            "the separation force peaks at an inner block, above the first and the last",
             source="yan2026",
-            null="exposed item and twin swapped within pairs; the largest of all blocks; "
-            "bootstrap between blocks",
+            null="no difference, over the pairs that did not choose the block and trainings",
             margin="a share of the untrained planted base's largest squared force",
             section="how",
-            details={"answer": ""},
+            details={
+                "answer": "where the answer is predicted",
+                "prompt": "at the prompt's last token",
+                "question": "mean over the question",
+            },
         ),
     ),
     verdicts={
         "trajectories": Verdicts(
             "trajectories:signatures",
-            only={"signature": ("separation_peak: answer",)},
+            only={
+                "signature": tuple(
+                    f"separation_peak: {place}" for place in ("answer", "prompt", "question")
+                )
+            },
             without={"state": ("change",)},
         )
     },

@@ -18,6 +18,7 @@ from paradox.figures.kit import arm_handles, depth_axis, legend, null_handles, p
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
+from paradox.mechanisms.tables.verdict import ANCHOR
 from paradox.progress import Progress
 
 CURVES = [*ARM, "component", "state", "set", "layer", "value", "low", "high", "corrected"]
@@ -45,8 +46,7 @@ VARIANTS = {
     "permuted_labels": "Labels permuted",
     "shuffled_layers": "Layers shuffled",
 }
-# Published: times 18 to 20 of 28 blocks, a little room on both sides.
-WINDOW, STRIPE = (17.5 / 28, 20.5 / 28), "#fbe8c6"
+STRIPE = "#fbe8c6"
 
 
 def main(
@@ -114,7 +114,7 @@ def draw(table: pd.DataFrame, planted: str) -> Figure:
     axes[2, 2].set_title("Published:\narea under curve")
     for axis in [*axes.flat][:-1]:
         depth_axis(axis)
-        axis.axvspan(*WINDOW, color=STRIPE, lw=0, zorder=0)
+        axis.axvspan(*ANCHOR, color=STRIPE, lw=0, zorder=0)
     figure.supxlabel("Relative depth (embedding 0, last block 1)", fontsize=11)
     figure.align_ylabels(axes[:, 0])
     stripe = Patch(color=STRIPE, label="published peak")

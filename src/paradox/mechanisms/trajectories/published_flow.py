@@ -120,6 +120,8 @@ def pooled_area(
 ) -> tuple[float, float, float]:
     """Return the area under the curve with its bootstrap interval; pairs are drawn whole.
 
+    An area is no mean over pairs; its interval is about these trainings.
+
     Only scores of one fit are compared: a fit's level follows the share of labelled items among
     those it was trained on, and the rest, held out, has the opposite share.
     """

@@ -8,7 +8,7 @@ import pandas as pd
 
 from paradox.figures.names import arm_words
 from paradox.mechanisms.tables.sentences import blocks, listing, p_value, verdict_words
-from paradox.mechanisms.tables.verdict import ALPHA
+from paradox.mechanisms.tables.verdict import ALPHA, OPEN
 from paradox.mechanisms.tables.words import AS_IS, SHUFFLED
 
 PLACES = {
@@ -18,6 +18,8 @@ PLACES = {
     "flow": "in the fitted flow",
     "flow_path": "on the flow's own path from the embedding on",
 }
+# Places that have a row in the table of verdicts; what a flow does is none of them.
+JUDGED = ("answer", "prompt", "question")
 
 
 def paragraph(
@@ -32,9 +34,8 @@ def paragraph(
     for _, rows in trained.groupby(["method", "reward"], sort=True):
         top = _top(rows[rows["component"] == "answer"])
         sentences.append(f"After {arm_words(rows.iloc[0])} it is largest {top}.")
-    chosen = signatures[signatures["signature"] == "separation_peak: answer"]
-    chosen = chosen.assign(signature="separation_peak")
-    sentences += verdict_words(chosen, claim, planted)
+    chosen = signatures["signature"].isin([f"separation_peak: {place}" for place in JUDGED])
+    sentences += verdict_words(signatures[chosen], claim, planted)
     sentences += _flow(flows, planted)
     sentences += _published(flows, signatures, planted)
     return " ".join(sentences)
@@ -95,9 +96,9 @@ def _published(flows: pd.DataFrame, signatures: pd.DataFrame, planted: str) -> I
     shuffled = rows[(rows["variant"] == SHUFFLED) & (rows["peaks_force"] > 0)]
     area = as_published.iloc[0]
     chosen = signatures["signature"].str.startswith("published_peak")
-    verdicts = signatures[
-        chosen & (signatures["base"] == planted) & (signatures["method"] == "base")
-    ]
+    chosen &= (signatures["base"] == planted) & (signatures["method"] == "base")
+    verdict = signatures[chosen].iloc[0]
+    why = f" ({verdict['reason']})" if verdict["verdict"] == OPEN else ""
     yield (
         "The published construction, which sees no block after the second, has its peak at "
         f"{len(seen)} different times in {int(area['fits'])} fits "
@@ -105,7 +106,7 @@ def _published(flows: pd.DataFrame, signatures: pd.DataFrame, planted: str) -> I
         f"{area['auc']:.2f} [{area['auc_low']:.2f}, {area['auc_high']:.2f}]; with layers shuffled "
         f"it has peaks at {listing([_time(layer) for layer in shuffled['layer']])}. "
         f"That it peaks at a middle time more often than its nulls is "
-        f"{verdicts['verdict'].iloc[0]}."
+        f"{verdict['verdict']}{why}."
     )
 
 

@@ -1,10 +1,13 @@
-"""Step ``separation``: whether the separation force has a peak, and whether in middle layers.
+"""Step ``separation``: whether the separation force has a peak at an inner block.
 
 Forces are roots of the squared force (negative where that is), per coordinate of states of size 1.
+Intervals and ``p`` are of pairs crossed with trainings (`paradox.stats.crossed`); how often a block
+is the largest when pairs are drawn again is no mean, and a bootstrap.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,17 +21,12 @@ from paradox.errors import DataError, hint
 from paradox.files import read_table, write_json, write_table
 from paradox.mechanisms.tables import words
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.verdict import MIDDLE, inside, verdict
+from paradox.mechanisms.tables.signatures import MISSING, Part, row
+from paradox.mechanisms.tables.verdict import MIDDLE, inside
 from paradox.mechanisms.trajectories.reading import paragraph
 from paradox.progress import Progress
-from paradox.stats.bootstrap import (
-    Estimate,
-    Resampling,
-    binomial_interval,
-    difference_in_differences,
-    mean,
-    pigeonhole,
-)
+from paradox.stats.bootstrap import Resampling, binomial_interval, pigeonhole
+from paradox.stats.crossed import Estimate, mean
 from paradox.stats.layers import LayerTest, max_test
 from paradox.stats.separation import root
 
@@ -36,6 +34,7 @@ Array = NDArray[np.float64]
 MEASURES = ["multi_step", "one_block", "time_only", "kept"]
 FORCES = ["force", "force_path", "force_data"]
 AREA = ["auc", "auc_low", "auc_high"]
+GUESSES = "its classifier guesses"
 
 
 class Curve(NamedTuple):
@@ -55,8 +54,7 @@ def main(
     """Write the tables of all arms and their reading; a `DataError` without the planted base.
 
     Margins of ``signatures`` are `margin_share` of the largest squared force of the untrained
-    planted base (for flows that of the answer position), of 1 for shares of fits. p treats the
-    seeds as given.
+    planted base (for flows that of the answer position), of 1 for shares of fits.
     """
     tables = {
         name: pd.concat([read_table(Path(path), [*ARM, "seed"]) for path in inputs[name]])
@@ -76,8 +74,8 @@ def main(
     rows = [*flow_rows(fits, words.FLOW, FORCES, MEASURES)]
     rows += flow_rows(published, words.PUBLISHED_FLOW, FORCES[:1], AREA)
     flows = pd.DataFrame(rows)
-    verdicts = [*peaks(by_key, spec, resampling), *follows(fits, spec["margin_share"])]
-    verdicts += published_peak(published, spec["margin_share"], resampling)
+    verdicts = [*peaks(by_key, spec), *follows(fits, spec["margin_share"])]
+    verdicts += published_peak(published, spec["margin_share"])
     signatures = pd.DataFrame(verdicts)
     for name, rows in {"table": table, "flows": flows, "signatures": signatures}.items():
         write_table(outputs[name], rows)
@@ -115,26 +113,29 @@ def _cube(table: pd.DataFrame, unit: str, key: tuple[str, ...]) -> Array:
 
 
 def layers(key: tuple[str, ...], curve: Curve, resampling: Resampling) -> Iterator[dict[str, Any]]:
-    """Yield a row per set of pairs and block; tests and peaks are of the pairs that count."""
+    """Yield a row per set of pairs and block; ``p`` is of "above 0" at a block named beforehand.
+
+    ``corrected`` and the null have labels swapped within pairs, given these trainings.
+    """
     for name, values in curve.sets.items():
         if name in (words.SELECTION, words.TEST):
             continue
         counted = name == words.COUNTED
         tops = draws(values, resampling).argmax(axis=1)
-        for layer in range(values.shape[1]):
-            estimate = mean(values[:, layer], resampling, "pairs")
+        estimates = mean(values.swapaxes(1, 2), "pairs").estimates()
+        for layer, estimate in enumerate(estimates):
             ends = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-            row = {**dict(zip([*ARM, "component", "state"], key, strict=True)), "set": name}
-            row |= {"layer": layer} | {end: float(root(of)) for end, of in ends.items()}
+            line = {**dict(zip([*ARM, "component", "state"], key, strict=True)), "set": name}
+            line |= {"layer": layer} | {end: float(root(of)) for end, of in ends.items()}
             test = curve.test
-            row |= {
-                "p": test.p[layer] if counted else None,
+            line |= {
+                "p": estimate.p,
                 "corrected": test.corrected[layer] if counted else None,
                 "null_low": float(root(test.low[layer])) if counted else None,
                 "null_high": float(root(test.max_high[layer])) if counted else None,
                 "peak_share": float((tops == layer).mean()),
             }
-            yield row | {"pairs": estimate.items, "seeds": estimate.seeds}
+            yield line | {"pairs": estimate.items, "replicates": estimate.replicates}
 
 
 def draws(values: Array, resampling: Resampling, group: str = "pairs") -> Array:
@@ -147,15 +148,12 @@ def draws(values: Array, resampling: Resampling, group: str = "pairs") -> Array:
 # --- verdicts -----------------------------------------------------------------------------
 
 
-def peaks(
-    by_key: dict[tuple[str, ...], Curve], spec: dict[str, Any], resampling: Resampling
-) -> Iterator[dict[str, Any]]:
+def peaks(by_key: dict[tuple[str, ...], Curve], spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows ``separation_peak`` and ``separation_any`` of every component.
 
-    ``separation_any``: the squared force is above 0 at some block. ``separation_peak``: it is
-    larger at a middle block than at any other. One half of the pairs says which two blocks; in the
-    other half the first has to be larger (bootstrap over pairs and seeds), and clear of the null of
-    all blocks.
+    One half of the pairs says which block has the largest squared force; in the other half it is
+    above 0 (``separation_any``). ``separation_peak``: of the blocks that are neither first nor
+    last, the largest is above the first *and* above the last block, in the other half.
     """
     for key, curve in by_key.items():
         # A flow's force is held against that of the data at its position.
@@ -163,44 +161,35 @@ def peaks(
         like = by_key.get((spec["planted"], "base", "none", component, words.BASE))
         if like is None:
             raise DataError(f"{'/'.join(key)}: the untrained planted base has no such component.")
-        margin = spec["margin_share"] * float(like.test.curve.max())
-        top = int(curve.test.curve.argmax())
-        largest = mean(curve.sets[words.COUNTED][:, top], resampling, "pairs")
-        yield row("separation_any", key, str(top), largest, curve.test.overall, margin)
-        middle = inside(len(curve.test.curve), MIDDLE)
-        if middle.all() or not middle.any():
-            continue
-        chosen = curve.sets[words.SELECTION].mean(axis=(0, 2))
-        best, other = (int(np.where(of, chosen, -np.inf).argmax()) for of in (middle, ~middle))
-        above = curve.sets[words.TEST][:, best] - curve.sets[words.TEST][:, other]
-        drawn = pigeonhole({"pairs": above}, resampling)["pairs"]
-        not_above = (1 + (drawn <= 0).sum()) / (1 + len(drawn))
-        p = max(float(not_above), float(curve.test.corrected[best]))
-        effect = mean(above, resampling, "pairs")
-        yield row("separation_peak", key, f"{best} over {other}", effect, p, margin)
-
-
-def row(
-    name: str, key: tuple[str, ...], blocks: str, effect: Estimate, p: float, margin: float
-) -> dict[str, Any]:
-    """Return a row of the table of signatures."""
-    line = {"signature": f"{name}: {key[3]}", **dict(zip(ARM, key[:3], strict=True))}
-    line |= {"state": key[4], "blocks": blocks, "effect": effect.value, "low": effect.low}
-    line |= {"high": effect.high, "p": p, "margin": margin, "n": effect.items}
-    return line | {"verdict": verdict(p, effect.high, margin)}
+        largest = float(like.test.curve.max())
+        margin = spec["margin_share"] * largest if largest > 0 else math.nan
+        chosen, rest = curve.sets[words.SELECTION].mean(axis=(0, 2)), curve.sets[words.TEST]
+        arm = *key[:3], key[4]
+        top = int(chosen.argmax())
+        force = Part(mean(rest[:, top], "pairs").estimate(), str(top))
+        yield row(f"separation_any: {key[3]}", arm, [force], margin)
+        parts = [MISSING]
+        if len(chosen) > 2:
+            peak = 1 + int(chosen[1:-1].argmax())
+            above = [mean(rest[:, peak] - rest[:, end], "pairs") for end in (0, -1)]
+            parts = [Part(number.estimate(), str(peak)) for number in above]
+        yield row(f"separation_peak: {key[3]}", arm, parts, margin)
 
 
 def follows(fits: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
-    """Yield the rows ``flow_follows``: fits that peak where the data does, against guessing."""
+    """Yield the rows ``flow_follows``: fits that peak where the data does, against guessing.
+
+    Interval and p are binomial: of fits, given these items and trainings.
+    """
     for key, rows in fits.groupby([*ARM, "variant"], sort=True):
         tops = tops_of(rows, ["force", "force_data"])
-        hits, blocks = int((tops["force"] == tops["force_data"]).sum()), rows["layer"].nunique()
+        hits, guess = int((tops["force"] == tops["force_data"]).sum()), 1 / rows["layer"].nunique()
         share = binomial_interval(hits, len(tops))
-        p = float(stats.binomtest(hits, len(tops), 1 / blocks, alternative="greater").pvalue)
-        ends = (end - 1 / blocks for end in (share.value, share.low, share.high))
-        above = Estimate(*ends, len(tops), 1)
+        p = float(stats.binomtest(hits, len(tops), guess, alternative="greater").pvalue)
+        ends = [end - guess for end in (share.value, share.low, share.high)]
+        above = Estimate(*ends, min(1.0, 2 * p), (ends[2] - ends[1]) / 4, math.nan, len(tops), 1)
         state = words.BASE if key[1] == "base" else words.AFTER
-        yield row("flow_follows", (*key, state), "", above, p, margin)
+        yield row(f"flow_follows: {key[3]}", (*key[:3], state), [Part(above)], margin)
 
 
 def tops_of(rows: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
@@ -210,33 +199,31 @@ def tops_of(rows: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
 
 
 def middle_share(rows: pd.DataFrame) -> Array:
-    """Return which fits of the published construction peak at a middle time."""
-    tops = tops_of(rows, ["force"])["force"].to_numpy()
-    depth = (tops + 1) / (rows["layer"].max() + 1)
-    return ((depth > MIDDLE[0]) & (depth <= MIDDLE[1])).astype(float)
+    """Return which fits of the published construction peak at a middle time, (fits, seeds)."""
+    tops = tops_of(rows, ["force"])["force"].unstack("seed").to_numpy()
+    # Time 0 is layer -1, which is no block.
+    return np.append(inside(rows["layer"].max() + 1, MIDDLE), False)[tops].astype(float)
 
 
-def published_peak(
-    published: pd.DataFrame, margin: float, resampling: Resampling
-) -> Iterator[dict[str, Any]]:
+def published_peak(published: pd.DataFrame, margin: float) -> Iterator[dict[str, Any]]:
     """Yield the rows ``published_peak``: fits that peak at a middle time, more than in a null.
 
-    The null (permuted labels or shuffled layers) is the one with more; both have to be beaten, and
-    the classifier has to beat guessing.
+    Both nulls (permuted labels, shuffled layers) have to be beaten, over fits and trainings; where
+    the classifier only guesses, its force says nothing.
     """
     for key, rows in published.groupby(ARM, sort=True):
         share = {name: middle_share(of) for name, of in rows.groupby("variant")}
-        p, nulls = [], (words.PERMUTED, words.SHUFFLED)
-        for name in nulls:
-            counts = [[of.sum(), len(of) - of.sum()] for of in (share[words.AS_IS], share[name])]
-            p.append(float(stats.fisher_exact(counts, alternative="greater").pvalue))
-        most = max(nulls, key=lambda name: share[name].mean())
-        effect = difference_in_differences(share[words.AS_IS], share[most], resampling).did
-        areas = rows.loc[rows["variant"] == words.AS_IS, "auc_low"]
-        guesses = bool((areas <= 0.5).any())
+        guesses = (rows.loc[rows["variant"] == words.AS_IS, "auc_low"] <= 0.5).any()
+        parts = [
+            Part(
+                mean(share[words.AS_IS] - share[null], "fits").estimate(),
+                null,
+                GUESSES if guesses else "",
+            )
+            for null in (words.PERMUTED, words.SHUFFLED)
+        ]
         state = words.BASE if key[1] == "base" else words.AFTER
-        whole = 1.0 if guesses else max(p)
-        yield row("published_peak", (*key, most, state), "", effect, whole, margin)
+        yield row("published_peak", (*key, state), parts, margin)
 
 
 # --- flows --------------------------------------------------------------------------------
