@@ -387,16 +387,16 @@ def test_claims_that_are_reproduced_nowhere_are_joined(
     assert said["nowhere"][0].count(" that ") == count
 
 
-def test_a_reproduced_claim_whose_interval_holds_zero_is_counted(
-    whole: dict[str, Any], tmp_path: Path
-) -> None:
-    def lower(table: pd.DataFrame) -> pd.DataFrame:
+def test_what_survives_the_correction_is_counted(whole: dict[str, Any], tmp_path: Path) -> None:
+    def corrected(table: pd.DataFrame) -> pd.DataFrame:
         place = table.index[table["verdict"] == "reproduced"][0]
-        return table.assign(low=table["low"].where(table.index != place, -1.0))
+        return table.assign(holm=table["holm"].where(table.index != place, 0.2))
 
-    assert gather(whole)["sentences"]["disagreements"] == []
-    (said,) = gather(edited(whole, tmp_path, "verdicts", lower))["sentences"]["disagreements"]
-    assert " 1 has an interval that holds zero" in said
+    (before,) = gather(whole)["sentences"]["counts"]
+    (after,) = gather(edited(whole, tmp_path, "verdicts", corrected))["sentences"]["counts"]
+    many = re.search(r"Of (\d+) reproduced, (\d+) survive", before)
+    assert many is not None and many[1] == many[2] and "0 present but negligible" in before
+    assert f"Of {many[1]} reproduced, {int(many[1]) - 1} survive" in after
 
 
 def test_a_signature_that_no_section_judges_is_left_out(

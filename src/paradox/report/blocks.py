@@ -15,7 +15,7 @@ from paradox.errors import DataError, hint
 from paradox.figures import style
 from paradox.figures.names import label
 from paradox.files import read_json
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import NEGLIGIBLE, NOT, OPEN, REPRODUCED
 from paradox.pages.verdict_table import in_words
 from paradox.report.error_rates import false_positives
 from paradox.report.numbers import ENDS, Numbers, listing, number
@@ -32,7 +32,7 @@ MECHANISMS, FINDINGS = "docs/mechanisms.md", "docs/findings.md"
 # Documents that hold a block.
 DOCUMENTS = ("README.md", *GRIDS, CLIPPING, MECHANISMS, FINDINGS)
 REFERENCES = PACKAGE.parents[1] / "paper/references.yml"
-SIGNS = {REPRODUCED: "+", NOT: "-", OPEN: "."}
+SIGNS = {REPRODUCED: "+", NEGLIGIBLE: "~", NOT: "-", OPEN: "."}
 
 MISSING = "No run of this grid is recorded.\n"
 
