@@ -46,7 +46,7 @@ def verdicts() -> pd.DataFrame:
     """Return verdicts: reproduced after training, not in the untrained and in the clean base."""
     rows = [
         {**arm, "signature": name, "effect": of["value"], "low": of["low"], "high": of["high"]}
-        | {"p": p, "n": 32, "verdict": said}
+        | {"p": p, "holm": p, "items": 32, "replicates": 3, "verdict": said}
         for name in signatures()
         for arm, of, p, said in (
             (UNTRAINED, NONE, 0.5, "not reproduced"),

@@ -129,8 +129,6 @@ def write_study(
 
 
 SPEC = {
-    "seed": 0,
-    "resamples": 1000,
     "exposed_from": 128,
     "equivalence_margin": 0.05,
     "chance": 1 / 13,

@@ -12,6 +12,7 @@ import pytest
 
 from paradox.errors import DataError
 from paradox.files import write_table
+from paradox.mechanisms.labels import summary
 from paradox.mechanisms.labels.measure import (
     Thresholds,
     by_cell,
@@ -64,8 +65,11 @@ def _run(folder: Path, before: Any, after: Any, pairs: int = 100) -> dict[str, p
         "before": _samples(folder / "before.parquet", items, before, "base", 11),
         "after": _samples(folder / "after.parquet", items, after, "grpo", 12),
     }
-    outputs = {name: folder / f"{name}.csv" for name in ("labels", "confusion", "rules")}
+    outputs = {name: folder / f"{name}.csv" for name in ("labels", "rules")}
     main(SPEC, inputs, outputs, Progress("test"))
+    outputs["confusion"] = folder / "confusion.csv"
+    read: dict[str, Any] = {"tables": [outputs["labels"]], "items": inputs["items"]}
+    summary.main(SPEC, read, {"table": outputs["confusion"]}, Progress("test"))
     return {name: pd.read_csv(path) for name, path in outputs.items()}
 
 
@@ -127,10 +131,12 @@ def test_where_nothing_changed_only_the_published_rule_finds_leakage(tmp_path: P
     assert abs(rules.loc["any_of_1", "gain_other"]) < 0.1
     assert abs(rules.loc["any_of_1", "change_correlation"]) < 0.25
     assert rules.loc["any_of_1", "kappa"] < 0.5
-    assert at.loc[("greedy", "leakage", "twin"), "called"] == 0
-    # Cells add up to the items of their level.
-    total = tables["confusion"].groupby(["rule", "level"])[["called", "items"]].sum()
-    assert (total["called"] * 5 == total["items"]).all()
+    none = at.loc[("greedy", "leakage", "twin")]
+    # Where no item has a label, the interval is the exact one.
+    assert none["share"] == none["low"] == 0 < none["high"] < 0.05
+    # Shares add up within a level.
+    total = tables["confusion"].groupby(["rule", "level"])["share"].sum()
+    assert total.to_numpy() == pytest.approx(1)
 
 
 def test_unlocked_memory_is_found(tmp_path: Path) -> None:
@@ -148,6 +154,28 @@ def test_unlocked_memory_is_found(tmp_path: Path) -> None:
     labels = tables["labels"].set_index("item")
     assert (labels.loc[["e1", "t1"], "posterior"] == ["leakage", "ambiguous"]).all()
     assert labels.loc["e1", "p_leakage"] > 0.95
+
+
+def test_trainings_widen_the_shares(tmp_path: Path) -> None:
+    items, rng = _items(50), np.random.default_rng(0)
+    tables = [
+        items[["item"]].assign(
+            base="b",
+            method="grpo",
+            reward="format",
+            seed=seed,
+            posterior=np.where(rng.random(100) < share, "leakage", "stable"),
+            posterior_change=0.0,
+        )
+        for seed, share in enumerate((0.2, 0.5, 0.8))
+    ]
+    widths = []
+    for chosen in (tables[1:2], tables):
+        rows = pd.DataFrame(summary.confusion(pd.concat(chosen), items, 8))
+        row = rows[(rows["label"] == "leakage") & (rows["level"] == "twin")].iloc[0]
+        assert (row["items"], row["replicates"]) == (50, len(chosen))
+        widths.append(row["high"] - row["low"])
+    assert widths[0] < 0.3 < widths[1]
 
 
 def test_kappa_of_known_tables() -> None:

@@ -152,37 +152,37 @@ def test_patching_draws_total_effects_and_nulls(tmp_path: Path) -> None:
 
 def test_labels_draw_the_exposed_items_that_count(tmp_path: Path) -> None:
     arm = dict(zip(("base", "method", "reward"), ARM, strict=True))
-    paths = []
-    for seed in (0, 1):
-        rows = [
-            arm
-            | {"seed": seed, "rule": rule, "label": label, "level": level, "group": group}
-            | {"share": 0.2 * (1 + seed), "low": 0.1, "high": 0.5, "unchanged": None}
-            for rule in ("posterior", "any_of_4")
-            for label in ("leakage", "stable", "degraded", "persistent", "ambiguous")
-            for level, group in (("twin", "twin"), ("8", "exposed"), ("exposed", "exposed"))
-        ]
-        paths.append(written(tmp_path, f"confusion{seed}", pd.DataFrame(rows)))
-    labels.main({}, {"tables": paths}, outputs(tmp_path), Progress("labels"))
+    rows = [
+        arm
+        | {"rule": rule, "label": label, "level": level, "group": group, "items": 9}
+        | {"replicates": 2, "share": 0.3, "low": 0.1, "high": 0.5, "unchanged": None}
+        for rule in ("posterior", "any_of_4")
+        for label in ("leakage", "stable", "degraded", "persistent", "ambiguous")
+        for level, group in (("twin", "twin"), ("8", "exposed"), ("exposed", "exposed"))
+    ]
+    path = written(tmp_path, "confusion", pd.DataFrame(rows))
+    labels.main({}, {"table": path}, outputs(tmp_path), Progress("labels"))
     table = pd.read_csv(tmp_path / "figure.csv")
     assert set(table["level"]) == {"twin", "exposed"} and len(table) == 2 * 5 * 2
     assert table["share"].tolist() == pytest.approx([0.3] * len(table))
 
 
 def test_partial_prompts_draw_both_groups(tmp_path: Path) -> None:
-    paths = []
-    for arm in ARMS:
-        rows = [
-            dict(zip(("base", "method", "reward"), arm, strict=True))
-            | {"seed": 0, "ratio": ratio, "measure": measure, "level": level, "p": 0.01}
-            | {"exposed": 0.5, "exposed_low": 0.4, "exposed_high": 0.6}
-            | {"twin": 0.1, "twin_low": 0.0, "twin_high": 0.2}
-            for ratio in (0.3, 0.5)
-            for measure in ("exact", "edit", "lift")
-            for level in ("8", "exposed")
-        ]
-        paths.append(written(tmp_path, arm[0] + arm[2], pd.DataFrame(rows)))
-    partial_prompts.main({}, {"tables": paths}, outputs(tmp_path), Progress("partial"))
+    rows = [
+        dict(zip(("base", "method", "reward"), arm, strict=True))
+        | {"ratio": ratio, "measure": measure, "level": level, "p": p}
+        | {"exposed": 0.5, "exposed_low": 0.4, "exposed_high": 0.6}
+        | {"twin": 0.1, "twin_low": 0.0, "twin_high": 0.2}
+        for arm in ARMS
+        for ratio, p in ((0.3, 0.01), (0.5, None))
+        for measure in ("exact", "edit", "lift")
+        for level in ("8", "exposed")
+    ]
+    path = written(tmp_path, "partial", pd.DataFrame(rows))
+    partial_prompts.main({}, {"table": path}, outputs(tmp_path), Progress("partial"))
     table = pd.read_csv(tmp_path / "figure.csv")
     assert len(table) == len(ARMS) * 2 * 2 * 2 and set(table["measure"]) == {"exact", "lift"}
     assert table.groupby("group")["value"].first().to_dict() == {"exposed": 0.5, "twin": 0.1}
+    # Nothing varies, so nothing differs.
+    exposed = table[table["group"] == "exposed"]
+    assert exposed.groupby("ratio")["p"].first().to_dict() == {0.3: 0.01, 0.5: 1}

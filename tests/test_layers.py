@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paradox.stats.bootstrap import Resampling
-from paradox.stats.layers import (
-    differences,
-    equivalent_everywhere,
-    flips,
-    label_test,
-    max_test,
-    power,
-    window_test,
-)
-from paradox.stats.peaks import half, held_out, peak_shares, peak_test, shape
+from paradox.stats.crossed import mean
+from paradox.stats.layers import equivalent_everywhere, flips, label_test, max_test
+from paradox.stats.peaks import half
 
 LAYERS = 6
 RUNS = 300
@@ -127,26 +119,6 @@ def test_a_planted_effect_is_found_where_it_is() -> None:
         # The observed curve is one of the relabellings: p is never 0.
         assert found.peak == 3 and found.overall == pytest.approx(1 / 2001)
         assert found.corrected[[0, 1, 2, 4, 5]].min() > 0.05
-    chosen = held_out(values, labels, pairs, 0)
-    assert chosen.layer == 3 and chosen.p < 0.05
-    assert peak_shares(differences(values, labels, pairs)[0], Resampling(0)).argmax() == 3
-    inside, share = window_test(values, labels, range(3, 4), 0, pairs=pairs)
-    assert inside.overall < 0.01 and share == 1 / LAYERS
-    assert window_test(values, labels, range(0, 2), 0, pairs=pairs)[0].overall > 0.5
-
-
-def test_selection_and_test_use_different_items() -> None:
-    labels, pairs = _pairs(20)
-    rejected, kept = 0, []
-    for run in range(RUNS):
-        values = _curves(np.random.default_rng([6, run]), 40)
-        found = held_out(values, labels, pairs, run, permutations=199)
-        rejected += found.p <= 0.05
-        kept.append((abs(found.selected), found.value * np.sign(found.selected)))
-    assert _plausible(rejected)
-    selected, other = np.array(kept).T
-    assert selected.mean() > 0.2  # the winner's curse
-    assert abs(other.mean()) < 3.3 * other.std() / np.sqrt(RUNS)
 
 
 def test_halves_are_keyed_by_name() -> None:
@@ -158,69 +130,19 @@ def test_halves_are_keyed_by_name() -> None:
     assert (half(names, "y") != first).any()
 
 
-def test_peak_and_decline() -> None:
-    rng = np.random.default_rng(7)
-    names = [str(row) for row in range(60)]
-    hump = np.array([0, 0.5, 1.2, 1.2, 0.4, 0])
-    found = peak_test(rng.normal(size=(60, LAYERS)) + hump, names, 0)
-    assert found.layer in (2, 3) and found.p < 0.01 and found.rise > 0 < found.fall
-    rising = peak_test(rng.normal(size=(60, LAYERS)) / 4 + np.arange(LAYERS), names, 0)
-    assert rising.layer == LAYERS - 1 and rising.p == 1
-    rising = peak_test(rng.normal(size=(60, 6)) / 4 + np.arange(LAYERS), names, 0, ends=2)
-    assert rising.fall > 0 and rising.p == 1
-    # A rise to a plateau: the peak lies before the end by chance, the decline is not there.
-    plateau = np.array([0, 2, 4, 4, 4, 4])
-    rejected = sum(
-        peak_test(
-            np.random.default_rng([8, run]).normal(size=(40, LAYERS)) + plateau,
-            names[:40],
-            run,
-            permutations=199,
-        ).p
-        <= 0.05
-        for run in range(RUNS)
-    )
-    assert rejected <= stats.binom.ppf(0.9995, RUNS, 0.05)
-
-
-def test_shape_is_the_best_unimodal_curve() -> None:
-    rng = np.random.default_rng(9)
-    for _ in range(20):
-        y = rng.integers(0, 4, size=5).astype(float)
-        grid = np.array(list(itertools.product(np.arange(0, 3.01, 0.5), repeat=5)))
-        steps = np.sign(np.diff(grid, axis=1))
-        # Rises, then declines: no rise after a decline.
-        fell = np.minimum.accumulate(np.where(steps < 0, -1, 0), axis=1)
-        unimodal = grid[~((steps > 0) & (fell < 0)).any(axis=1)]
-        best = ((unimodal - y) ** 2).sum(axis=1).min()
-        found = shape(y)
-        error = ((found.fit - y) ** 2).sum()
-        assert error <= best + 1e-9  # the grid holds only some of the curves
-        assert found.unimodal >= found.monotone - 1e-12
-    assert shape([1, 2, 3, 4]).monotone == pytest.approx(1)
-    assert shape([0, 2, 0]).unimodal == pytest.approx(1) and shape([0, 2, 0]).monotone < 0.3
-
-
-def test_power_rises_with_effect_and_pairs() -> None:
-    pilot = _curves(np.random.default_rng(10), 40)
-    effect = np.zeros(LAYERS)
-    none = power(pilot, effect, 30, 0)
-    assert none.low <= 0.05 <= none.high
-    effect[4] = 0.8
-    few, many = power(pilot, effect, 15, 0), power(pilot, effect, 60, 0)
-    assert few.value < many.value and many.value > 0.8
-    assert power(pilot + 9, effect, 15, 0) == few  # the pilot's own effect does not count
-
-
 def test_equivalence_at_every_layer() -> None:
     rng = np.random.default_rng(11)
-    labels, pairs = _pairs(200)
-    values = rng.normal(size=(400, 4))
-    for names in (pairs, None):
-        p, tests = equivalent_everywhere(values, labels, 0.5, Resampling(0), names)
-        assert p < 0.01 and p == max(t.p for t in tests)
-        shifted = values + np.outer(labels, [0, 0, 0.6, 0])
-        assert equivalent_everywhere(shifted, labels, 0.5, Resampling(0), names)[0] > 0.5
+    values = rng.normal(size=(200, 3, 4))
+    p, tests = equivalent_everywhere(mean(values), 0.3)
+    assert p < 0.01 and p == max(test.p for test in tests)
+    shifted = equivalent_everywhere(mean(values + np.array([0, 0, 0.4, 0])), 0.3)
+    assert shifted[0] > 0.5 and [test.equivalent for test in shifted[1]] == [True] * 2 + [
+        False,
+        True,
+    ]
+    # Three replicates that differ more than pairs do say too little.
+    spread = values + 0.4 * np.array([-1, 0, 1])[:, None]
+    assert equivalent_everywhere(mean(spread), 0.3)[0] > 0.05
 
 
 def test_a_layer_without_spread_says_nothing() -> None:
@@ -242,8 +164,6 @@ def test_wrong_shapes_are_refused() -> None:
         label_test(values, np.ones(6, dtype=bool))
     with pytest.raises(ValueError, match="names of pairs"):
         label_test(values, labels, pairs=pairs[:4])
-    with pytest.raises(ValueError, match="no outside"):
-        window_test(values, labels, range(0, 2))
     with pytest.raises(ValueError, match="expected"):
         max_test([1.0], np.zeros((3, 2)))
     assert flips(2, 4)[0].shape == (4, 2)

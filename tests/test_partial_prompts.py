@@ -16,7 +16,10 @@ from transformers import PreTrainedTokenizerFast
 from paradox.errors import DataError
 from paradox.files import write_table
 from paradox.mechanisms.partial_prompts import measure as partial_prompts
+from paradox.mechanisms.partial_prompts import signature, summary
 from paradox.mechanisms.partial_prompts.measure import cut_all, rest_nll
+from paradox.mechanisms.tables import signatures
+from paradox.mechanisms.tables.pairs import Groups
 from paradox.models import load_model, load_tokenizer, sample, save_model
 from paradox.progress import Progress
 from paradox.provenance.manifest import write_manifest
@@ -177,8 +180,10 @@ def test_a_memorised_question_is_completed(
         assert at.loc[("lift", "16", ratio), "difference_low"] > 1
         assert at.loc[("edit", "16", ratio), "exposed"] == 0
         assert at.loc[("rouge", "16", ratio), "exposed"] == 1
-        # Four pairs have 16 flips, two of which are as far out as the observed one.
-        assert at.loc[("lift", "16", ratio), "p"] == 2 / 16
+        assert at.loc[("lift", "16", ratio), "p"] < 0.05
+        # All that were learned are completed, and no twin: nothing varies, so there is no p.
+        whole = at.loc[("exact_greedy", "16", ratio)]
+        assert np.isnan(whole["p"]) == (whole["twin"] == 0)
         # Questions that were not learned are not completed; of one number, a guess may hit.
         assert ratio == 0.8 or at.loc[("exact_greedy", "4", ratio), "exposed"] == 0
     again = _run(tmp_path, task_spec, items, memorised, tiny_checkpoint / "manifest.json")
@@ -192,7 +197,7 @@ def test_a_base_that_saw_nothing_shows_nothing(
     table, contrast = _run(tmp_path, task_spec, items, own, own)
     assert (table["lift"] == 0).all()
     exact = contrast.query("measure == 'exact' and ratio == 0.4")
-    assert (exact["exposed"] <= 0.1).all() and (exact["p"] > 0.05).all()
+    assert (exact["exposed"] <= 0.1).all() and not (exact["p"] <= 0.05).any()
 
 
 def test_continuations_are_the_models_own(
@@ -213,3 +218,105 @@ def test_continuations_are_the_models_own(
         assert greedy[at] == alone.text
         assert len(sampled[at]) == 2
     assert sum(one != two for one, two in sampled) > 4
+
+
+# --- over all trainings -----------------------------------------------------------------------
+
+PAIRS = 30
+ALIKE = pd.DataFrame(
+    [
+        {"item": f"{group[0]}{n}", "group": group, "pair": f"p{n}", "exposure": exposure}
+        for group, exposure in (("exposed", 16), ("twin", 0))
+        for n in range(PAIRS)
+    ]
+)
+
+
+def _completed(arm: tuple[str, str, str, int], exposed: float, twin: float) -> pd.DataFrame:
+    """Return a table of completions of known rates; the last item is cut once only."""
+    rng = np.random.default_rng([arm[3], *map(ord, "".join(arm[:3]))])
+    rows = []
+    for name in ALIKE["item"]:
+        rate = exposed if name[0] == "e" else twin
+        for ratio in RATIOS[:2]:
+            exact = rng.binomial(16, rate) / 16
+            row = dict.fromkeys(("edit", "rouge", "nll", "lift"), rng.normal())
+            row |= {"exact": exact, "exact_greedy": int(rng.random() < rate)}
+            rows.append(row | {"item": name, "ratio": ratio})
+    table = pd.DataFrame(rows)[:-1]
+    return table.assign(**dict(zip(("base", "method", "reward", "seed"), arm, strict=True)))
+
+
+def _judged(
+    folder: Path, name: str, rates: dict[tuple[str, str], tuple[float, float]], share: float = 0.1
+) -> pd.DataFrame:
+    """Return a signature's rows on sampled completions, by name and base; three trainings each."""
+    paths = []
+    for (base, reward), (exposed, twin) in rates.items():
+        for seed in range(1 if reward == "none" else 3):
+            method = "base" if reward == "none" else "grpo"
+            paths.append(folder / f"{base}-{reward}-{seed}.csv")
+            write_table(paths[-1], _completed((base, method, reward, seed), exposed, twin))
+    test = signatures.Tester(Groups(ALIKE, 16), 0)
+    given = signatures.Given(name, paths, test, "planted", "clean", share)
+    rows = pd.DataFrame(getattr(signature, name)(given))
+    return rows[rows["signature"].str.contains(r": exact(?:$|:)")]
+
+
+def test_completions_of_exposed_items_are_told_from_twins(tmp_path: Path) -> None:
+    rates = {("planted", "none"): (0.7, 0.1), ("planted", "format"): (0.7, 0.1)}
+    rates |= {("clean", "none"): (0.1, 0.1), ("clean", "format"): (0.1, 0.6)}
+    rows = _judged(tmp_path, "completion", rates).set_index(["base", "reward"])
+    assert set(rows["signature"]) == {"completion: exact"}
+    assert rows.loc[("planted", "none"), "verdict"] == "reproduced"
+    row = rows.loc[("planted", "format")]
+    assert row["verdict"] == "reproduced" and row["low"] < 0.6 < row["high"]
+    assert (row["items"], row["replicates"], row["margin"]) == (PAIRS, 3, 0.1)
+    # Guessing is as good on twins; the wrong sign is no sign.
+    assert (rows.loc["clean", "verdict"] == "not reproduced").all()
+    # A gap within the margin.
+    small = _judged(tmp_path, "completion", {("planted", "none"): (0.35, 0.1)}, share=0.5)
+    assert small["verdict"].tolist() == ["present but negligible"]
+    # Questions that anyone completes leave no room.
+    open_ = _judged(tmp_path, "completion", {("planted", "none"): (1.0, 0.95)})
+    assert open_["verdict"].tolist() == ["not decidable"] and "ceiling" in open_["reason"].iloc[0]
+
+
+def test_a_rise_of_completions_is_one_beyond_the_clean_base(tmp_path: Path) -> None:
+    rates = {("planted", "none"): (0.4, 0.1), ("clean", "none"): (0.1, 0.1)}
+    both = rates | {("planted", "format"): (0.8, 0.1), ("clean", "format"): (0.1, 0.1)}
+    rows = _judged(tmp_path, "completion_rise", both).set_index(["signature", "base"])["verdict"]
+    beyond = "completion_rise: exact: change beyond the clean base's"
+    assert rows.to_dict() == {
+        ("completion_rise: exact", "planted"): "reproduced",
+        (beyond, "planted"): "reproduced",
+        ("completion_rise: exact", "clean"): "not reproduced",
+    }
+    # A rise that the clean base shows as well is none of memory.
+    alike = rates | {("planted", "format"): (0.8, 0.1), ("clean", "format"): (0.5, 0.1)}
+    rows = _judged(tmp_path, "completion_rise", alike).set_index(["signature", "base"])["verdict"]
+    assert rows["completion_rise: exact", "planted"] == "reproduced"
+    assert rows[beyond, "planted"] == "not reproduced"
+    # What is complete before training cannot rise.
+    full = {("planted", "none"): (0.97, 0.1), ("planted", "format"): (1.0, 0.1)}
+    row = _judged(tmp_path, "completion_rise", full).iloc[0]
+    assert (row["verdict"], row["reason"]) == ("not decidable", "no room: at the ceiling")
+
+
+def test_trainings_that_differ_widen_the_contrast() -> None:
+    tables = [
+        _completed(("planted", "grpo", "format", seed), rate, 0.1)
+        for seed, rate in enumerate((0.3, 0.6, 0.9))
+    ]
+    rows = {}
+    for seeds, chosen in ((1, tables[:1]), (3, tables)):
+        found = pd.DataFrame(summary.contrasts(pd.concat(chosen), ALIKE, 16))
+        rows[seeds] = found.set_index(["measure", "level", "ratio"]).loc["exact", "exposed", 0.4]
+        assert rows[seeds]["replicates"] == seeds
+        assert (rows[seeds]["p"] <= 0.05) == (rows[seeds]["difference_low"] > 0)
+    width = {seeds: row["difference_high"] - row["difference_low"] for seeds, row in rows.items()}
+    assert width[3] > 3 * width[1]
+    assert (found[found["ratio"] == 0.6]["twins"] == PAIRS - 1).all()  # of whole pairs
+    # Without pairs, all twins are what items are compared with.
+    alone = pd.DataFrame(summary.contrasts(tables[0], ALIKE.assign(pair=None), 16))
+    assert (alone[alone["ratio"] == 0.6]["items"] == PAIRS).all() and alone["p"].notna().any()

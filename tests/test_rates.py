@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from paradox.stats.layers import flips, max_test
-from paradox.stats.rates import ALPHA, false_positives, largest_layer, overall, power
+from paradox.stats.rates import ALPHA, false_positives, largest_layer, overall, paired, power
 
 RUNS = 2000
 LOW, HIGH = stats.binom.ppf([0.0005, 0.9995], RUNS, ALPHA)
@@ -54,3 +54,15 @@ def test_power_is_that_of_the_effect_and_the_pairs() -> None:
     rates = [power(test, sides(e), "a", runs=100, pairs=n) for e, n in ((0.6, 8), (0.6, 60))]
     assert rates[0] < 60 < 90 < rates[1]
     assert power(test, sides(9.0), "a", runs=100, pairs=20) == 100
+
+
+def test_pairs_are_compared_by_the_model() -> None:
+    samples = np.random.default_rng(3).normal(size=(50, 12, 2, 1))
+    rejected = paired(samples, np.random.default_rng(0))
+    gaps = samples[:, :, 0, 0] - samples[:, :, 1, 0]
+    assert (rejected == (stats.ttest_1samp(gaps, 0, axis=1).pvalue <= ALPHA)).all()
+    assert LOW <= false_positives(paired, sides(3.0, layers=4)[..., 3:], "a", runs=RUNS) <= HIGH
+    assert power(paired, sides(9.0, layers=4)[..., 3:], "a", runs=100, pairs=20) == 100
+    # Equal sides, and a single pair, say nothing.
+    assert not paired(np.ones((3, 5, 2, 1)), np.random.default_rng(0)).any()
+    assert not paired(samples[:, :1], np.random.default_rng(0)).any()

@@ -14,11 +14,9 @@ from paradox.mechanisms.tables import recovery as step
 from paradox.mechanisms.tables.pairs import Groups, item_rows
 from paradox.mechanisms.tables.recovery import How, summaries
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Resampling
-from paradox.stats.ratios import drawn, ratio_test
+from paradox.stats.ratios import ratio_test
 
 LAYERS, PAIRS = 4, 30
-HOW = Resampling(0, 300)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +51,7 @@ def table(items: pd.DataFrame, share: float, seed: int = 0, gap: float = 2.0) ->
 
 
 def found(tables: list[pd.DataFrame], items: pd.DataFrame, **chosen: str) -> pd.DataFrame:
-    rows = pd.DataFrame(summaries(tables, ["m"], How(Groups(items, 8), HOW, 300)))
+    rows = pd.DataFrame(summaries(tables, ["m"], How(Groups(items, 8), 0, 300)))
     for column, value in ({"source": "states", "minus": "none"} | chosen).items():
         rows = rows[rows[column] == value]
     return rows.set_index("layer")
@@ -69,7 +67,7 @@ def test_planted_shares_are_found_and_nulls_are_subtracted(items: pd.DataFrame) 
             for column in ("value", "low", "high"):
                 expected = [0, 0, kept * share, 0]
                 np.testing.assert_allclose(rows[column].astype(float), expected, atol=1e-12)
-            assert rows["defined"].all() and (rows["seeds"] == 3).all()
+            assert rows["defined"].all() and (rows["replicates"] == 3).all()
             assert (rows["items"] == PAIRS).all()
     rows = found(made, items, contrast="difference", quantity="recovery")
     assert rows.loc[2, "corrected"] < 0.02 and (rows.drop(2)["corrected"] == 1).all()
@@ -136,18 +134,6 @@ def test_the_test_of_ratios_is_that_of_all_relabellings() -> None:
     assert ratio_test(top, bottom - bottom.mean(), labels, pairs=pairs) is None
 
 
-def test_ratios_are_drawn_item_by_item() -> None:
-    rng = np.random.default_rng(0)
-    bottom = rng.uniform(1, 2, size=(20, 1, 3))
-    top = bottom * 0.7
-    share = drawn(top, HOW, "pairs") / drawn(bottom, HOW, "pairs")
-    np.testing.assert_allclose(share.draws, 0.7)
-    other = drawn(top, HOW, "pairs") / drawn(bottom, HOW, "others")
-    assert other.draws.std() > 0.01
-    assert drawn(bottom, HOW, "pairs").clear_of_zero(0.95)
-    assert not drawn(bottom - bottom.mean(), HOW, "pairs").clear_of_zero(0.95)
-
-
 def test_labels_that_mean_nothing_are_found_as_rarely_as_they_should(items: pd.DataFrame) -> None:
     hits = 0
     for draw in range(60):
@@ -176,7 +162,7 @@ def test_the_step_writes_all_arms(items: pd.DataFrame, tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
     # Two arms, two curves and one less its null, two quantities, three contrasts.
     assert len(rows) == 2 * 3 * 2 * 3 * LAYERS
-    assert set(zip(rows["state"], rows["seeds"], strict=True)) == {("base", 1), ("after", 2)}
+    assert set(zip(rows["state"], rows["replicates"], strict=True)) == {("base", 1), ("after", 2)}
 
 
 def _missing(made: pd.DataFrame) -> pd.DataFrame:

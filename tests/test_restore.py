@@ -111,8 +111,8 @@ def test_other_parameters_are_named(clone: Repository) -> None:
 
 
 def test_parameters_on_the_command_line_count(clone: Repository) -> None:
-    message = refused(clone, *SMOKE[2:], "statistics={resamples: 9}")
-    assert "resamples: recorded 2000, configured 9" in message
+    message = refused(clone, *SMOKE[2:], "statistics={equivalence_margin: 0.9}")
+    assert "equivalence_margin: recorded 0.1, configured 0.9" in message
     assert "tables.record.json" in message
 
 

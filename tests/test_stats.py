@@ -12,7 +12,6 @@ from paradox.stats.bootstrap import (
     binomial_interval,
     chance_range,
     difference_in_differences,
-    difference_of_dids,
     equivalence,
     mean,
     pigeonhole,
@@ -69,19 +68,6 @@ def test_coverage_of_the_did_interval() -> None:
         did = difference_in_differences(exposed, twin, quick).did
         hits += did.low <= 0.4 <= did.high
     assert 0.91 <= hits / runs <= 0.98
-
-
-def test_the_difference_of_dids_is_paired_on_items() -> None:
-    hard = _normal(60)  # shared by both arms, so it must cancel
-    found = difference_of_dids(hard + 0.3, hard[:40], hard, hard[:40], R)
-    assert found.did.value == pytest.approx(0.3)
-    assert found.did.high - found.did.low < 1e-9
-    assert found.did.clear_of_zero
-
-
-def test_arms_that_are_not_paired_are_refused() -> None:
-    with pytest.raises(ValueError, match="not paired"):
-        difference_of_dids(_normal(5), _normal(5), _normal(6), _normal(5), R)
 
 
 def test_equivalence_needs_a_tight_interval_inside_the_margin() -> None:

@@ -109,6 +109,42 @@ def test_base_table_bounds_chance(whole: dict[str, Path]) -> None:
     assert twin["chance_low"] < SPEC["chance"] < twin["chance_high"]
 
 
+def test_trainings_that_differ_widen_the_interval(tmp_path: Path) -> None:
+    """Of one training the interval is about other items only; three that differ say little more."""
+    inputs = write_study(tmp_path / "in", bases=("contaminated",), rewards=("format",))
+    for path in inputs["evaluations"][1:]:
+        table = pd.read_csv(path)
+        shift = {0: 0, 1: 2, 2: 4}[table["seed"].iloc[0]]
+        exposed = table["item"].str.startswith("e")
+        table.loc[exposed, "correct"] = (table["correct"] - shift).clip(lower=0)
+        table.to_csv(path, index=False)
+    outputs = table_paths(tmp_path)
+    tables.main(SPEC, inputs, outputs, QUIET)
+    did = pd.read_csv(outputs["did"]).set_index("seed")
+    width = did["did_high"] - did["did_low"]
+    assert width["all"] > 2 * width["0"]
+    assert did["replicates"].to_dict() == {"0": 1, "1": 1, "2": 1, "all": 3}
+    for row in did.to_dict("records"):
+        assert row["clear_of_zero"] == (row["did_low"] > 0 or row["did_high"] < 0)
+        assert row["equivalent"] == (row["equivalence_p"] <= 0.05)
+        assert row["did_low"] < row["equivalence_low"] < row["equivalence_high"] < row["did_high"]
+
+
+def test_greedy_accuracy_stands_beside_the_sampled_one(whole: dict[str, Path]) -> None:
+    summary, accuracy = read_json(whole["summary"]), pd.read_csv(whole["accuracy"])
+    accuracy = accuracy[(accuracy["base"] == "contaminated") & (accuracy["seed"] == "all")]
+    accuracy = accuracy[accuracy["step"].isin([0, 45])].set_index(["reward", "level"])["greedy"]
+    row, name = did_row(whole, "contaminated", "format"), "contaminated/format"
+    for group in ("exposed", "twin"):
+        gain = accuracy["format", group] - accuracy["none", group]
+        assert row[f"greedy_{group}_gain"] == pytest.approx(gain)
+        assert summary[f"greedy_gain_{group}/{name}"]["value"] == pytest.approx(gain)
+    room = 1 - accuracy["none", "exposed"]
+    assert row["greedy_room"] == summary[f"greedy_room/{name}"]["value"] == pytest.approx(room)
+    assert row["greedy_exposed_gain"] <= room
+    assert row["greedy_did_low"] <= row["greedy_did"] <= row["greedy_did_high"]
+
+
 def test_summary_agrees_with_the_tables(whole: dict[str, Path]) -> None:
     summary = read_json(whole["summary"])
     row = did_row(whole, "contaminated", "format")

@@ -18,6 +18,7 @@ from paradox.tasks import load_task
 
 ARM = {"base": "contaminated", "method": "grpo", "reward": "format"}
 FOUND = {"effect": 0.5, "low": 0.3, "high": 0.7, "p": 0.01, "margin": 0.1, "verdict": "reproduced"}
+FOUND |= {"items": 8, "replicates": 3, "reason": None}
 
 SPEC = told("verdicts") | {"exposed_from": 16}
 # Of the folders that have verdicts, three are given here.
@@ -70,22 +71,24 @@ def test_one_row_per_signature_and_arm(inputs: dict[str, Path], tmp_path: Path) 
     table = pd.read_csv(out["table"])
     assert table["signature"].tolist() == ["anchor", "eap: intensity", "boundary: crossing, twin"]
     assert table["null"].nunique() == 2 and "swapped within items" in table["null"].iloc[1]
-    counted = pd.read_csv(inputs["items"])
-    pairs = int((counted["exposure"] >= 16).sum())
-    assert table["n"].tolist() == [pairs, 7, 9]
-    # .8 power of a one-sided test at 5 %, from the width of a 95 % interval
+    assert table["items"].tolist() == [8, 7, 9] and (table["replicates"] == 3).all()
+    assert table["holm"].tolist() == pytest.approx([0.03] * 3)
+    # .8 power of a test at 5 %, from the width of a 95 % interval
     error = 0.4 / (2 * 1.96)
-    np.testing.assert_allclose(table["detectable"], 2.4865 * error, rtol=1e-3)
+    np.testing.assert_allclose(table["detectable"], 2.8016 * error, rtol=1e-3)
 
 
 def test_the_figure_marks_each_verdict(inputs: dict[str, Path], tmp_path: Path) -> None:
     out = {"table": tmp_path / "verdicts.csv"}
     step.main(SPEC, inputs, out, Progress("t"))
     table = pd.read_csv(out["table"])
-    table.loc[1, "verdict"] = "not reproduced"
+    table.loc[1, "verdict"], table.loc[2, "verdict"] = "not reproduced", "present but negligible"
     (axis,) = figure.draw(table).axes
-    marks = {line.get_marker(): len(line.get_xdata()) for line in axis.lines if line.get_marker()}
-    assert (marks["o"], marks["x"], marks["$?$"]) == (2, 1, 0)
+    marks = {
+        (line.get_marker(), line.get_fillstyle()): len(line.get_xdata()) for line in axis.lines
+    }
+    assert marks["o", "full"] == marks["o", "none"] == marks["x", "full"] == 1
+    assert marks["$?$", "full"] == 0
     assert [text.get_text() for text in axis.get_yticklabels()] == table["signature"].tolist()
 
 
@@ -94,7 +97,8 @@ def test_every_signature_has_a_null_and_a_cell(inputs: dict[str, Path], tmp_path
     step.main(SPEC, inputs, out, Progress("t"))
     table = pd.read_csv(out["table"])
     table.loc[2, ["base", "method", "reward"]] = ["clean", "base", "none"]
-    table.loc[2, "effect"] = float("nan")
+    table = table.astype({"reason": object})
+    table.loc[2, ["effect", "verdict", "reason"]] = [float("nan"), "not decidable", "no gap"]
     read = in_words(table)
     assert read.columns.tolist() == [
         "signature",
@@ -102,8 +106,8 @@ def test_every_signature_has_a_null_and_a_cell(inputs: dict[str, Path], tmp_path
         "contaminated base, format",
         "clean base, untrained",
     ]
-    shown = "reproduced: +0.5 [+0.3, +0.7], p = 0.01 (n = 7, finds 0.25)"
+    shown = "reproduced: +0.5 [+0.3, +0.7], p = 0.01 (Holm 0.03); 7 items x 3, finds 0.29"
     assert read.loc[1].tolist()[2:] == [shown, ""]
-    assert read.loc[2].tolist()[2:] == ["", "reproduced: nothing to measure"]
+    assert read.loc[2].tolist()[2:] == ["", "not decidable (no gap)"]
     with pytest.raises(ValueError):
         step._null("unheard_of", SPEC["nulls"])

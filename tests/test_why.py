@@ -173,10 +173,10 @@ def test_what_is_loaded_by_name_is_explained(said: Said) -> None:
 
 
 def test_a_changed_parameter(said: Said) -> None:
-    lines = said(FIGURE, "statistics={resamples: 9}")
+    lines = said(FIGURE, "statistics={equivalence_margin: 0.9}")
     tables = f"{RESULTS}/tables/tables.record.json"
     assert lines[2:4] == [
-        f"parameter resamples: recorded 2000, configured 9 ({tables})",
+        f"parameter equivalence_margin: recorded 0.1, configured 0.9 ({tables})",
         "  tables",
     ]
     # That scale stands in the path; the configuration's own is another.
@@ -377,7 +377,7 @@ def test_the_documented_example_is_what_it_prints(finished: Path) -> None:
     assert len(shown) == 2
     for command, output in shown:
         edited = finished / BOOTSTRAP
-        more = "" if "resamples" in command else "# edited\n"
+        more = "" if "equivalence_margin" in command else "# edited\n"
         with changed(edited, edited.read_text() + more):
             code, printed = on(finished, *shlex.split(command))
         assert code == 1

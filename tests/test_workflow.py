@@ -323,7 +323,9 @@ def test_changing_a_value_reruns_what_reads_it(finished: Path) -> None:
 
 def test_changing_the_statistics_reruns_the_tables(finished: Path) -> None:
     jobs = jobs_after(
-        finished, "config/config.yaml", lambda text: text.replace("resamples: 2000", "resamples: 9")
+        finished,
+        "config/config.yaml",
+        lambda text: text.replace("equivalence_margin: 0.1", "equivalence_margin: 0.2"),
     )
     assert jobs == {"tables": 1, "arm_page": ARMS_AND_BASES} | AFTER_TABLES
 

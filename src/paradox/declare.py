@@ -114,7 +114,7 @@ class TrainerDeclaration:
 # Settings of the configuration that analyses, summaries and figures can be given, by name; beside
 # them, a summary can be given any key of the sections of its folder's analyses.
 SETTINGS = {
-    "bootstrap": "seed and resamples of every interval",
+    "bootstrap": "seed of halves and relabellings; resamples of what is no mean of items",
     "exposed_from": "exposures from which an item counts as exposed",
     "chance": "accuracy of a guess; 0 when unknown",
     "planted": "name of the base that holds the items, or null",

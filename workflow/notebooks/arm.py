@@ -10,8 +10,7 @@
 # To read along, open this notebook from the repository's root after a run at this scale.
 scale = "tiny"
 arm = {"base": "contaminated", "method": "grpo", "reward": "format", "seed": 0}
-summed = {"seed": 0, "resamples": 2000, "exposed_from": 128, "equivalence_margin": 0.1}
-summed |= {"chance": None, "clean_base": None}
+summed = {"exposed_from": 128, "equivalence_margin": 0.1, "chance": None, "clean_base": None}
 run = "results/tiny/runs/contaminated"
 items = "results/tiny/data/items.csv"
 evaluations = [f"{run}/base/none/s0/items.csv", f"{run}/grpo/format/s0/items.csv"]

@@ -16,6 +16,9 @@ DID_NAMES = {
     "gain_twin": "twin_gain",
     "minus_ground_truth": "minus_ground_truth",
     "minus_clean": "minus_clean",
+    "greedy_did": "greedy_did",
+    "greedy_gain_exposed": "greedy_exposed_gain",
+    "greedy_gain_twin": "greedy_twin_gain",
 }
 RATES = ["accuracy", "greedy", "recall_share"]
 
@@ -28,7 +31,9 @@ def summarise(
     """Return a flat dict: name -> value, low, high, n (items).
 
     Names are ``did/{base}/{reward}``, ``gain_exposed/...``, ``gain_twin/...``,
-    ``minus_ground_truth/...``, ``minus_clean/...``, ``equivalence/...``;
+    ``minus_ground_truth/...``, ``minus_clean/...``, ``equivalence/...``; ``greedy_did/...``,
+    ``greedy_gain_exposed/...`` and ``greedy_gain_twin/...`` (the same by greedy decoding) and
+    ``greedy_room/...`` (what exposed items could gain by it at most);
     ``after/{base}/{reward}/{rate}_{group}``; ``before/{base}/{rate}_{group}`` and
     ``before/{base}/recall_answer_{group}`` and ``before/{base}/accuracy_difference`` (exposed
     minus twin); ``nll/{base}/{reward}/{quantity}_{group}`` (change
@@ -44,9 +49,10 @@ def summarise(
     for row in did[did["seed"] == ALL_SEEDS].to_dict("records"):
         arm = _arm(row, several)
         n = row["items_exposed"] + row["items_twin"]
-        counts = {"gain_exposed": row["items_exposed"], "gain_twin": row["items_twin"]}
+        counts = {"exposed": row["items_exposed"], "twin": row["items_twin"]}
         for name, column in DID_NAMES.items():
-            _put(summary, f"{name}/{arm}", row, column, counts.get(name, n))
+            _put(summary, f"{name}/{arm}", row, column, counts.get(name.rpartition("gain_")[2], n))
+        summary[f"greedy_room/{arm}"] = _plain(row["greedy_room"])
         test = {"p": row["equivalence_p"], "p_low": row["equivalence_low"]}
         _put(summary, f"equivalence/{arm}", test | {"p_high": row["equivalence_high"]}, "p", n)
         _last(summary, tables, row, arm)
@@ -76,9 +82,8 @@ def _design(
     entries = {
         "design/items_exposed": _plain(sizes["exposed"]),
         "design/items_twin": _plain(sizes.get("twin", 0)),
-        "design/seeds": _plain(int(tables["did"]["seeds"].max())),
+        "design/seeds": _plain(int(tables["did"]["replicates"].max())),
         "design/samples": _plain(int(tables["base"]["samples"].min())),
-        "design/resamples": _plain(spec["resamples"]),
         "design/equivalence_margin": _plain(spec["equivalence_margin"]),
     }
     if any(level.exposure for level in levels):

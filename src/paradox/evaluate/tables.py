@@ -1,7 +1,10 @@
 """Step ``tables``: sum up all arms, with intervals, in the tables that figures and texts use.
 
-Rows with ``seed`` = "all" cross items with seeds; rows with a number hold one seed. *Before* is the
-untrained base. Shares lie between 0 and 1; log-likelihoods are negative, in nats per token.
+Intervals and equivalence are of items crossed with replicates (`paradox.stats.crossed`): rows with
+``seed`` = "all" have all trainings, rows with a number one. *Before* is the untrained base, one and
+the same for all replicates: these are trainings of this base and say nothing about other bases, and
+the noise of its samples counts as part of the items' spread. Shares lie between 0 and 1;
+log-likelihoods are negative, in nats per token.
 """
 
 from __future__ import annotations
@@ -20,17 +23,8 @@ from paradox.evaluate.arms import ALL_SEEDS, Arm, Level, Results, levels, read_i
 from paradox.evaluate.summary import summarise
 from paradox.files import write_json, write_table
 from paradox.progress import Progress
-from paradox.stats.bootstrap import (
-    Estimate,
-    Proportion,
-    Resampling,
-    binomial_interval,
-    chance_range,
-    difference_in_differences,
-    difference_of_dids,
-    equivalence,
-    mean,
-)
+from paradox.stats.bootstrap import Proportion, binomial_interval, chance_range
+from paradox.stats.crossed import Estimate, Number, difference, mean
 
 EVALUATED = ["samples", "correct", "recall", "greedy_correct"]
 SCORED = ["prompt_nll", "recall_nll", "recall_greedy"]
@@ -49,7 +43,6 @@ class Study:
 
     results: Results
     levels: list[Level]
-    resampling: Resampling
 
     @property
     def exposed(self) -> Level:
@@ -84,10 +77,9 @@ def main(
     Parameters
     ----------
     spec
-        ``seed`` (keys the bootstrap), ``resamples``, ``exposed_from`` (an exposed item with fewer
-        exposures does not count as exposed), ``equivalence_margin`` (in accuracy), ``chance``
-        (probability that a guess is right, or None) and ``clean_base`` (name of the base that never
-        saw the items, or None).
+        ``exposed_from`` (an exposed item with fewer exposures does not count as exposed),
+        ``equivalence_margin`` (in accuracy), ``chance`` (probability that a guess is right, or
+        None) and ``clean_base`` (name of the base that never saw the items, or None).
     inputs
         ``evaluations`` and ``nlls``: per-item files of all arms; ``items``: the item table.
     outputs
@@ -134,8 +126,7 @@ def _read(spec: dict[str, Any], inputs: dict[str, Any]) -> tuple[Study, Study]:
 
 def _study(results: Results, items: pd.DataFrame, spec: dict[str, Any]) -> Study:
     measured = next(results.each()).index
-    chosen = levels(items, measured, spec["exposed_from"])
-    return Study(results, chosen, Resampling(spec["seed"], spec["resamples"]))
+    return Study(results, levels(items, measured, spec["exposed_from"]))
 
 
 def _columns(name: str, estimate: Estimate | Proportion | None) -> Row:
@@ -145,21 +136,21 @@ def _columns(name: str, estimate: Estimate | Proportion | None) -> Row:
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def _contrast(exposed: Array, twin: Array | None, resampling: Resampling) -> dict[str, Estimate]:
+def _contrast(exposed: Array, twin: Array | None) -> dict[str, Number]:
     """Return the means of exposed and twin items and their difference (where twins exist)."""
-    if twin is None:
-        return {"exposed": mean(exposed, resampling, "exposed")}
-    did = difference_in_differences(exposed, twin, resampling)
-    return {"exposed": did.exposed, "twin": did.twin, "difference": did.did}
+    numbers = {"exposed": mean(exposed, "exposed")}
+    if twin is not None:
+        numbers |= {"twin": mean(twin, "twin"), "difference": difference(exposed, twin)}
+    return numbers
 
 
 def _rates(study: Study, arm: Arm, seeds: list[int], step: int, level: Level) -> Row:
-    row: Row = {"items": len(level.items), "seeds": len(seeds)}
+    row: Row = {"items": len(level.items), "replicates": len(seeds)}
     samples = study.results.values(arm, seeds, step, "samples", level.items)
     row["samples"] = int(samples.min())
     for name, column in RATES.items():
         values = study.results.values(arm, seeds, step, column, level.items)
-        row |= _columns(name, mean(values, study.resampling, level.name))
+        row |= _columns(name, mean(values).estimate())
     return row
 
 
@@ -183,28 +174,44 @@ def _trajectory(study: Study) -> list[Row]:
     ]
 
 
-def _gain(study: Study, arm: Arm, seeds: list[int], step: int, level: Level | None) -> Array | None:
+def _gain(
+    study: Study,
+    arm: Arm,
+    seeds: list[int],
+    step: int,
+    level: Level | None,
+    column: str = "accuracy",
+) -> Array | None:
     if level is None:
         return None
-    after = study.results.values(arm, seeds, step, "accuracy", level.items)
-    return after - study.results.before(arm, "accuracy", level.items)
+    after = study.results.values(arm, seeds, step, column, level.items)
+    return after - study.results.before(arm, column, level.items)
 
 
 def _did(study: Study, spec: dict[str, Any]) -> list[Row]:
-    """Return one row per trained arm and seed, at the last step that its seeds share."""
+    """Return one row per trained arm and seed, at the last step that its seeds share.
+
+    Beside sampled accuracy stands that of greedy decoding, the published protocol (``greedy_...``);
+    ``greedy_room`` is all that it could rise by on exposed items.
+    """
     rows = []
     for arm in (arm for arm in study.results.arms if arm.trained):
         for seed, seeds, steps in study.slices(arm):
             if steps:
-                key = {**arm._asdict(), "seed": seed, "step": steps[-1], "seeds": len(seeds)}
+                key = {**arm._asdict(), "seed": seed, "step": steps[-1], "replicates": len(seeds)}
                 rows.append(key | _did_row(study, arm, seeds, steps[-1], spec))
     return rows
 
 
 def _did_row(study: Study, arm: Arm, seeds: list[int], step: int, spec: dict[str, Any]) -> Row:
-    exposed = _gain(study, arm, seeds, step, study.exposed)
-    twin = _gain(study, arm, seeds, step, study.twin)
-    estimates = _contrast(exposed, twin, study.resampling)
+    def numbers(column: str) -> dict[str, Number]:
+        sides = (
+            _gain(study, arm, seeds, step, level, column) for level in (study.exposed, study.twin)
+        )
+        return _contrast(*sides)
+
+    sampled, greedy = numbers("accuracy"), numbers("greedy_correct")
+    estimates = {name: number.estimate() for name, number in sampled.items()}
     did = estimates.get("difference")
     row: Row = {
         "items_exposed": len(study.exposed.items),
@@ -214,31 +221,37 @@ def _did_row(study: Study, arm: Arm, seeds: list[int], step: int, spec: dict[str
         **_columns("exposed_gain", estimates["exposed"]),
         **_columns("twin_gain", estimates.get("twin")),
     }
-    row["equivalence_margin"], test = spec["equivalence_margin"], None
-    if twin is not None:
-        test = equivalence(exposed, twin, spec["equivalence_margin"], study.resampling)
+    margin = row["equivalence_margin"] = spec["equivalence_margin"]
+    test = sampled["difference"].equivalence(margin) if did else None
     row |= {f"equivalence_{end}": getattr(test, end, None) for end in ("low", "high", "p")}
     row["equivalent"] = test.equivalent if test else None
     truth = arm._replace(reward="ground_truth")
     row |= _against(study, arm, truth, seeds, step, "minus_ground_truth")
     clean = arm._replace(base=spec["clean_base"] or arm.base)
-    return row | _against(study, arm, clean, seeds, step, "minus_clean")
+    row |= _against(study, arm, clean, seeds, step, "minus_clean")
+    for name, part in {"did": "difference", "exposed_gain": "exposed", "twin_gain": "twin"}.items():
+        row |= _columns(f"greedy_{name}", greedy[part].estimate() if part in greedy else None)
+    before = study.results.before(arm, "greedy_correct", study.exposed.items)
+    return row | {"greedy_room": 1 - before.mean()}
 
 
 def _against(study: Study, arm: Arm, other: Arm, seeds: list[int], step: int, name: str) -> Row:
-    """Return the DiD of `arm` minus that of `other`, over the seeds that both have at `step`."""
+    """Return the DiD of `arm` minus that of `other`, over the seeds that both have at `step`.
+
+    Items and seeds are paired: "clear" means that this interval leaves out zero. Two intervals that
+    overlap, or one that is clear of zero and one that is not, would not be a test.
+    """
     shared = sorted(set(seeds) & set(study.results.seeds(other, step)))
     estimate = None
     if other != arm and shared and study.twin is not None:
-        gains = [
-            _gain(study, which, shared, step, level)
-            for which in (arm, other)
+        exposed, twin = (
+            _gain(study, arm, shared, step, level) - _gain(study, other, shared, step, level)
             for level in (study.exposed, study.twin)
-        ]
-        estimate = difference_of_dids(*gains, study.resampling).did
+        )
+        estimate = difference(exposed, twin).estimate()
     return {
         **_columns(name, estimate),
-        f"{name}_seeds": estimate.seeds if estimate else 0,
+        f"{name}_replicates": estimate.replicates if estimate else 0,
         f"{name}_clear": estimate.clear_of_zero if estimate else None,
     }
 
@@ -279,9 +292,11 @@ def _nll_rows(study: Study, arm: Arm, seeds: list[int], step: int, quantity: str
     rows = []
     for measure, values in measures.items():
         twin = values[1] if len(values) > 1 else None
-        for group, estimate in _contrast(values[0], twin, study.resampling).items():
-            about = {"quantity": quantity, "measure": measure, "group": group}
-            rows.append(about | vars(estimate))
+        for group, number in _contrast(values[0], twin).items():
+            about, estimate = {"quantity": quantity, "measure": measure}, number.estimate()
+            ends = {end: getattr(estimate, end) for end in ("value", "low", "high")}
+            size = {"items": estimate.items, "replicates": estimate.replicates}
+            rows.append(about | {"group": group} | ends | size)
     return rows
 
 
@@ -299,7 +314,7 @@ def _base(evaluated: Study, scored: Study, chance: float | None) -> list[Row]:
     """Return what each base knows before training, per exposure level.
 
     ``recall_answer`` is the share of items whose recalled answer is the model's first choice;
-    it and ``greedy`` have exact binomial intervals, the others bootstrap intervals.
+    it and ``greedy`` have exact binomial intervals (one trial per item).
     ``chance_low`` and ``chance_high`` bound what guessing gives for as many items;
     ``minus_twin`` is sampled accuracy less that of twins.
     """
@@ -323,7 +338,7 @@ def _minus_twin(study: Study, arm: Arm, level: Level) -> Estimate | None:
     if level.group == "twin" or not twins:
         return None
     accuracy = [study.results.before(arm, "accuracy", items) for items in (level.items, *twins)]
-    return difference_in_differences(*accuracy, study.resampling).did
+    return difference(*accuracy).estimate()
 
 
 def _recalled(scored: Study, arm: Arm, level: str, chance: float | None) -> Row:

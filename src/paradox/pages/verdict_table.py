@@ -15,12 +15,17 @@ ARM = list(Arm._fields)
 
 
 def numbers(row: Any) -> str:
-    """Return a verdict with its effect, interval, p, pairs and the smallest effect found."""
+    """Return a verdict with reason, effect, interval, p, items, replicates and what is found."""
+    said = row["verdict"] if pd.isna(row["reason"]) else f"{row['verdict']} ({row['reason']})"
     if pd.isna(row["effect"]):
-        return f"{row['verdict']}: nothing to measure"
+        return said
     effect = number(row["effect"], row["low"], row["high"])
-    power = f"n = {row['n']:.0f}, finds {row['detectable']:.2g}"
-    return f"{row['verdict']}: {effect}, p = {row['p']:.2g} ({power})"
+    if pd.notna(row["p"]):
+        effect += f", p = {row['p']:.2g} (Holm {row['holm']:.2g})"
+    size = f"{row['items']:.0f} items x {row['replicates']:.0f}"
+    if pd.notna(row["detectable"]):
+        size += f", finds {row['detectable']:.2g}"
+    return f"{said}: {effect}; {size}"
 
 
 def in_words(table: pd.DataFrame, cell: Callable[[Any], str] = numbers) -> pd.DataFrame:

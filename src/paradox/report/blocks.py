@@ -15,7 +15,7 @@ from paradox.errors import DataError, hint
 from paradox.figures import style
 from paradox.figures.names import label
 from paradox.files import read_json
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import NEGLIGIBLE, NOT, OPEN, REPRODUCED
 from paradox.pages.verdict_table import in_words
 from paradox.report.error_rates import false_positives
 from paradox.report.numbers import ENDS, Numbers, listing, number
@@ -32,7 +32,7 @@ MECHANISMS, FINDINGS = "docs/mechanisms.md", "docs/findings.md"
 # Documents that hold a block.
 DOCUMENTS = ("README.md", *GRIDS, CLIPPING, MECHANISMS, FINDINGS)
 REFERENCES = PACKAGE.parents[1] / "paper/references.yml"
-SIGNS = {REPRODUCED: "+", NOT: "-", OPEN: "."}
+SIGNS = {REPRODUCED: "+", NEGLIGIBLE: "~", NOT: "-", OPEN: "."}
 
 MISSING = "No run of this grid is recorded.\n"
 
@@ -213,8 +213,20 @@ def readme_block(numbers: Numbers, source: str) -> str:
         f"{numbers.count('design/exposed_from')} times and on their twins. The "
         "difference-in-differences is (after - before) on exposed items minus the same on twins. "
         f"From `{source}`."
-    )
+    ) + _greedy(numbers, rewards)
     return "\n".join([*lines, "", finding(numbers), "", *textwrap.wrap(text, 98)]) + "\n"
+
+
+def _greedy(numbers: Numbers, rewards: list[str]) -> str:
+    """Return what greedy decoding, the published protocol, could show and what it shows."""
+    before = numbers.entry("before/contaminated/greedy_exposed")["value"]
+    names = [f"after/contaminated/{reward}/greedy_exposed" for reward in rewards]
+    after = [numbers.entry(name)["value"] for name in names]
+    return (
+        f" By greedy decoding, the published protocol, accuracy on exposed items is {before:.3f} "
+        f"before training, which leaves {1 - before:.3f} to gain, and {min(after):.3f} to "
+        f"{max(after):.3f} after it."
+    )
 
 
 def finding(numbers: Numbers) -> str:

@@ -9,12 +9,12 @@ import pandas as pd
 from paradox.evaluate.arms import Arm
 from paradox.figures.names import arm_words, bases_in_order, in_order, methods_in_order
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import ALPHA, NEGLIGIBLE, NOT, OPEN, REPRODUCED, VERDICTS
 from paradox.report import numbers as words
 from paradox.report.numbers import ENDS, GROUPS, number
 from paradox.report.sources import Sources, percent, probability
 
-VERDICTS = "verdicts"
+JUDGED = "verdicts"
 # Ways of taking memory out of a model.
 WAYS = {
     "neurons": "chosen neurons scaled",
@@ -65,12 +65,12 @@ def claim_words(sources: Sources, section: str) -> dict[str, list[str]]:
     ``shown``: a sentence per claim that is reproduced somewhere; ``nowhere``: one on all the others
     (empty when there are none). A claim without a row in the table of verdicts is a `DataError`.
     """
-    table = sources.table(VERDICTS, *ARM, "signature", "effect", "low", "high", "p", "verdict")
+    table = sources.table(JUDGED, *ARM, "signature", "effect", "low", "high", "p", "verdict")
     shown, nowhere = [], []
     for claim in (claim for claim in sources.claims if claim.section == section):
         judged = table[table["signature"].map(claim.covers)]
         if judged.empty:
-            sources.rows(VERDICTS, signature=claim.name)
+            sources.rows(JUDGED, signature=claim.name)
         for signature, rows in judged.groupby("signature", sort=False):
             text = f"that {claim.about(str(signature))}"
             if (rows["verdict"] == REPRODUCED).any():
@@ -92,7 +92,7 @@ def _where(rows: pd.DataFrame, table: pd.DataFrame, sources: Sources) -> str:
         ends = number(row["effect"], row["low"], row["high"])
         named.append(f"{_name(arm, table, planted)} ({ends}, {probability(row['p'])})")
     parts.append(f"reproduced in {words.listing(named)}")
-    for verdict in (NOT, OPEN):
+    for verdict in (NEGLIGIBLE, NOT, OPEN):
         judged = rows[rows["verdict"] == verdict]
         if len(judged):
             parts.append(f"{verdict} in {_named(judged, table, planted)}")
@@ -105,15 +105,15 @@ def _where(rows: pd.DataFrame, table: pd.DataFrame, sources: Sources) -> str:
 
 
 def counts(sources: Sources) -> str:
-    """Say how many tests of published claims came out how, and how many on other bases."""
+    """Say how many tests of published claims came out how, on other bases, and after Holm."""
     planted = sources.planted
-    table = sources.judged(*ARM, "verdict")
+    table = sources.judged(*ARM, "holm", "verdict")
     there, others = table[table["base"] == planted], table[table["base"] != planted]
     claims = len({sources.claim(name).name for name in table["signature"]})
 
     def tally(rows: pd.DataFrame) -> str:
         counts = rows["verdict"].value_counts()
-        return words.listing([f"{counts.get(v, 0)} {v}" for v in (REPRODUCED, NOT, OPEN)])
+        return words.listing([f"{counts.get(v, 0)} {v}" for v in VERDICTS])
 
     text = (
         f"{claims} published claims were put to {len(there)} tests in {len(arms_of(there))} models "
@@ -121,19 +121,9 @@ def counts(sources: Sources) -> str:
     )
     if len(others):
         text += f" Where nothing was planted, of {len(others)} such tests: {tally(others)}."
-    return text
-
-
-def disagreements(sources: Sources) -> list[str]:
-    """Say of how many reproduced claims the interval holds zero."""
-    table = sources.judged("effect", "low", "verdict")
-    table = table[table["verdict"] == REPRODUCED]
-    many = int((table["low"] <= 0).sum())
-    text = (
-        f"Of {len(table)} that are reproduced, {many} {'has' if many == 1 else 'have'} an interval "
-        "that holds zero nevertheless: tests permute labels or models, intervals draw items anew."
-    )
-    return [text] if many else []
+    shown = table[table["verdict"] == REPRODUCED]
+    survive = int((shown["holm"] <= ALPHA).sum())
+    return f"{text} Of {len(shown)} reproduced, {survive} survive Holm's correction over all rows."
 
 
 def truth_words(sources: Sources) -> list[str]:

@@ -263,6 +263,19 @@ def gain_sentences(numbers: Numbers, base: str) -> list[str]:
     return said or ["no arm shows a change of accuracy."]
 
 
+def greedy_sentences(numbers: Numbers, base: str) -> list[str]:
+    """Say what greedy decoding, the published protocol, shows on exposed items, and its ceiling."""
+    names = _names(numbers, base, "greedy_gain_exposed")
+    if not names:
+        return ["no arm of this base was trained."]
+    room = numbers.percent(f"greedy_room/{base}/{next(iter(names))}")
+    return [
+        f"by greedy decoding, the published protocol, {room} of exposed items are wrong before "
+        f"training, which is all that could be gained; change by reward: "
+        f"{_with_points(numbers, names, names)}."
+    ]
+
+
 def against_sentences(numbers: Numbers, base: str) -> list[str]:
     """Compare a base's DiDs with the ground-truth reward's and with the clean base's."""
     others = {

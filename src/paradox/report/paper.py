@@ -142,7 +142,7 @@ def more_trainings(numbers: Numbers, sources: Sources) -> Numbers | None:
 def _section(name: str, numbers: Numbers, sources: Sources) -> tuple[dict[str, list[str]], Any]:
     """Return a section's paragraphs by name, and its table or tables (or None)."""
     if name == "verdicts":
-        said = {"counts": [inside.counts(sources)], "disagreements": inside.disagreements(sources)}
+        said = {"counts": [inside.counts(sources)]}
         return said, tables.verdicts(sources)
     if name == "errors":
         table, rates = tables.errors(sources, numbers.entry("design/exposed_from")["value"])

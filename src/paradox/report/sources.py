@@ -11,6 +11,7 @@ import pandas as pd
 
 from paradox.errors import DataError, hint
 from paradox.files import read_json, read_table
+from paradox.mechanisms.tables.words import BEYOND_CLEAN
 from paradox.report.numbers import number
 
 KINDS = {".svg": "figure ", ".json": "reading "}
@@ -39,8 +40,9 @@ class Claim(NamedTuple):
 
     def detail(self, signature: str) -> str:
         """Return what a row is about in particular, in words, or nothing."""
-        rest = signature.removeprefix(self.name).lstrip(":, ")
-        return self.details.get(rest, f"rule {rest.replace('_', ' ')}" if rest else "")
+        parts = signature.removeprefix(self.name).lstrip(":, ").split(": ")
+        known = self.details | {"": "", BEYOND_CLEAN: BEYOND_CLEAN}
+        return ", ".join(known.get(part, f"rule {part.replace('_', ' ')}") for part in parts)
 
     def about(self, signature: str) -> str:
         """Return the claim with what a row is about in particular."""

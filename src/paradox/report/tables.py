@@ -15,7 +15,7 @@ from paradox.evaluate.arms import Arm
 from paradox.figures import style
 from paradox.figures.names import arm_words, in_order, label, methods_in_order
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import NEGLIGIBLE, NOT, OPEN, REPRODUCED
 from paradox.report import numbers as words
 from paradox.report.error_rates import false_positives
 from paradox.report.mechanisms import WAYS, arms_of, by_arm
@@ -24,7 +24,7 @@ from paradox.report.sources import Sources, percent
 from paradox.report.words import dids
 
 Table = dict[str, Any]
-MARKS = {REPRODUCED: "yes", NOT: "no", OPEN: "open"}
+MARKS = {REPRODUCED: "yes", NEGLIGIBLE: "small", NOT: "no", OPEN: "open"}
 # More arms than this do not fit on a page side by side.
 WIDEST = 5
 # What memory is looked for with: table, component, measure, name and unit.
@@ -90,7 +90,7 @@ def _cells(rows: pd.DataFrame, arms: list[Arm], cell: Callable[[Any], Any]) -> l
 
 def verdicts(sources: Sources) -> list[Table]:
     """Return the verdict on every claim for every arm, in as many tables as the page needs."""
-    table = sources.judged(*ARM, "effect", "low", "high", "n", "verdict")
+    table = sources.judged(*ARM, "effect", "low", "high", "items", "replicates", "verdict")
     table = table.rename(columns={"effect": "value"})
     arms = arms_of(table)
     rows = []
@@ -98,8 +98,9 @@ def verdicts(sources: Sources) -> list[Table]:
         claim = sources.claim(str(signature))
         detail = claim.detail(str(signature))
         about = {"claim": claim.words, "detail": detail, "source": claim.source}
-        rows.append([about, f"{int(judged['n'].max())}", *_cells(judged, arms, _verdict)])
-    return _split(["Published claim", "n", *_titles(arms)], rows, 2)
+        size = f"{int(judged['items'].max())} × {int(judged['replicates'].max())}"
+        rows.append([about, size, *_cells(judged, arms, _verdict)])
+    return _split(["Published claim", "Items × trainings", *_titles(arms)], rows, 2)
 
 
 def _verdict(row: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ PAYS = {
     "constant": "every answer alike",
 }
 POINTS = ("did", "gain_exposed", "gain_twin", "minus_ground_truth", "minus_clean", "equivalence")
+POINTS += ("greedy_did", "greedy_gain_exposed", "greedy_gain_twin")
 SHARES = ("chance", "equivalence_margin")
 # Verdict of the study of clipping -> what it means.
 DRIFTS = {
@@ -52,6 +53,8 @@ def _headline(numbers: Numbers, name: str) -> str:
     family, *_, last = name.split("/")
     if family == "design":
         return numbers.percent(name) if last in SHARES else numbers.count(name)
+    if family == "greedy_room":
+        return numbers.percent(name)
     if family in POINTS or last == "accuracy_difference":
         return numbers.points(name)
     return numbers.nats(name) if family == "nll" else numbers.share(name)
@@ -84,6 +87,7 @@ def sentences(numbers: Numbers) -> dict[str, list[str]]:
         "known": about(words.base_sentences, bases),
         "did": about(words.did_sentences, bases),
         "gains": about(words.gain_sentences, bases),
+        "greedy": about(words.greedy_sentences, [base for base in bases if numbers.arms(base)]),
         "against": about(words.against_sentences, compared) or unmeasured,
         "likelihoods": about(words.perplexity_sentences, bases),
         "perplexity": [_perplexity(numbers, base) for base in bases if numbers.arms(base)],

@@ -160,29 +160,6 @@ def difference_in_differences(exposed: ArrayLike, twin: ArrayLike, resampling: R
     )
 
 
-def difference_of_dids(
-    exposed: ArrayLike,
-    twin: ArrayLike,
-    other_exposed: ArrayLike,
-    other_twin: ArrayLike,
-    resampling: Resampling,
-) -> Did:
-    """Return the DiD of one arm minus that of another, paired on items and seeds.
-
-    "Clear of the ground-truth arm" means that this interval leaves out zero; two intervals that
-    overlap, or one that is clear of zero and one that is not, would not be a test. Changes are
-    those of `difference_in_differences`, items and seeds of both arms in the same order; arms of
-    unlike shape are a `ValueError`.
-    """
-    pairs = [(_matrix(exposed), _matrix(other_exposed)), (_matrix(twin), _matrix(other_twin))]
-    for one, other in pairs:
-        if one.shape != other.shape:
-            raise ValueError(f"the arms are not paired: shapes {one.shape} and {other.shape}")
-    return difference_in_differences(
-        pairs[0][0] - pairs[0][1], pairs[1][0] - pairs[1][1], resampling
-    )
-
-
 def equivalence(
     exposed: ArrayLike, twin: ArrayLike, margin: float, resampling: Resampling
 ) -> Equivalence:

@@ -5,8 +5,8 @@ a curve of nothing. Nothing is made by permuting labels, within pairs where item
 Every layer sees the same relabelling, so layers may be as correlated as they are.
 
 A curve outside its band (`low`, `high`) at one layer that was named beforehand is news; at a layer
-found by looking, only `corrected` counts, or a test on other items
-(`paradox.stats.peaks.held_out`). `overall` asks whether there is an effect at any layer.
+found by looking, only `corrected` counts, or a test on other items. `overall` asks whether there is
+an effect at any layer.
 """
 
 from __future__ import annotations
@@ -20,14 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from paradox.seeds import Key, keyed_rng
-from paradox.stats.bootstrap import (
-    Equivalence,
-    Proportion,
-    Resampling,
-    binomial_interval,
-    equivalence,
-    interval,
-)
+from paradox.stats.bootstrap import interval
+from paradox.stats.crossed import Equivalence, Number
 
 Array = NDArray[np.float64]
 Names = Sequence[str]
@@ -200,81 +194,11 @@ def label_test(
     return max_test(curve, weights @ matrix, exact, two_sided, level)
 
 
-def window_test(
-    values: ArrayLike,
-    labels: ArrayLike,
-    window: range,
-    *key: Key,
-    pairs: Names | None = None,
-    permutations: int = 2000,
-) -> tuple[LayerTest, float]:
-    """Test that an effect is larger inside a window of layers, named beforehand, than outside.
-
-    Return the test of the one number mean(window) - mean(rest), one-sided, and the share of all
-    windows of the same width that have at least this window's number.
-    """
-    matrix, _ = check(values, labels)
-    layers = matrix.shape[1]
-    if not 0 < len(window) < layers or window.start < 0 or window.stop > layers:
-        raise ValueError(f"window {window} has no inside or no outside in {layers} layers")
-
-    def contrast(start: int) -> Array:
-        inside = np.zeros(layers, dtype=bool)
-        inside[start : start + len(window)] = True
-        return matrix[:, inside].mean(axis=1) - matrix[:, ~inside].mean(axis=1)
-
-    every = np.stack([contrast(start) for start in range(layers - len(window) + 1)], axis=1)
-    options = {"pairs": pairs, "permutations": permutations, "two_sided": False}
-    curve = label_test(every, labels, *key, **options).curve
-    test = label_test(every[:, [window.start]], labels, *key, **options)
-    return test, float((curve >= curve[window.start] - TIE).mean())
-
-
-def equivalent_everywhere(
-    values: ArrayLike,
-    labels: ArrayLike,
-    margin: float,
-    resampling: Resampling,
-    pairs: Names | None = None,
-) -> tuple[float, list[Equivalence]]:
-    """Test that the difference lies within +-`margin` at every layer (TOST).
+def equivalent_everywhere(numbers: Number, margin: float) -> tuple[float, list[Equivalence]]:
+    """Test that the numbers of all layers lie within +-`margin` (TOST).
 
     Return the largest p-value, which is that of the whole claim (an intersection needs no
     correction), and the test of each layer.
     """
-    if pairs is None:
-        matrix, chosen = check(values, labels)
-        sides = [(column[chosen], column[~chosen]) for column in matrix.T]
-    else:
-        sides = [(column, np.zeros(1)) for column in differences(values, labels, pairs)[0].T]
-    tests = [equivalence(*side, margin, resampling) for side in sides]
+    tests = [numbers[place].equivalence(margin) for place in range(numbers.value.size)]
     return max(test.p for test in tests), tests
-
-
-def power(
-    pilot: ArrayLike,
-    effect: ArrayLike,
-    pairs: int,
-    *key: Key,
-    runs: int = 200,
-    permutations: int = 199,
-    alpha: float = 0.05,
-) -> Proportion:
-    """Return how often `pairs` pairs find an effect at some layer (max-corrected), by simulation.
-
-    `pilot` holds differences within pairs, shape (pairs, layers); their mean is removed, their
-    spread and their correlation over layers are kept. `effect` is the mean difference to plant at
-    each layer; zeros give the false-positive rate.
-    """
-    noise = np.asarray(pilot, dtype=np.float64)
-    noise = noise - noise.mean(axis=0)
-    planted = np.asarray(effect, dtype=np.float64)
-    rejections = 0
-    for run in range(runs):
-        rng = keyed_rng("power", *key, run)
-        rows = noise[rng.integers(len(noise), size=pairs)]
-        drawn = rows * (rng.integers(0, 2, (pairs, 1)) * 2 - 1) + planted
-        signs, exact = flips(pairs, permutations, *key, run)
-        test = max_test(drawn.mean(axis=0), signs @ drawn / pairs, exact)
-        rejections += test.overall <= alpha
-    return binomial_interval(rejections, runs)

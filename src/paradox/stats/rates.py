@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paradox.seeds import Key, keyed_rng
+from paradox.stats.crossed import mean
 from paradox.stats.layers import TIE
 
 Array = NDArray[np.float64]
@@ -50,6 +51,17 @@ def largest_layer(permutations: int) -> Test:
         return np.concatenate(rejected)
 
     return test
+
+
+def paired(samples: Array, _: np.random.Generator) -> NDArray[np.bool_]:
+    """Return where exposed items differ from their twins (`paradox.stats.crossed`, one replicate).
+
+    It relabels nothing and looks at one layer.
+    """
+    if samples.shape[1] < 2:
+        return np.zeros(len(samples), dtype=bool)
+    gaps = (samples[:, :, 0, 0] - samples[:, :, 1, 0]).T
+    return np.array([each.differs <= ALPHA for each in mean(gaps[:, None]).estimates()])
 
 
 def overall(differences: Array, signs: Array) -> Array:

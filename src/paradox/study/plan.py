@@ -174,8 +174,9 @@ class Study:
             told |= {"claims": _claims()}
             return canonical_json({"scale": self.scale} | told)
         clean = [name for name in self.bases if self.config.bases[name].planted is False]
-        summary = {"seed": self.config.seed, "clean_base": clean[0] if clean else None}
-        return canonical_json(summary | config["statistics"] | config["contrast"])
+        summary = {"clean_base": clean[0] if clean else None}
+        summary["equivalence_margin"] = self.config.statistics.equivalence_margin
+        return canonical_json(summary | config["contrast"])
 
     def definition(self, reward: str) -> Definition:
         """Return what a reward condition is made of."""

@@ -35,7 +35,7 @@ def data(inputs: dict[str, Path]) -> pd.DataFrame:
     table = table.merge(before, on=["base", "level"], how="left", validate="many_to_one")
     chance = read_table(inputs["base"], ["base", "level", "chance"])["chance"]
     table["chance"] = chance.iloc[0]
-    columns = [*key, "group", "exposure", "step", "items", "seeds", "samples"]
+    columns = [*key, "group", "exposure", "step", "items", "replicates", "samples"]
     return table[[*columns, "accuracy", "accuracy_low", "accuracy_high", "before", "chance"]]
 
 

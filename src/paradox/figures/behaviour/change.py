@@ -26,8 +26,8 @@ def data(inputs: dict[str, Path]) -> pd.DataFrame:
     """Return one row per base and arm, over all seeds."""
     ends = [f"{name}{end}" for name in PANELS for end in ("", "_low", "_high")]
     key = ["base", "method", "reward"]
-    table = style.all_seeds(read_table(inputs["did"], [*key, "seed", "step", "seeds", *ends]))
-    columns = [*key, "step", "seeds", "items_exposed", "items_twin", *ends, "equivalent"]
+    table = style.all_seeds(read_table(inputs["did"], [*key, "seed", "step", "replicates", *ends]))
+    columns = [*key, "step", "replicates", "items_exposed", "items_twin", *ends, "equivalent"]
     return table[columns].reset_index(drop=True)
 
 

@@ -25,7 +25,7 @@ def data(inputs: dict[str, Path]) -> pd.DataFrame:
     table = table[table["quantity"].isin(QUANTITIES)]
     ends = {"value": "change", "low": "change_low", "high": "change_high"}
     table = table.rename(columns=ends)
-    columns = [*key, "step", "items", "seeds", *ends.values()]
+    columns = [*key, "step", "items", "replicates", *ends.values()]
     start = table[columns].drop_duplicates(key).assign(step=0)
     start[[*ends.values()]] = 0.0
     whole = pd.concat([start, table[columns]], ignore_index=True)

@@ -25,9 +25,9 @@ def data(inputs: dict[str, Path]) -> pd.DataFrame:
     trained = table[table["method"] != "base"]
     start = style.all_seeds(table[table["method"] == "base"])
     start = start[["base", "group", "step", "items", "samples", *VALUES]]
-    lines = trained[[*key, "seeds"]].drop_duplicates()
+    lines = trained[[*key, "replicates"]].drop_duplicates()
     whole = pd.concat([lines.merge(start, on=["base", "group"]), trained], ignore_index=True)
-    whole = whole[[*key, "step", "items", "seeds", "samples", *VALUES]]
+    whole = whole[[*key, "step", "items", "replicates", "samples", *VALUES]]
     return whole.sort_values([*key, "step"], kind="stable", ignore_index=True)
 
 

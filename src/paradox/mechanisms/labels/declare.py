@@ -14,6 +14,7 @@ from paradox.declare import (
     Section,
     Share,
     Signature,
+    Summary,
     Tested,
     collected,
 )
@@ -34,7 +35,7 @@ DECLARATION = Declaration(
     place=40,
     analyses={
         "labels": Analysis(
-            outputs=("labels", "confusion", "rules"),
+            outputs=("labels", "rules"),
             needs=("samples",),
             trained=True,
             config=Labels,
@@ -46,12 +47,14 @@ DECLARATION = Declaration(
     },
     summaries={
         "labels": collected("labels", "rules"),
-        "confusion": collected("labels", "confusion"),
+        "confusion": Summary(
+            "labels_summary", {"tables": ("labels", "labels")}, takes=("exposed_from",)
+        ),
     },
     figures={
         "labels": Figure(
             "labels_figure",
-            {"tables+": "confusion"},
+            {"table": "confusion"},
             Caption(
                 "Labels of items",
                 "Items by label of each rule, exposed and twins; black marks: what the rule would "
@@ -65,7 +68,7 @@ DECLARATION = Declaration(
             "leakage",
             "items called leakage are the exposed ones",
             source="yan2026",
-            null="exposed item and twin swapped within pairs",
+            null="no difference, over pairs and trainings",
             margin="a share of 1/2, the gap of a rule that calls half of exposed items and no twin",
             section="where",
             reads=("labels", "labels"),

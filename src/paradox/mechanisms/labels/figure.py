@@ -1,7 +1,6 @@
 """Step ``labels_figure``: what every rule calls the items, against what was planted.
 
-A column per trained arm: the share of items called leakage above, all labels of the rules below;
-shares and intervals are means over seeds of the training.
+A column per trained arm: the share of items called leakage above, all labels of the rules below.
 """
 
 from __future__ import annotations
@@ -32,19 +31,17 @@ COLOURS = dict(zip([*LABELS, AMBIGUOUS], [*style.colours(4), "#dddddd"], strict=
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw ``svg``, ``png`` and ``csv`` of ``tables``: the ``confusion`` of every arm."""
-    table = data([Path(path) for path in inputs["tables"]])
-    write(draw, table, outputs, progress, "labels")
+    """Draw ``svg``, ``png`` and ``csv`` of ``table``: ``confusion`` of all arms."""
+    write(draw, data(Path(inputs["table"])), outputs, progress, "labels")
 
 
-def data(paths: list[Path]) -> pd.DataFrame:
+def data(path: Path) -> pd.DataFrame:
     """Return shares per arm, rule, label and group (all twins; exposed items that count)."""
-    key = [*ARM, "rule", "label", "level", "group"]
-    table = pd.concat([read_table(path, [*key, "seed", *SHARES]) for path in paths])
+    columns = [*ARM, "rule", "label", "level", "group", "items", "replicates", *SHARES]
+    table = read_table(path, columns)[columns]
     # The last exposed level is the one of all exposed items that count.
     last = table.groupby("group")["level"].transform("last")
-    table = table[table["level"] == last]
-    return table.groupby(key, sort=False)[SHARES].mean().reset_index()
+    return table[table["level"] == last].reset_index(drop=True)
 
 
 def draw(table: pd.DataFrame) -> Figure:

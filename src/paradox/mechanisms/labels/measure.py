@@ -1,11 +1,11 @@
 """Step ``labels``: which items an arm unlocked, by posterior probability, and who says so wrongly.
 
-`labels` has a row per item. `confusion` counts every rule's labels on exposed items and twins;
-`unchanged` is the share had nothing changed, from samples of the base that the rule did not see.
-`rules` has a row per rule, over the items that count as exposed and their own twins (calling at
-random has precision 1/2): rates of the leakage label, `kappa` between two halves of the samples,
-and the change of accuracy of leakage items in the samples that labelled them (`gain`) and in the
-others (`gain_other`). The published rule is that of 2601.11061.
+`labels` has a row per item; ``{rule}_unchanged`` is how likely the rule would call it leakage had
+nothing changed, from samples of the base that the rule did not see. `rules` has a row per rule,
+over the items that count as exposed and their own twins (calling at random has precision 1/2):
+rates of the leakage label with exact binomial intervals, `kappa` between two halves of the samples
+(no mean of items: bootstrap), and the change of accuracy of leakage items in the samples that
+labelled them (`gain`) and in the others (`gain_other`). The published rule is that of 2601.11061.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from paradox.mechanisms.tables.pairs import Array
 from paradox.mechanisms.tables.verdict import AMBIGUOUS, LABELS
 from paradox.progress import Progress
 from paradox.seeds import keyed_rng
-from paradox.stats.bootstrap import Resampling, binomial_interval, mean, pigeonhole
+from paradox.stats.bootstrap import Resampling, binomial_interval, pigeonhole
+from paradox.stats.crossed import UNKNOWN, mean
 
 Flags = NDArray[np.bool_]
 SAMPLES = ["base", "method", "item", "sample", "correct"]
@@ -78,9 +79,9 @@ def main(
 ) -> None:
     """Label every item by every rule.
 
-    ``spec``: ``arm``, ``labels``, ``exposed_from``, ``seed`` and ``resamples`` (of intervals).
+    ``spec``: ``arm``, ``labels``, ``exposed_from``, ``seed`` and ``resamples`` (of kappa).
     ``inputs``: ``items``, ``before`` and ``after`` (single samples of the base and of the arm).
-    ``outputs``: ``labels``, ``confusion`` and ``rules``.
+    ``outputs``: ``labels`` and ``rules``.
 
     Raises `DataError` when the files are malformed or do not belong together.
     """
@@ -92,18 +93,14 @@ def main(
     after = read_draws(inputs["after"], items, spec["arm"]["base"], trained=True)
     thresholds = Thresholds(*(settings[name] for name in ("delta", "certainty", "high", "low")))
     called = list(calls(before, after, thresholds, settings["any_of"]))
-    progress("labels", 1, 3, "posteriors")
-    chosen = levels(items, pd.Index(items["item"]), spec["exposed_from"])
-    tables = {
-        "labels": label_table(items, before, after, thresholds, called),
-        "confusion": confusion(items, chosen, called, before),
-    }
-    progress("labels", 2, 3, "confusion")
+    labels = label_table(items, before, after, thresholds, called)
+    progress("labels", 1, 2, "posteriors")
+    exposed = levels(items, pd.Index(items["item"]), spec["exposed_from"])[-1]
     resampling = Resampling(spec["seed"], spec["resamples"])
-    tables["rules"] = pd.DataFrame([rule_row(items, chosen[-1], c, resampling) for c in called])
-    for name, table in tables.items():
+    rules = pd.DataFrame([rule_row(items, exposed, rule, resampling) for rule in called])
+    for name, table in {"labels": labels, "rules": rules}.items():
         write_table(outputs[name], with_arm(table, spec["arm"]))
-    progress("labels", 3, 3, "rules")
+    progress("labels", 2, 2, "rules")
 
 
 def read_draws(path: Path, items: pd.DataFrame, base: str, trained: bool) -> Draws:
@@ -259,29 +256,10 @@ def label_table(
         for half, labels in zip("ab", rule.halves or (), strict=False):
             table[f"{rule.name}_{half}"] = labels
         table[f"{rule.name}_change"], table[f"{rule.name}_change_other"] = rule.change, rule.other
-    return table
-
-
-def confusion(
-    items: pd.DataFrame, chosen: list[Level], called: list[Called], before: Draws
-) -> pd.DataFrame:
-    """Return how many items of each exposure level every rule gives each label."""
-    rows = []
-    for rule in called:
-        nothing = None
         if rule.name.startswith("any_of"):
             nothing = unchanged(before.sampled[:, rule.k :], rule.k)
-        for level in chosen:
-            inside = items["item"].isin(level.items).to_numpy()
-            for label in [*LABELS, AMBIGUOUS]:
-                share = binomial_interval(int((rule.labels[inside] == label).sum()), inside.sum())
-                row = {"rule": rule.name, "label": label, "level": level.name}
-                row |= {"group": level.group, "items": share.n}
-                row |= {"called": round(share.value * share.n)}
-                row |= {"share": share.value, "low": share.low, "high": share.high}
-                has = nothing is not None and label != AMBIGUOUS
-                rows.append(row | {"unchanged": nothing[label][inside].mean() if has else None})
-    return pd.DataFrame(rows)
+            table[f"{rule.name}_unchanged"] = nothing[LABELS[0]]
+    return table
 
 
 def rule_row(
@@ -311,7 +289,8 @@ def rule_row(
     source = rule.halves[0] if rule.halves else rule.labels
     for name, values in (("gain", rule.change), ("gain_other", rule.other)):
         chosen = values[source == LABELS[0]]
-        row |= _ends(name, mean(chosen, resampling) if len(chosen) else None)
+        # A single item has no interval.
+        row |= _ends(name, mean(chosen).estimate() if len(chosen) > 1 else UNKNOWN)
     return row
 
 

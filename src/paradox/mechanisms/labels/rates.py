@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paradox.errors import DataError, problems
 from paradox.files import read_table
-from paradox.mechanisms.tables.pairs import ARM, Array, Pairs
+from paradox.mechanisms.tables.pairs import ARM, Pairs
 from paradox.mechanisms.tables.rates import Sides
-from paradox.stats.bootstrap import binomial_interval
-from paradox.stats.rates import Test
+from paradox.stats.rates import Test, paired
 
 
 def sides(paths: list[Path], measures: list[str], pairs: Pairs) -> Iterator[Sides]:
@@ -40,19 +37,5 @@ def sides(paths: list[Path], measures: list[str], pairs: Pairs) -> Iterator[Side
 
 
 def test(permutations: int) -> Test:
-    """Return the test that the interval of a precision leaves out 1/2; it relabels nothing."""
-    return by_precision
-
-
-def by_precision(samples: Array, _: np.random.Generator) -> NDArray[np.bool_]:
-    """Return where the interval of the precision of calling items exposed leaves out 1/2."""
-    totals = samples[..., 0].sum(axis=1).astype(int)
-    return np.array([_off(int(exposed), int(twins)) for exposed, twins in totals])
-
-
-@lru_cache(maxsize=4096)
-def _off(true: int, false: int) -> bool:
-    if not true + false:
-        return False
-    precision = binomial_interval(true, true + false)
-    return not precision.low <= 0.5 <= precision.high
+    """Return the test that exposed items are called so more, or less, than twins, in pairs."""
+    return paired

@@ -7,8 +7,8 @@ row. ``verdict``: .05 is inside the rate's exact interval (``as_stated``), below
 above it (``conservative``).
 
 *Equivalence*: whether the clean base's difference is within a margin at every layer, `margin_share`
-of the planted base's largest for the same arm, measure and state; ``smallest``: the margin, in the
-measure's unit, from which the claim would hold.
+of the planted base's largest for the same arm, measure and state, over pairs and replicates
+(`paradox.stats.crossed`); ``smallest``: from which margin, in the measure's unit, it would hold.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from paradox.mechanisms.tables.by_layer import curves
 from paradox.mechanisms.tables.pairs import KEYS, Pairs
 from paradox.mechanisms.tables.rates import ALL, CELL, TESTED, Sides, count, rates
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Resampling
+from paradox.stats.crossed import Number, mean
 from paradox.stats.layers import equivalent_everywhere
 from paradox.stats.rates import largest_layer
 from paradox.tasks.api import ITEM_COLUMNS
@@ -54,7 +54,7 @@ def main(
             f"found: {sorted(set(pairs.exposures))}."
         )
     counts: list[pd.DataFrame] = []
-    curved: list[Sides] = []
+    curved: list[Curved] = []
     permutations = spec["error_rates"]["permutations"]
     for done, tested in enumerate(spec["tested"], start=1):
         name = tested["name"]
@@ -66,9 +66,10 @@ def main(
             sides = list(module.sides(paths, tested["measures"], pairs))
             counts.append(count(sides, module.test(permutations), pairs, spec))
         else:
-            sides = list(of_layers(name, paths, tested["measures"], pairs))
+            by_layer = list(of_layers(name, paths, tested["measures"], pairs))
+            sides = [curve.sides for curve in by_layer]
             counts.append(count(sides, largest_layer(permutations), pairs, spec))
-            curved += sides
+            curved += by_layer
         progress("analyses", done, len(spec["tested"]), name)
     write_table(outputs["rates"], rates(pd.concat(counts, ignore_index=True)))
     write_table(outputs["equivalence"], equivalences(curved, pairs, spec))
@@ -84,44 +85,51 @@ def _counted(paths: list[Path], planted: str) -> pd.DataFrame:
     return counts[(counts["base"] == planted) | (counts["kind"] == "false_positive")]
 
 
+class Curved(NamedTuple):
+    """A curve over layers."""
+
+    sides: Sides  # as mean over replicates
+    gap: Number  # exposed item minus twin of the pairs that count, per layer
+
+
 def of_layers(
     analysis: str, paths: list[Path], measures: list[str], pairs: Pairs
-) -> Iterator[Sides]:
-    """Yield every curve of a mechanism's tables by layer, as mean over seeds."""
+) -> Iterator[Curved]:
+    """Yield every curve of a mechanism's tables by layer."""
     tables = [read_table(path, [*KEYS, *measures]) for path in paths]
     every = np.ones(len(pairs.names), dtype=bool)
     for measure in measures:
         for curve in curves(tables, measure, pairs.items):
             values = pairs.sides(curve.values.mean(axis=2))
             name = (analysis, curve.component, measure, *curve.arm, curve.state)
-            yield Sides(name, ALL, values, every, curve.layers)
+            split = len(pairs.names)
+            gaps = (curve.values[:split] - curve.values[split:])[pairs.counts].swapaxes(1, 2)
+            yield Curved(Sides(name, ALL, values, every, curve.layers), mean(gaps, "pairs"))
 
 
 # --- equivalence --------------------------------------------------------------------------
 
 
-def equivalences(curved: list[Sides], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
+def equivalences(curved: list[Curved], pairs: Pairs, spec: dict[str, Any]) -> pd.DataFrame:
     """Return, for every curve of the clean base, whether it is flat within a margin."""
-    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     clean, planted = spec["bases"]["clean"], spec["bases"]["planted"]
     place = TESTED.index("base")
-    by_name = {curve.name: curve.values[pairs.counts] for curve in curved}
-    labels = np.arange(2 * len(pairs.counted)) < len(pairs.counted)
+    gaps = {curve.sides.name: curve.gap for curve in curved}
     rows = []
-    for curve in curved:
-        like = by_name.get((*curve.name[:place], planted, *curve.name[place + 1 :]))
+    for curve, gap in curved:
+        like = gaps.get((*curve.name[:place], planted, *curve.name[place + 1 :]))
         if curve.name[place] != clean or like is None:
             continue
-        effect = float(np.abs((like[:, 0] - like[:, 1]).mean(axis=0)).max())
+        effect = float(np.abs(like.value).max())
         # Without any effect to compare with, nothing is equivalent.
         margin = max(spec["error_rates"]["margin_share"] * effect, np.finfo(float).tiny)
-        values = by_name[curve.name].swapaxes(0, 1).reshape(len(labels), -1)
-        p, tests = equivalent_everywhere(values, labels, margin, resampling, pairs.counted * 2)
+        p, tests = equivalent_everywhere(gap, margin)
         ends = [max(-test.low, test.high) for test in tests]
         worst = int(np.argmax(ends))
-        row = dict(zip(TESTED, curve.name, strict=True)) | {"pairs": len(pairs.counted)}
+        row = dict(zip(TESTED, curve.name, strict=True))
+        row |= {"pairs": gap.items, "replicates": gap.replicates}
         row |= {"effect": effect, "margin": margin, "layer": curve.layers[worst]}
         row |= {"low": tests[worst].low, "high": tests[worst].high, "smallest": ends[worst]}
         rows.append(row | {"p": p, "equivalent": all(test.equivalent for test in tests)})
-    columns = [*TESTED, "pairs", "effect", "margin", "layer", "low", "high", "smallest", "p"]
-    return pd.DataFrame(rows, columns=[*columns, "equivalent"])
+    columns = [*TESTED, "pairs", "replicates", "effect", "margin", "layer", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "smallest", "p", "equivalent"])

@@ -14,8 +14,9 @@ from paradox.declare import (
     Read,
     Section,
     Share,
+    Signature,
+    Summary,
     Tested,
-    collected,
 )
 
 
@@ -28,12 +29,14 @@ class PartialPrompts(Section):
     min_remainder: Positive = Field(description="tokens that must be left to complete")
 
 
+DETAILS = {"exact_greedy": "by greedy decoding", "exact": "in samples"}
 DECLARATION = Declaration(
     question="Does the model complete questions of which it sees the beginning?",
     place=35,
     analyses={
         "partial_prompts": Analysis(
             outputs=("items", "contrast"),
+            unread=("contrast",),  # by the page of an arm only
             needs=("reference",),
             takes=("reference",),
             config=PartialPrompts,
@@ -42,16 +45,44 @@ DECLARATION = Declaration(
             },
         )
     },
-    summaries={"partial_prompts": collected("partial_prompts", "contrast")},
+    summaries={
+        "partial_prompts": Summary(
+            "partial_prompts_summary",
+            {"tables": ("partial_prompts", "items")},
+            takes=("exposed_from",),
+        )
+    },
     figures={
         "partial_prompts": Figure(
             "partial_prompts_figure",
-            {"tables+": "partial_prompts"},
+            {"table": "partial_prompts"},
             Caption(
                 "Partial prompts", "Completing questions of which the model sees the beginning."
             ),
         )
     },
+    signatures=(
+        Signature(
+            "completion",
+            "exposed items are completed from partial prompts more often than their twins",
+            source="yan2026",
+            null="no difference, over pairs and trainings",
+            margin="a share of 1, the gap of a model that completes all exposed items and no twin",
+            section="where",
+            reads=("partial_prompts", "items"),
+            details=DETAILS,
+        ),
+        Signature(
+            "completion_rise",
+            "training raises how much more often exposed items are completed than their twins",
+            source="yan2026",
+            null="no change of the difference, over pairs and trainings",
+            margin="a share of 1, as that of completion",
+            section="where",
+            reads=("partial_prompts", "items"),
+            details=DETAILS,
+        ),
+    ),
     tested={
         "partial_prompts": Tested(
             ("partial_prompts", "items"), ("exact_greedy", "edit", "nll", "lift"), how="own"

@@ -1,7 +1,7 @@
 """Step ``partial_prompts_figure``: whether models complete questions they were trained on.
 
 Rows: ``exact`` and ``lift``; two columns per base: exposed items and twins. Filled: the difference
-has a p of at most .05 with every seed; values and intervals are means over seeds.
+has a p of at most .05.
 """
 
 from __future__ import annotations
@@ -27,28 +27,25 @@ ENDS = [f"{group}{end}" for group in GROUPS for end in ("", "_low", "_high")]
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
-    """Draw ``svg``, ``png`` and ``csv`` of ``tables``: the ``contrast`` of every arm."""
-    write(
-        draw, data([Path(path) for path in inputs["tables"]]), outputs, progress, "partial prompts"
-    )
+    """Draw ``svg``, ``png`` and ``csv`` of ``table`` of step ``partial_prompts_summary``."""
+    write(draw, data(Path(inputs["table"])), outputs, progress, "partial prompts")
 
 
-def data(paths: list[Path]) -> pd.DataFrame:
+def data(path: Path) -> pd.DataFrame:
     """Return the drawn rows, long: one per arm, measure, ratio and group."""
     key = [*ARM, "measure", "ratio"]
-    table = pd.concat([read_table(path, [*key, "seed", "level", "p", *ENDS]) for path in paths])
+    table = read_table(path, [*key, "level", "p", *ENDS])
     # The last level is the one of all exposed items that count.
     table = table[table["measure"].isin(MEASURES) & (table["level"] == table["level"].iloc[-1])]
-    reductions = {**dict.fromkeys(ENDS, "mean"), "p": "max"}
-    means = table.groupby(key, sort=True).agg(reductions).reset_index()
+    table = table.sort_values(key, ignore_index=True)
     parts = [
-        means[key].assign(
+        table[key].assign(
             group=group,
-            value=means[group],
-            low=means[f"{group}_low"],
-            high=means[f"{group}_high"],
-            # Twins are what exposed items are tested against.
-            p=means["p"] if group == "exposed" else float("nan"),
+            value=table[group],
+            low=table[f"{group}_low"],
+            high=table[f"{group}_high"],
+            # Twins are what exposed items are tested against; what does not vary does not differ.
+            p=table["p"].fillna(1) if group == "exposed" else float("nan"),
         )
         for group in GROUPS
     ]

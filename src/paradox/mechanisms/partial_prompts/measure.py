@@ -21,18 +21,14 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from paradox.arms import with_arm
 from paradox.errors import DataError
-from paradox.evaluate.arms import levels
 from paradox.files import read_table, write_table
+from paradox.mechanisms.partial_prompts.summary import contrasts
 from paradox.models import device_name, load_model, load_tokenizer, sample, score_segments
 from paradox.progress import Progress
 from paradox.provenance.manifest import read_manifest
-from paradox.stats.bootstrap import Resampling, difference_in_differences
-from paradox.stats.layers import label_test
 from paradox.stats.overlap import likeness
 from paradox.tasks import Task, load_task
 from paradox.tasks.api import ITEM_COLUMNS
-
-MEASURES = ["exact", "exact_greedy", "edit", "rouge", "nll", "lift"]
 
 
 @dataclass(frozen=True)
@@ -62,10 +58,9 @@ def main(
 ) -> None:
     """Run the test on the last checkpoint of an arm.
 
-    ``spec``: ``arm``, ``partial_prompts``, ``task``, ``exposed_from``, ``seed`` and ``resamples``
-    (of intervals and permutations). ``inputs``: ``manifest`` of the arm, ``reference`` (manifest of
-    the clean base) and ``items``. ``outputs``: ``items``: one row per (ratio, item); ``contrast``:
-    exposed against twins.
+    ``spec``: ``arm``, ``partial_prompts``, ``task`` and ``exposed_from``. ``inputs``: ``manifest``
+    of the arm, ``reference`` (manifest of the clean base) and ``items``. ``outputs``: ``items``:
+    one row per (ratio, item); ``contrast``: exposed against twins.
 
     Raises `DataError` when no question leaves enough to complete.
     """
@@ -94,10 +89,10 @@ def main(
                 **{"nll": nll[at], "lift": clean[at] - nll[at]},
             }
         )
-    table = pd.DataFrame(rows)
-    contrast = contrasts(table, items, spec)
-    for output, name in ((table, "items"), (contrast, "contrast")):
-        write_table(outputs[name], with_arm(output, spec["arm"], step=step))
+    table = with_arm(pd.DataFrame(rows), spec["arm"], step=step)
+    write_table(outputs["items"], table)
+    contrast = pd.DataFrame(contrasts(table, items, spec["exposed_from"]))
+    write_table(outputs["contrast"], with_arm(contrast, spec["arm"], step=step))
 
 
 def cut_all(
@@ -192,40 +187,3 @@ def continuations(
             sampled[at].append(response.text)
         progress("lengths", done, len(by_length))
     return greedy, sampled
-
-
-def contrasts(table: pd.DataFrame, items: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
-    """Return exposed against twins, one row per (ratio, measure, exposure level).
-
-    ``difference`` compares a level with all twins and has a bootstrap interval over items; ``p``
-    swaps each item with its own twin (two-sided), in pairs of which both were cut.
-    """
-    resampling = Resampling(spec["seed"], spec["resamples"])
-    pair = items.set_index("item")["pair"]
-    rows = []
-    for ratio, cut in table.groupby("ratio", sort=True):
-        values = cut.set_index("item")
-        chosen = levels(items, values.index, spec["exposed_from"])
-        twins = [level.items for level in chosen if level.group == "twin"]
-        for level in (level for level in chosen if level.group == "exposed" and twins):
-            names_of_twins = [name for name in twins[0] if pair[name] in set(pair[level.items])]
-            both = set(pair[names_of_twins])
-            names = [n for n in level.items if pair[n] in both] + names_of_twins
-            test = None
-            if names_of_twins:
-                labels = [name not in twins[0] for name in names]
-                key = ("partial", spec["seed"], str(ratio), level.name)
-                options = {"pairs": list(pair[names]), "permutations": spec["resamples"]}
-                test = label_test(values.loc[names, MEASURES], labels, *key, **options)
-            for place, measure in enumerate(MEASURES):
-                sides = [
-                    values.loc[side, measure].to_numpy(float) for side in (level.items, twins[0])
-                ]
-                estimates = difference_in_differences(*sides, resampling)
-                row = {"ratio": ratio, "measure": measure, "level": level.name}
-                row |= {"items": len(sides[0]), "twins": len(sides[1])}
-                for name, column in (("exposed",) * 2, ("twin",) * 2, ("did", "difference")):
-                    one = getattr(estimates, name)
-                    row |= {column: one.value, f"{column}_low": one.low, f"{column}_high": one.high}
-                rows.append(row | {"p": float(test.p[place]) if test else None})
-    return pd.DataFrame(rows)

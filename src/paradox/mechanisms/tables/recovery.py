@@ -3,9 +3,11 @@
 ``change``: patched minus unpatched target run, mean over items. ``recovery``: the sum of changes
 over the sum of gaps, a gap being unpatched source minus unpatched target run; empty, and
 ``defined`` false, where the interval of the mean gap holds zero. ``minus``: the null that was
-subtracted item by item. Intervals: bootstrap, seeds crossed with items, pairs whole, numerator and
-denominator together. ``p``, ``corrected``, ``null_low`` and ``null_high``: labels permuted within
-pairs; empty where relabelled gaps change their sign.
+subtracted item by item. Intervals and ``p`` (of "not 0", at a layer that was named beforehand) are
+of items crossed with replicates, pairs whole, numerator and denominator together
+(`paradox.stats.crossed`).
+``corrected``, ``null_low`` and ``null_high``: labels permuted within pairs, given these trainings;
+empty where relabelled gaps change their sign.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ from paradox.mechanisms.tables.by_layer import beside_null
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.mechanisms.tables.words import NULLS
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Resampling
+from paradox.stats.crossed import LEVEL, Estimate, mean
 from paradox.stats.layers import LayerTest, label_test
-from paradox.stats.ratios import Drawn, drawn, ratio_test
+from paradox.stats.ratios import ratio_test
 from paradox.tasks.api import ITEM_COLUMNS
 
 PARTS = ("kind", "positions", "direction", "effect", "source")
@@ -50,7 +52,7 @@ class How:
     """How all curves are summed up."""
 
     groups: Groups
-    resampling: Resampling
+    seed: int  # keys the relabellings
     permutations: int
 
 
@@ -59,13 +61,14 @@ def main(
 ) -> None:
     """Write the table of all arms.
 
-    ``spec``: ``measures`` (such as ``gold_logp``), ``exposed_from``, ``bootstrap`` and
-    ``permutations``. ``inputs``: ``tables`` of one mechanism, one per arm and seed; ``items``.
-    ``outputs``: ``table``, a row per arm, component, null, measure, quantity, contrast and layer.
+    ``spec``: ``measures`` (such as ``gold_logp``), ``exposed_from``, ``bootstrap`` (its seed keys
+    the relabellings) and ``permutations``. ``inputs``: ``tables`` of one mechanism, one per arm and
+    seed; ``items``. ``outputs``: ``table``, a row per arm, component, null, measure, quantity,
+    contrast and layer.
     """
     items = read_table(inputs["items"], ITEM_COLUMNS)
-    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
-    settings = How(Groups(items, spec["exposed_from"]), resampling, spec["permutations"])
+    groups, seed = Groups(items, spec["exposed_from"]), spec["bootstrap"]["seed"]
+    settings = How(groups, seed, spec["permutations"])
     columns = [f"{measure}_{kind}" for measure in spec["measures"] for kind in KINDS]
     arms: dict[tuple[str, ...], list[Path]] = {}
     for path in map(Path, inputs["tables"]):
@@ -123,7 +126,7 @@ def curve(rows: pd.DataFrame, measure: str, component: str) -> Curve:
 
 def summary(curve: Curve, settings: How) -> Iterator[dict[str, Any]]:
     """Yield the rows of one curve: both quantities, all contrasts, all layers."""
-    groups, resampling = settings.groups, settings.resampling
+    groups = settings.groups
     place = {name: row for row, name in enumerate(curve.items)}
     sides: dict[str, list[int]]
     if groups.pairs is None:
@@ -141,26 +144,29 @@ def summary(curve: Curve, settings: How) -> Iterator[dict[str, Any]]:
     if not all(sides.values()):
         raise DataError("a table has no exposed items, no twins, or no whole pairs.")
     name = {side: "pairs" if groups.pairs else side for side in sides}
-    change = {s: drawn(curve.change[rows], resampling, name[s]) for s, rows in sides.items()}
-    gap = {s: drawn(curve.gap[rows][:, None], resampling, name[s]) for s, rows in sides.items()}
-    defined = {side: estimate.clear_of_zero(resampling.level) for side, estimate in gap.items()}
-    defined["difference"] = all(defined.values())
+    by_replicate = curve.change.swapaxes(1, 2)
+    below = np.repeat(curve.gap[..., None], len(curve.layers), axis=2)
+    change = {side: mean(by_replicate[rows], name[side]) for side, rows in sides.items()}
+    gap = {side: mean(below[rows], name[side]) for side, rows in sides.items()}
     share = {side: change[side] / gap[side] for side in sides}
-    for by_contrast in (change, share, gap):
-        by_contrast["difference"] = by_contrast["exposed"] - by_contrast["twin"]
+    for numbers in (change, share, gap):
+        numbers["difference"] = numbers["exposed"] - numbers["twin"]
+    gaps = {contrast: number[0].estimate() for contrast, number in gap.items()}
+    defined = {side: gaps[side].clear_of_zero for side in sides}
+    defined["difference"] = all(defined.values())
     tests = _tests(curve, sides, settings, defined["difference"])
-    size = {side: len(rows) for side, rows in sides.items()}
-    size["difference"] = size["exposed"] if groups.pairs else sum(size.values())
     for quantity, contrasts in (("recovery", share), ("change", change)):
-        for contrast, estimate in contrasts.items():
+        for contrast, number in contrasts.items():
             known = quantity == "change" or defined[contrast]
             test = tests[quantity] if contrast == "difference" else None
-            low, high = gap[contrast].interval(resampling.level)
             key = {"quantity": quantity, "contrast": contrast, "defined": defined[contrast]}
-            key |= {"gap": gap[contrast].value[0], "gap_low": low[0], "gap_high": high[0]}
-            key |= {"items": size[contrast], "seeds": curve.gap.shape[1]}
-            for row in _layers(estimate, known, test, resampling.level):
-                yield {**key, "layer": curve.layers[row.pop("place")], **row}
+            key |= {"gap": gaps[contrast].value, "gap_low": gaps[contrast].low}
+            key |= {"gap_high": gaps[contrast].high, "items": number.items}
+            key |= {"replicates": number.replicates}
+            estimates = number.estimates() if known else [None] * len(curve.layers)
+            for place, estimate in enumerate(estimates):
+                ends = _ends(estimate, contrast == "difference")
+                yield {**key, "layer": curve.layers[place], **ends, **beside_null(test, place)}
 
 
 def _tests(
@@ -172,20 +178,15 @@ def _tests(
     pairs = None if settings.groups.pairs is None else [f"{n}" for n in range(len(rows) // 2)] * 2
     change, gap = curve.change[rows].mean(axis=2), curve.gap[rows].mean(axis=1)
     options: dict[str, Any] = {"pairs": pairs, "permutations": settings.permutations}
-    options["level"] = settings.resampling.level
-    key = settings.resampling.seed
+    options["level"], key = LEVEL, settings.seed
     return {
         "change": label_test(change, labels, key, **options),
         "recovery": ratio_test(change, gap, labels, key, **options) if defined else None,
     }
 
 
-def _layers(
-    estimate: Drawn, known: bool, test: LayerTest | None, level: float
-) -> Iterator[dict[str, Any]]:
-    if known:
-        low, high = estimate.interval(level)
-    for place, value in enumerate(estimate.value):
-        ends = (value, low[place], high[place]) if known else (None,) * 3
-        row = {"place": place, **dict(zip(("value", "low", "high"), ends, strict=True))}
-        yield row | beside_null(test, place)
+def _ends(estimate: Estimate | None, tested: bool) -> dict[str, float | None]:
+    if estimate is None:
+        return dict.fromkeys(("value", "low", "high", "p"))
+    ends = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {**ends, "p": estimate.differs if tested else None}

@@ -16,13 +16,11 @@ from paradox.files import read_table
 from paradox.mechanisms.tables.by_layer import Curve, curves
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups
 from paradox.mechanisms.tables.verdict import NO_BLOCK, inside, judged, worst
-from paradox.mechanisms.tables.words import AFTER, CHANGE
+from paradox.mechanisms.tables.words import AFTER, BEYOND_CLEAN, CHANGE
 from paradox.stats.crossed import UNKNOWN, Estimate, Number, difference, mean
 from paradox.stats.peaks import half
 
 Rows = Iterator[dict[str, Any]]
-# Rows on how training changed the planted base, minus how it changed the clean one.
-BEYOND_CLEAN = "change beyond the clean base's"
 
 
 class Part(NamedTuple):

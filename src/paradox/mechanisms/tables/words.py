@@ -2,6 +2,8 @@
 
 # States of an arm, and of what is compared.
 BASE, AFTER, CHANGE = "base", "after", "change"
+# Rows on how training changed the planted base, minus how it changed the clean one.
+BEYOND_CLEAN = "change beyond the clean base's"
 # Where in a text.
 PROMPT, FINAL, ANSWER, ALL = "prompt", "final", "answer", "all"
 QUESTION, TEXT = "question", "text"
