@@ -50,8 +50,8 @@ def reading(
     if len(idle):
         text.append(
             "Untrained bases, compared with other samples of themselves (which they cover), show "
-            f"{_counted(idle, REPRODUCED, 'signature')} of {len(idle)} such signatures; "
-            f"{_counted(idle, OPEN, 'reason')} are not decidable."
+            f"{_counted(idle, REPRODUCED, 'signature')} such signatures; not decidable are "
+            f"{_counted(idle, OPEN, 'reason')}."
         )
     by_name: dict[str, list[dict[str, Any]]] = {}
     for row in verdicts.astype(object).where(verdicts.notna(), None).to_dict("records"):
@@ -101,7 +101,7 @@ def _verdicts(rows: pd.DataFrame) -> str:
     for name in (REPRODUCED, NEGLIGIBLE):
         shown = rows[rows["verdict"] == name]
         by_arm = [
-            f"{arm_words(cases.iloc[0])} on {', '.join(_effect(row) for _, row in cases.iterrows())}"
+            f"{arm_words(cases.iloc[0])} on {', '.join(map(_effect, cases.to_dict('records')))}"
             for _, cases in shown.groupby(["method", "reward"], sort=True)
         ]
         p = f"(largest p = {p_value(shown['p'].max())})"
@@ -110,18 +110,18 @@ def _verdicts(rows: pd.DataFrame) -> str:
         parts += [f"{name} for {'; '.join(by_arm)} {p}"] if by_arm else []
     for name, why in ((NOT, ""), (OPEN, "reason")):
         if (rows["verdict"] == name).any():
-            parts.append(f"{name} in {_counted(rows, name, why)} of {len(rows)} cases")
+            parts.append(f"{name} in {_counted(rows, name, why)}")
     return "; ".join(parts)
 
 
-def _counted(rows: pd.DataFrame, verdict: str, column: str) -> str:
-    """Count rows with a verdict, and those of them alike in a column."""
+def _counted(rows: pd.DataFrame, verdict: str, column: str = "") -> str:
+    """Count the rows with a verdict, and those of them that are alike in a column."""
     chosen = rows[rows["verdict"] == verdict]
     alike = chosen[column].value_counts(sort=False) if column else {}
-    words = ", ".join(f"{name}: {count}" for name, count in alike.items())
-    return f"{len(chosen)} ({words})" if words else f"{len(chosen)}"
+    words = ", ".join(f"{count} x {name}" for name, count in alike.items())
+    return f"{len(chosen)} of {len(rows)}" + (f" ({words})" if words else "")
 
 
-def _effect(row: pd.Series) -> str:
+def _effect(row: Any) -> str:
     ends = f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
     return f"{GROUPS[row['group']]} ({row['measure']}) {ends}"
