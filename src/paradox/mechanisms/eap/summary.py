@@ -94,7 +94,7 @@ def main(
         progress("cells", done, len(cells))
     tables["methods"] = [row for arms in trained.values() for row in _methods(arms)]
     for name, rows in tables.items():
-        empty = [*ARM, "attribution", "alpha", "measure"]
+        empty = [*ARM, "attribution", "alpha", "measure", "other", "value"]
         write_table(outputs[name], pd.DataFrame(rows) if rows else pd.DataFrame(columns=empty))
 
 
