@@ -375,7 +375,7 @@ def test_a_changed_verdict_changes_sentence_and_table(
     assert before["sentences"]["counts"] != after["sentences"]["counts"]
 
 
-@pytest.mark.parametrize(("section", "count"), [("where", 9), ("edges", 4)])
+@pytest.mark.parametrize(("section", "count"), [("where", 9), ("edges", 6)])
 def test_claims_that_are_reproduced_nowhere_are_joined(
     section: str, count: int, tmp_path: Path
 ) -> None:
