@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 from told_fixture import summary as told
 
 from paradox.errors import DataError
@@ -16,11 +15,18 @@ from paradox.files import read_json, write_table
 from paradox.mechanisms.boundary import figure
 from paradox.mechanisms.boundary import reading as boundary_reading
 from paradox.mechanisms.boundary import summary as boundary_summary
-from paradox.mechanisms.boundary.summary import Settings, p_values
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.boundary.summary import Arm, Settings, verdicts
+from paradox.mechanisms.tables.verdict import (
+    CEILING,
+    FLOOR,
+    GUESSING,
+    NO_GAP,
+    NOT,
+    OPEN,
+    REPRODUCED,
+)
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling
-from paradox.stats.passk import pass_at_k, powers
 
 PAIRS, SAMPLES = 40, 32
 QUIET = Progress("test", streams=())
@@ -35,27 +41,39 @@ ARMS: dict[str, tuple[tuple[float, float], float, float]] = {
 }
 
 
-def _table(reward: str, seed: int) -> pd.DataFrame:
+BASE = (0.15, 0.15)
+
+
+def _table(
+    reward: str,
+    seed: int,
+    method: str = "grpo",
+    rates: tuple[float, float] | None = None,
+    base: tuple[float, float] = BASE,
+    samples: int = SAMPLES,
+    pairs: int = PAIRS,
+) -> pd.DataFrame:
     """Return a table of step ``boundary``; right answers and worked ones have the same rates."""
-    rates, own, sharp = ARMS[reward]
-    rng = np.random.default_rng([len(reward), seed])
+    of_arm, own, sharp = ARMS[reward]
+    rates = rates or of_arm
+    rng = np.random.default_rng([len(reward), seed, len(method)])
     same = np.random.default_rng(7)  # the base's samples are those of all arms
     rows = []
     for group in ("exposed", "twin"):
-        for pair in range(PAIRS):
+        for pair in range(pairs):
             rate = rates[pair % 2]
             by_source = {
-                "base": (same.binomial(SAMPLES, 0.15), 0.5),
-                "after": (rng.binomial(SAMPLES, rate), own),
-                "matched": (rng.binomial(SAMPLES, rate), np.nan),
-                "sharpened": (rng.binomial(SAMPLES, 0.15), sharp),
-                "cold": (rng.binomial(SAMPLES, 0.15), 0.4),
+                "base": (same.binomial(samples, base[pair % 2]), 0.5),
+                "after": (rng.binomial(samples, rate), own),
+                "matched": (rng.binomial(samples, rate), np.nan),
+                "sharpened": (rng.binomial(samples, 0.15), sharp),
+                "cold": (rng.binomial(samples, 0.15), 0.4),
             }
             for source, (right, quantile) in by_source.items():
-                row = {"base": "contaminated", "method": "base" if reward == "none" else "grpo"}
+                row = {"base": "contaminated", "method": "base" if reward == "none" else method}
                 row |= {"reward": reward, "seed": seed, "step": 8, "item": f"{group}{pair}"}
                 row |= {"group": group, "exposure": 128, "pair": f"p{pair}", "source": source}
-                row |= {"temperature": 1.0, "samples": SAMPLES, "right": right, "worked": right}
+                row |= {"temperature": 1.0, "samples": samples, "right": right, "worked": right}
                 row |= {"tokens": 10.0, "entropy": 0.2, "nll": 0.3}
                 for n, name in enumerate(boundary_summary.QUANTILES):
                     # Not every item has wrong samples.
@@ -65,18 +83,39 @@ def _table(reward: str, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _summary(folder: Path, made: list[pd.DataFrame]) -> dict[str, Path]:
+    """Return the step's tables of tables of arms and seeds."""
+    for number, table in enumerate(made):
+        write_table(folder / f"arm{number}.csv", table)
+    paths = [folder / f"arm{number}.csv" for number in range(len(made))]
+    outputs = {name: folder / f"{name}.csv" for name in boundary_summary.TABLES}
+    boundary_summary.main(SPEC, {"tables": paths}, outputs, QUIET)
+    return outputs
+
+
+def _judged(signature: str, measure: str, **how: Any) -> set[tuple[str, str]]:
+    """Return verdict and reason of three trainings; `how` goes to `_table`."""
+    table = pd.concat([_table("wide", seed, **how) for seed in range(3)])
+    if measure == "right":
+        # What is only guessed is never worked out.
+        table = table.assign(worked=0)
+    settings = Settings(Resampling(0), 99, SPEC["margin"], SPEC["chance"])
+    rows = list(verdicts(Arm(table, "wide"), settings))
+    assert len(rows) == 2 * (2 * 5 + 2 * 2)
+    chosen = (r for r in rows if (r["signature"], r["measure"]) == (signature, measure))
+    return {(row["verdict"], row["reason"]) for row in chosen}
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The summary of all arms, two seeds of each trained one."""
     folder = tmp_path_factory.mktemp("summary")
-    paths = []
-    for reward in ARMS:
-        for seed in (0,) if reward == "none" else (0, 1):
-            paths.append(folder / f"{reward}{seed}.csv")
-            write_table(paths[-1], _table(reward, seed))
-    outputs = {name: folder / f"{name}.csv" for name in boundary_summary.TABLES}
-    boundary_summary.main(SPEC, {"tables": paths}, outputs, QUIET)
-    return outputs
+    made = [
+        _table(reward, seed)
+        for reward in ARMS
+        for seed in ((0,) if reward == "none" else (0, 1, 2))
+    ]
+    return _summary(folder, made)
 
 
 def _verdict(tables: dict[str, Path], signature: str, reward: str) -> set[str]:
@@ -86,18 +125,93 @@ def _verdict(tables: dict[str, Path], signature: str, reward: str) -> set[str]:
 
 def test_planted_signatures_are_found_and_others_are_not(tables: dict[str, Path]) -> None:
     """Each arm has the signatures that were put in; a base against itself has none."""
-    want: dict[str, tuple[set[str], set[str]]] = {
-        "crossing": ({"narrow"}, {"wide"}),
-        "matched_below": ({"narrow"}, {"wide"}),
-        "above_all": ({"wide"}, {"narrow"}),
-        "low_perplexity": ({"narrow"}, {"wide"}),
+    want = {
+        "crossing": {"none": {OPEN}, "narrow": {REPRODUCED}, "wide": {OPEN}},
+        "matched_below": {"none": {OPEN}, "narrow": {REPRODUCED}, "wide": {OPEN}},
+        "above_all": {"none": {NOT}, "narrow": {NOT}, "wide": {REPRODUCED}},
+        "efficiency": {"none": {NOT}, "narrow": {OPEN}, "wide": {REPRODUCED}},
+        "likelier": {"none": {NOT}, "narrow": {REPRODUCED}, "wide": {REPRODUCED}},
+        "low_perplexity": {"none": {NOT}, "narrow": {REPRODUCED}, "wide": {NOT}},
     }
-    for signature, (shown, refuted) in want.items():
-        for reward in ARMS:
-            found = _verdict(tables, signature, reward)
-            assert (found == {REPRODUCED}) == (reward in shown), (signature, reward)
-            assert found == {NOT} or reward not in refuted
-            assert found <= {NOT, OPEN, REPRODUCED}
+    for signature, by_reward in want.items():
+        for reward, shown in by_reward.items():
+            assert _verdict(tables, signature, reward) == shown, (signature, reward)
+
+
+def test_p_and_interval_never_contradict_each_other(tables: dict[str, Path]) -> None:
+    """p is at most .05 exactly where the interval is clear of zero."""
+    rows = pd.read_csv(tables["verdicts"]).dropna(subset="p")
+    assert len(rows) > 50 and ((rows["p"] <= 0.05) == (rows["low"] > 0)).all()
+    for name in ("curves", "perplexity"):
+        rows = pd.read_csv(tables[name]).dropna(subset="p")
+        null = rows["null"] if "null" in rows else 0
+        clear = (rows["low"] > null) | (rows["high"] < null)
+        assert len(rows) > 50 and ((rows["p"] <= 0.05) == clear).all()
+
+
+GUESSERS = (1 / 13, 1 / 13)
+
+
+@pytest.mark.parametrize("signature", ["crossing", "covered", "efficiency", "matched_below"])
+def test_two_guessers_decide_nothing(signature: str) -> None:
+    """Guessing gives pass@64 = .994, whatever anyone knows; and nothing is worked out."""
+    how: dict[str, Any] = {"rates": GUESSERS, "base": GUESSERS, "samples": 64}
+    assert _judged(signature, "right", **how) == {(OPEN, GUESSING)}
+
+
+@pytest.mark.parametrize(
+    ("signature", "rates", "base", "verdict", "reason"),
+    [
+        # Base and arm solve everything; nothing; the arm solves nothing.
+        ("crossing", (0.97, 0.97), (0.97, 0.97), OPEN, CEILING),
+        ("covered", (0.5, 0.5), (0.97, 0.97), OPEN, CEILING),
+        ("covered", (0.0, 0.0), (0.5, 0.0), OPEN, FLOOR),
+        ("matched_below", (0.0, 0.0), (0.0, 0.0), OPEN, FLOOR),
+        ("efficiency", (0.97, 0.97), (0.97, 0.97), OPEN, CEILING),
+        ("efficiency", (0.5, 0.0), (0.0, 0.0), OPEN, NO_GAP),
+        # Room: solved by the arm only are nearly none; half of the items.
+        ("covered", (0.97, 0.001), (0.5, 0.0), REPRODUCED, ""),
+        ("covered", (0.5, 0.5), (0.5, 0.0), NOT, ""),
+        # The first try falls; rises a little; goes most of the way.
+        ("crossing", (0.1, 0.0), (0.3, 0.0), NOT, ""),
+        ("efficiency", (0.1, 0.0), (0.3, 0.3), NOT, ""),
+        ("efficiency", (0.3, 0.3), (0.1, 0.1), REPRODUCED, ""),
+        ("efficiency", (0.9, 0.9), (0.1, 0.1), NOT, ""),
+    ],
+)
+def test_room_comes_before_the_verdict(
+    signature: str,
+    rates: tuple[float, float],
+    base: tuple[float, float],
+    verdict: str,
+    reason: str,
+) -> None:
+    """What could not come out otherwise is not decidable, what could is judged."""
+    many: Any = {"pairs": 150} if verdict == REPRODUCED else {}
+    assert _judged(signature, "worked", rates=rates, base=base, **many) == {(verdict, reason)}
+
+
+def test_who_never_answers_is_passed_by_guessing() -> None:
+    """A guesser above a base without answers has learned nothing."""
+    how: dict[str, Any] = {"rates": GUESSERS, "base": (0.0, 0.0)}
+    for signature in ("above_all", "efficiency"):
+        assert _judged(signature, "right", **how) == {(OPEN, GUESSING)}
+
+
+def test_methods_are_alike_or_not(tmp_path: Path) -> None:
+    """Each method's gap is compared with those of the methods before it, never with imitation's."""
+    made = [_table("wide", seed, method) for seed in range(3) for method in ("grpo", "ppo", "sft")]
+    made += [_table("wide", seed, "rloo", (0.8, 0.8)) for seed in range(3)]
+    made += [_table("narrow", seed, method) for seed, method in ((0, "grpo"), (7, "rloo"))]
+    rows = pd.read_csv(_summary(tmp_path, made)["verdicts"]).query("signature == 'alike'")
+    judged = rows.groupby(["reward", "method"])["verdict"].unique().map(list).to_dict()
+    assert judged == {
+        ("narrow", "rloo"): [OPEN],
+        ("wide", "ppo"): [REPRODUCED],
+        ("wide", "rloo"): [NOT],
+    }
+    unlike = rows[(rows["reward"] == "narrow") & (rows["method"] == "rloo")]
+    assert set(unlike["reason"]) == {boundary_summary.UNLIKE}
 
 
 def test_crossing_and_gap(tables: dict[str, Path]) -> None:
@@ -131,30 +245,7 @@ def test_exposed_minus_twins_is_tested(tables: dict[str, Path]) -> None:
     assert rows.groupby(["reward", "measure"])["corrected"].min().min() > 0.005
     inside = rows["value"].between(rows["null_low"], rows["null_high"])
     assert (inside == (rows["corrected"] > 0.05)).all()
-    assert rows["detectable"].gt(0).all()
-
-
-def test_permuted_labels_give_nominal_rates() -> None:
-    """Base and arm swapped within items are told apart in 5 % of relabellings."""
-    rng = np.random.default_rng(3)
-    rates = np.stack([rng.beta(0.3, 1, PAIRS), rng.beta(2, 1, PAIRS)])
-    ks = powers(SAMPLES)
-    base, after = (
-        pass_at_k(rng.binomial(SAMPLES, of[:, None]), SAMPLES, ks).swapaxes(1, 2) for of in rates
-    )
-    settings = Settings(Resampling(0, 50), 199, 0.05, 1 / 13)
-    whole = p_values(after, base, np.zeros(PAIRS, dtype=bool), settings)
-    assert whole["first"] < 0.05 and whole["any"] < 0.05
-    runs = 300
-    swapped = rng.integers(0, 2, (runs, PAIRS)) == 1
-    found = pd.DataFrame(
-        [p_values(after, base, of, settings, run) for run, of in enumerate(swapped)]
-    )
-    hits = (found <= 0.05).sum()
-    low, high = stats.binom.ppf([0.001, 0.999], runs, 0.05)
-    for name in ("first", "last", "any"):
-        assert low <= hits[name] <= high, name
-    assert hits["crossing"] <= high
+    assert rows["detectable"].gt(0).all() and rows["p"].between(0, 1).all()
 
 
 def test_unmatched_entropies_are_no_control(tables: dict[str, Path], tmp_path: Path) -> None:
@@ -167,10 +258,10 @@ def test_unmatched_entropies_are_no_control(tables: dict[str, Path], tmp_path: P
     ):
         table = _table("narrow", 0)
         table.loc[table["source"] == source, column] = value
-        write_table(tmp_path / "cooled.csv", table)
-        outputs = {name: tmp_path / f"{name}.csv" for name in boundary_summary.TABLES}
-        boundary_summary.main(SPEC, {"tables": [tmp_path / "cooled.csv"]}, outputs, QUIET)
-        assert _verdict(outputs, signature, "narrow") == {OPEN}
+        rows = pd.read_csv(_summary(tmp_path, [table])["verdicts"])
+        rows = rows[rows["signature"] == signature]
+        assert set(rows["verdict"]) == {OPEN}
+        assert set(rows["reason"]) == {boundary_summary.UNMATCHED}
 
 
 def test_malformed_tables_are_refused(tmp_path: Path) -> None:
@@ -192,7 +283,9 @@ def test_reading_says_what_the_tables_say(tables: dict[str, Path], tmp_path: Pat
     text = found["paragraphs"]["boundary"]
     assert "narrow (grpo) falls below its base at k = " in text
     assert f"wide (grpo) is nowhere below its base up to k = {SAMPLES}" in text
-    assert "show 0 of 16 such signatures" in text
+    # The base does not even count as covering itself: it is at the ceiling.
+    assert f"show 0 of 28 such signatures; not decidable are 12 of 28 (12 x {CEILING})" in text
+    assert f"not decidable in 4 of 8 (4 x {CEILING})" in text
     assert {row["reward"] for row in found["verdicts"]["crossing"]} == set(ARMS)
     with pytest.raises(DataError, match="Did you mean 'contaminated'"):
         spec = told("boundary_reading") | {"planted": "contaminatd"}

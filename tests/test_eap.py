@@ -115,7 +115,8 @@ def cell(scale: float = 1.0, seeds: int = 2, items: int = 20) -> Cell:
     }
     table = pd.DataFrame({"item": [str(n) for n in range(items)], "group": "exposed"})
     every = {"all": np.ones(items, dtype=bool)}
-    return Cell(("b", "grpo", "r"), "gradient", 1.0, (1,) * seeds, table, sides, every)
+    learned = np.zeros((items, seeds))
+    return Cell(("b", "grpo", "r"), "gradient", 1.0, (1,) * seeds, table, sides, every, learned)
 
 
 def test_tests_reject_as_often_as_stated_where_nothing_is() -> None:
@@ -135,6 +136,106 @@ def test_a_planted_change_is_found() -> None:
     assert found["intensity"][0] <= 0.01 and found["complexity"][0] <= 0.01
     # Kurtosis and diversity do not know about size.
     assert min(found[name][0] for name in ("kurtosis", "diversity")) > 0.01
+
+
+# --- verdicts ---------------------------------------------------------------------------
+
+
+def trained(scale: dict[tuple[str, str], float], learned: float = 0.0, even: float = 0.0) -> Cell:
+    """Return 20 items and 3 trainings whose scores are some times as large as the base's.
+
+    `scale`: text and weights -> how many times; it varies by a hundredth between items and
+    trainings. `learned`: share of items that training makes right. `even`: added to all scores.
+    """
+    items, seeds = 20, 3
+    rng = np.random.default_rng(3)
+    base = np.repeat(random_scores(1, items, EDGES), seeds, axis=0)
+    sides = {}
+    for side, times in {OWN_BASE: 1.0, **scale}.items():
+        noise = 1 + 0.01 * rng.standard_normal((seeds, items, 1)) * (side != OWN_BASE)
+        scores = times * noise * (base + even * (side[1] == "after"))
+        sides[side] = Scored(scores, ones(scores), ones(scores), ones(scores))
+    groups = ["exposed", "twin"] * (items // 2)
+    table = pd.DataFrame({"item": [str(n) for n in range(items)], "group": groups})
+    right = np.sign(learned) * (rng.random((items, seeds)) < abs(learned))
+    every = dict.fromkeys(("all", "right", "similar"), np.ones(items, dtype=bool))
+    return Cell(("b", "grpo", "r"), "gradient", 1.0, (1,) * seeds, table, sides, every, right)
+
+
+def judged(cell: Cell, part: str) -> tuple[str, str, str]:
+    """Return verdict, reason, and whose text decided."""
+    rows = cell.chosen("all", "all")
+    parts = {"all": eap_summary._part(cell, rows, STATISTICS)}
+    for row in eap_summary._signature(cell, "all", parts, STATISTICS):
+        assert np.isnan(row["p"]) or (row["p"] <= 0.05) == (row["low"] > 0)
+        if (row["part"], row["definition"]) == (part, "fixed"):
+            return row["verdict"], row["reason"], row["state"]
+    raise AssertionError(part)
+
+
+def crossed(own: float, by_weights: float) -> dict[tuple[str, str], float]:
+    """Return how large scores are: of the trained model, and what of that is by the weights."""
+    by_text = own / by_weights
+    return {OWN_AFTER: own, ("base", "after"): by_weights, ("after", "base"): by_text}
+
+
+@pytest.mark.parametrize(
+    ("scale", "verdict", "reason", "state"),
+    [
+        (crossed(1.5, 1.5), "reproduced", "", None),
+        # All of it is text; nearly all; it falls; it is less than the margin.
+        (crossed(1.5, 1.0), "not reproduced", "", "weights"),
+        (crossed(1.5, 1.04), "present but negligible", "", "weights"),
+        (crossed(0.6, 0.6), "not reproduced", "", None),
+        (crossed(1.04, 1.04), "present but negligible", "", None),
+        ({OWN_AFTER: 1.5}, "not decidable", eap_summary.ONE_TEXT, "change"),
+    ],
+)
+def test_the_weights_part_belongs_to_the_verdict(
+    scale: dict[tuple[str, str], float], verdict: str, reason: str, state: str | None
+) -> None:
+    found = judged(trained(scale), "intensity")
+    assert found[:2] == (verdict, reason) and state in (None, found[2])
+
+
+def test_the_pattern_is_as_good_as_its_worst_part() -> None:
+    verdict, _, _ = judged(trained(crossed(1.5, 1.5)), "pattern")
+    # Kurtosis and diversity do not know about size: they differ from the base's by rounding.
+    assert verdict in ("not reproduced", "not decidable")
+
+
+def test_the_entropy_of_nodes_is_judged() -> None:
+    even = trained(crossed(1.0, 1.0), even=3.0)
+    assert judged(even, "node_entropy") == ("reproduced", "", "weights")
+    same = judged(trained(crossed(1.5, 1.5)), "node_entropy")
+    assert same[0] in ("not reproduced", "not decidable")
+
+
+@pytest.mark.parametrize(
+    ("learned", "scale", "verdict", "reason"),
+    [
+        (0.5, 1.5, "reproduced", ""),
+        (-0.5, 1.5, "not reproduced", ""),
+        (-0.5, 0.6, "reproduced", ""),
+        (0.0, 1.5, "not decidable", eap_summary.UNMOVED),
+    ],
+)
+def test_redundancy_goes_with_what_was_learned(
+    learned: float, scale: float, verdict: str, reason: str
+) -> None:
+    cell = trained(crossed(scale, scale), learned)
+    assert judged(cell, "redundancy")[:2] == (verdict, reason)
+
+
+def test_methods_differ_where_the_interval_says_so() -> None:
+    cells = [trained(crossed(scale, scale)) for scale in (1.5, 1.5, 1.2)]
+    other = random_scores(3, 20, EDGES, seed=9)
+    cells[1].sides[OWN_AFTER].scores[:] = other
+    rows = pd.DataFrame(eap_summary._methods(cells))
+    tested = rows.dropna(subset="p")
+    clear = (tested["low"] > 0) | (tested["high"] < 0)
+    assert len(tested) > 10 and ((tested["p"] <= 0.05) == clear).all()
+    assert clear.any() and not clear.all()
 
 
 # --- steps --------------------------------------------------------------------------------
@@ -245,6 +346,8 @@ def test_summaries(arms: dict[str, dict[str, Path]], tmp_path: Path) -> None:
     assert (table.loc[table["method"] == "base", "state"] == "base").all()
     # The two arms have the same weights, so that methods do not differ.
     assert len(found["methods"]) and found["methods"]["value"].abs().max() < 1e-4
+    tested = table.dropna(subset="p")
+    assert ((tested["p"] <= 0.05) == (tested["low"] > 0) | (tested["high"] < 0)).all()
     signature = found["signature"]
     assert set(signature.loc[signature["method"] == "dpo", "published"]) == {"no"}
     whole = signature[signature["part"] == "pattern"]

@@ -23,7 +23,7 @@ def arm(names: tuple[str, str, str]) -> dict[str, Any]:
 
 
 def ends(value: float) -> dict[str, Any]:
-    return {"value": value, "low": value - 0.1, "high": value + 0.1, "items": 20, "seeds": 3}
+    return {"value": value, "low": value - 0.1, "high": value + 0.1, "items": 20, "replicates": 3}
 
 
 def table(weights: float) -> pd.DataFrame:
@@ -43,10 +43,11 @@ def tables(verdicts: tuple[str, str], agrees: tuple[str, str], p: float) -> dict
     signature = [
         arm(one)
         | KEY
-        | {"definition": "fixed", "part": part, "verdict": verdict}
+        | {"definition": "fixed", "part": part, "verdict": verdict, "reason": "too wide"}
+        | {"effect": 0.3, "low": 0.2, "high": 0.4, "least": "diversity", "state": "weights"}
         | {"published": claim, "agrees": agree if part == "pattern" else ""}
         for one, verdict, agree, claim in zip(ARMS, verdicts, agrees, ("yes", "no"), strict=True)
-        for part in (*PARTS, "pattern")
+        for part in (*PARTS, "node_entropy", "pattern")
     ]
     methods = arm(ARMS[0]) | KEY | {"other": "dpo", "state": "change", "measure": "kurtosis"}
     cut = arm(("contaminated", "base", "none")) | {"weights": "base", "n": 9}
@@ -67,7 +68,14 @@ def test_words_follow_the_numbers() -> None:
     made = reading(tables(("reproduced", "not reproduced"), ("yes", "yes"), 0.01))
     text = made["paragraphs"]["eap"]
     assert "Reproduced for contaminated base, format (grpo)." in text
-    assert "Not reproduced for contaminated base, format (dpo); none of the four." in text
+    assert (
+        "Not reproduced for contaminated base, format (dpo); none of the four, least of diversity "
+        "on the same text." in text
+    )
+    assert (
+        "That the entropy of nodes' outputs rises: Reproduced for contaminated base, format (grpo) "
+        "(+0.3 [+0.2, +0.4] on the same text)." in text
+    )
     assert "holds in 2 of 2 arms" in text and "fails in 0" in text
     assert "+50 % [+45, +55]: +40 % [+35, +45] by the weights" in text
     assert (
@@ -80,6 +88,7 @@ def test_words_follow_the_numbers() -> None:
     other = reading(tables(("not decidable", "reproduced"), ("", "no"), 0.5))["paragraphs"]["eap"]
     assert "holds in 0 of 2 arms" in other and "fails in 1 and is not decidable in 1" in other
     assert "none has p <= .05" in other
+    assert "on the same text, too wide." in other and "on the same text; too wide)" in other
 
 
 def test_the_figure_is_in_per_cent_of_the_base(tmp_path: Path) -> None:

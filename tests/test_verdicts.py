@@ -36,8 +36,9 @@ def rows(path: Path, *made: dict[str, Any]) -> Path:
 def inputs(tmp_path: Path, task_spec: dict[str, Any]) -> dict[str, Path]:
     load_task(task_spec).items(0).to_csv(tmp_path / "items.csv", index=False)
     eap = {"attribution": "gradient", "filter": "all", "group": "all", "definition": "fixed"}
-    eap |= {"part": "intensity", "value": 0.5, "items": 7, "alpha": 1.0}
+    eap |= {"part": "intensity", "items": 7, "alpha": 1.0}
     bound = {"signature": "crossing", "group": "twin", "measure": "right", "items": 9}
+    bound |= {"detail": "twin"}
     return {
         "items": tmp_path / "items.csv",
         "layers": rows(
@@ -59,7 +60,7 @@ def inputs(tmp_path: Path, task_spec: dict[str, Any]) -> dict[str, Path]:
             tmp_path / "boundary.csv",
             bound,
             bound | {"method": "base", "reward": "none"},
-            bound | {"measure": "worked"},
+            bound | {"measure": "same"},
             bound | {"signature": "above_all"},
         ),
     }
@@ -70,7 +71,7 @@ def test_one_row_per_signature_and_arm(inputs: dict[str, Path], tmp_path: Path) 
     step.main(SPEC, inputs, out, Progress("t"))
     table = pd.read_csv(out["table"])
     assert table["signature"].tolist() == ["anchor", "eap: intensity", "boundary: crossing, twin"]
-    assert table["null"].nunique() == 2 and "swapped within items" in table["null"].iloc[1]
+    assert table["null"].nunique() == 1 and "over items and trainings" in table["null"].iloc[1]
     assert table["items"].tolist() == [8, 7, 9] and (table["replicates"] == 3).all()
     assert table["holm"].tolist() == pytest.approx([0.03] * 3)
     # .8 power of a test at 5 %, from the width of a 95 % interval

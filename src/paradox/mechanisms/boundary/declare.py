@@ -20,7 +20,15 @@ from paradox.declare import (
     named,
 )
 
-STATES = "base and trained model swapped within items"
+NONE = "no difference, over pairs and trainings"
+MARGIN = "a difference of pass@k, or of a quantile, that counts as none (key margin)"
+WITHIN = "none: the number is the margin (key margin) minus what is to be small"
+WHERE = {
+    "exposed": "exposed items",
+    "twin": "twins",
+    "exposed, worked": "exposed items, worked out word for word",
+    "twin, worked": "twins, worked out word for word",
+}
 
 
 class Boundary(Section):
@@ -35,15 +43,17 @@ class Boundary(Section):
     margin: Share = Field(description="difference of pass@k, or of a quantile, that counts as none")
 
 
-def _signature(name: str, claim: str, null: str = STATES, section: str = "tries") -> Signature:
+def _signature(
+    name: str, claim: str, null: str = NONE, margin: str = MARGIN, section: str = "tries"
+) -> Signature:
     return Signature(
         f"boundary: {name}",
         claim,
         source="yue2025",
         null=null,
-        margin="a difference of pass@k, or of a quantile, that counts as none (key margin)",
+        margin=margin,
         section=section,
-        details={"exposed": "exposed items", "twin": "twins"},
+        details=WHERE,
     )
 
 
@@ -99,7 +109,25 @@ DECLARATION = Declaration(
         _signature(
             "covered",
             "next to nothing is solved by the trained model only",
-            null="bootstrap of items",
+            null="as much as the margin is solved by it only, over pairs and trainings",
+            margin=WITHIN,
+        ),
+        _signature(
+            "efficiency",
+            "training raises the first try and leaves more of the way to many tries of the base "
+            "than it goes",
+        ),
+        _signature(
+            "alike",
+            "what is left of that way is alike under all methods that sample while they train",
+            null="gaps as far apart as the margin, over pairs and trainings",
+            margin=WITHIN,
+            section="",
+        ),
+        _signature(
+            "likelier",
+            "the base finds texts likelier after training than before",
+            null="as likely as the base's own, over pairs and trainings",
         ),
         _signature(
             "low_perplexity",
@@ -115,13 +143,12 @@ DECLARATION = Declaration(
         # An untrained base covers itself: no claim about training.
         "boundary": Verdicts(
             "boundary:verdicts",
-            "boundary: {signature}, {group}",
-            only={
-                "signature": ("crossing", "covered", "low_perplexity"),
-                "measure": ("right", "all"),
+            "boundary: {signature}, {detail}",
+            without={
+                "method": ("base",),
+                "measure": ("same",),
+                "signature": ("matched_below", "above_all"),
             },
-            without={"method": ("base",)},
-            columns={"n": "items"},
         )
     },
 )

@@ -13,7 +13,7 @@ from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.sentences import p_value
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import NEGLIGIBLE, NOT, OPEN, REPRODUCED
 from paradox.progress import Progress
 
 KEY = [*ARM, "group", "measure"]
@@ -26,7 +26,9 @@ def main(
 ) -> None:
     """Write ``paragraphs`` and ``verdicts`` (signature -> list of arms) as JSON."""
     crossings = read_table(Path(inputs["crossings"]), [*KEY, "source", "kind", "k", "gap"])
-    verdicts = read_table(Path(inputs["verdicts"]), [*KEY, "signature", "effect", "verdict"])
+    verdicts = read_table(
+        Path(inputs["verdicts"]), [*KEY, "signature", "effect", "verdict", "reason"]
+    )
     write_json(outputs["reading"], reading(crossings, verdicts, spec["claims"], spec["planted"]))
     progress.say(f"read {len(verdicts)} verdicts")
 
@@ -44,13 +46,12 @@ def reading(
         rows = trained[trained["signature"] == signature.partition(": ")[2]]
         if len(rows):
             text.append(f"The published signature, that {claim}: {_verdicts(rows)}.")
-    # A base covers itself, so that one is no false alarm.
-    idle = verdicts[(verdicts["method"] == "base") & (verdicts["signature"] != "covered")]
+    idle = verdicts[verdicts["method"] == "base"]
     if len(idle):
-        shown = int((idle["verdict"] == REPRODUCED).sum())
         text.append(
-            f"Untrained bases, compared with other samples of themselves, show {shown} of "
-            f"{len(idle)} such signatures."
+            "Untrained bases, compared with other samples of themselves (which they cover), show "
+            f"{_counted(idle, REPRODUCED, 'signature')} such signatures; not decidable are "
+            f"{_counted(idle, OPEN, 'reason')}."
         )
     by_name: dict[str, list[dict[str, Any]]] = {}
     for row in verdicts.astype(object).where(verdicts.notna(), None).to_dict("records"):
@@ -96,20 +97,31 @@ def _end(value: float) -> str:
 
 def _verdicts(rows: pd.DataFrame) -> str:
     """Name the cases that show a signature, and count the others."""
-    shown = rows[rows["verdict"] == REPRODUCED]
-    if len(shown) == len(rows):
-        return f"{REPRODUCED} in all {len(rows)} cases (largest p = {p_value(rows['p'].max())})"
-    by_arm = [
-        f"{arm_words(cases.iloc[0])} on {', '.join(_effect(row) for _, row in cases.iterrows())}"
-        for _, cases in shown.groupby(["method", "reward"], sort=True)
-    ]
-    p = f"(largest p = {p_value(shown['p'].max())})"
-    parts = [f"{REPRODUCED} for {'; '.join(by_arm)} {p}"] if by_arm else []
-    counts = [(int((rows["verdict"] == name).sum()), name) for name in (NOT, OPEN)]
-    parts += [f"{name} in {count} of {len(rows)} cases" for count, name in counts if count]
+    parts = []
+    for name in (REPRODUCED, NEGLIGIBLE):
+        shown = rows[rows["verdict"] == name]
+        by_arm = [
+            f"{arm_words(cases.iloc[0])} on {', '.join(map(_effect, cases.to_dict('records')))}"
+            for _, cases in shown.groupby(["method", "reward"], sort=True)
+        ]
+        p = f"(largest p = {p_value(shown['p'].max())})"
+        if len(shown) == len(rows):
+            return f"{name} in all {len(rows)} cases {p}"
+        parts += [f"{name} for {'; '.join(by_arm)} {p}"] if by_arm else []
+    for name, why in ((NOT, ""), (OPEN, "reason")):
+        if (rows["verdict"] == name).any():
+            parts.append(f"{name} in {_counted(rows, name, why)}")
     return "; ".join(parts)
 
 
-def _effect(row: pd.Series) -> str:
+def _counted(rows: pd.DataFrame, verdict: str, column: str = "") -> str:
+    """Count the rows with a verdict, and those of them that are alike in a column."""
+    chosen = rows[rows["verdict"] == verdict]
+    alike = chosen[column].value_counts(sort=False) if column else {}
+    words = ", ".join(f"{count} x {name}" for name, count in alike.items())
+    return f"{len(chosen)} of {len(rows)}" + (f" ({words})" if words else "")
+
+
+def _effect(row: Any) -> str:
     ends = f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
     return f"{GROUPS[row['group']]} ({row['measure']}) {ends}"

@@ -1,14 +1,16 @@
 """Step ``boundary_summary``: pass@k, coverage and perplexity of all arms, and what follows.
 
-Intervals are of pairs crossed with seeds, p-values take the seeds as given.
+Intervals and p-values are of pairs crossed with trainings (`paradox.stats.crossed`). Only the k of
+a crossing, which is no smooth function of means, has its interval from a bootstrap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +18,15 @@ from numpy.typing import NDArray
 
 from paradox.errors import DataError
 from paradox.files import read_table, write_table
+from paradox.mechanisms.tables.by_layer import beside_null
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.verdict import ALPHA, NOT, OPEN, REPRODUCED, verdict
+from paradox.mechanisms.tables.verdict import CEILING, FLOOR, GUESSING, NO_GAP, judged, worst
 from paradox.mechanisms.tables.words import QUANTILES
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Estimate, Resampling, mean, pigeonhole
+from paradox.stats.bootstrap import Resampling
+from paradox.stats.crossed import UNKNOWN, Estimate, Number, mean
 from paradox.stats.passk import crossing, pass_at_k, powers, swap_test
-from paradox.stats.ratios import Drawn, drawn
+from paradox.stats.ratios import drawn
 
 Array = NDArray[np.float64]
 COLUMNS = [*ARM, "seed", "item", "group", "pair", "source", "temperature", "samples", "right"]
@@ -32,7 +36,11 @@ MEASURES = ("right", "worked")
 CURVES = ("base", "after", "matched")
 SPLITS = dict(zip(("all", "right", "wrong", "same"), QUANTILES, strict=True))
 NEAR = 0.1  # relative: what is left of an entropy or a temperature that was matched
-TWO_SIDED, ONE_SIDED = 2.80, 2.49  # standard errors that are found with 80 % power at 5 %
+FOUND = 2.80  # standard errors that are found with 80 % power at the (two-sided) 5 % level
+OFFLINE = ("dpo", "sft", "distill")  # methods that do not sample while they train
+UNMATCHED = "no temperature gives equal entropy"
+UNLIKE = "other methods have other pairs or trainings"
+NOTHING = "no texts to compare"
 
 
 @dataclass(frozen=True)
@@ -45,15 +53,6 @@ class Settings:
     chance: float
 
 
-class Part(NamedTuple):
-    """A number that should be above 0, with its p-value and the end of its null."""
-
-    estimate: Estimate
-    p: float
-    null_high: float
-    detectable: float
-
-
 def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
@@ -62,14 +61,15 @@ def main(
     settings = Settings(resampling, spec["permutations"], spec["margin"], spec["chance"])
     table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    arms = table.groupby(ARM, sort=True)
-    for done, (key, rows) in enumerate(arms, start=1):
-        arm = Arm(rows, "/".join(map(str, key)))
+    groups, arms = table.groupby(ARM, sort=True), {}
+    for done, (key, rows) in enumerate(groups, start=1):
+        arm = arms[key] = Arm(rows, "/".join(map(str, key)))
         for name, rows_of in TABLES.items():
             tables[name] += (
                 {**dict(zip(ARM, key, strict=True)), **row} for row in rows_of(arm, settings)
             )
-        progress("arms", done, len(arms))
+        progress("arms", done, len(groups))
+    tables["verdicts"] += alike(arms, settings)
     for name, rows in tables.items():
         write_table(outputs[name], pd.DataFrame(rows))
 
@@ -108,72 +108,67 @@ class Arm:
         return rows.pivot(index="pair", columns="seed", values=column).to_numpy(float)
 
     def passed(self, source: str, group: str, measure: str) -> Array:
-        """Return pass@k, shape (pairs, ks, seeds)."""
+        """Return pass@k, shape (pairs, seeds, ks)."""
         if group == "difference":
             one, other = (self.passed(source, side, measure) for side in GROUPS)
             return one - other
-        counts = self.values(source, group, measure)
-        return pass_at_k(counts, self.samples, self.ks).swapaxes(1, 2)
+        return pass_at_k(self.values(source, group, measure), self.samples, self.ks)
+
+
+def _columns(estimate: Estimate, centre: float = 0.0) -> dict[str, Any]:
+    row = {name: getattr(estimate, name) + centre for name in ("value", "low", "high")}
+    return row | {"items": estimate.items, "replicates": estimate.replicates}
+
+
+def guessed(ks: list[int], chance: float) -> Array:
+    """Return pass@k of guessing."""
+    return 1 - (1 - chance) ** np.array(ks)
 
 
 def curves(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
     """Yield pass@k of the sources and the differences to the base.
 
-    ``p`` and ``corrected`` (over all k) swap the two within items, ``null_low`` and ``null_high``
-    are the band of the latter; ``detectable`` is found with 80 % power (5 % level; normal
-    approximation).
+    ``p``: of "not 0", at a k that was named beforehand. ``corrected`` (over all k) swaps the two
+    within items, trainings as given; ``null_low`` and ``null_high`` are its band. ``detectable`` is
+    found with 80 % power (5 % level; normal approximation), empty where nothing varies.
     """
-    guess = 1 - (1 - settings.chance) ** np.array(arm.ks)
+    guess = guessed(arm.ks, settings.chance)
     for measure in MEASURES:
         for group in (*GROUPS, "difference"):
             values = {name: arm.passed(name, group, measure) for name in CURVES}
             for name in CURVES[1:]:
                 values[f"{name}_minus_base"] = values[name] - values["base"]
             for source, passed in values.items():
-                estimate = drawn(passed, settings.resampling, "pairs")
-                low, high = estimate.interval(settings.resampling.level)
-                test = None
+                test, options = None, {"permutations": settings.permutations}
                 if source not in CURVES:
-                    sides = passed.mean(axis=2), np.zeros(passed.shape[:2])
+                    over_seeds = passed.mean(axis=1)
                     test = swap_test(
-                        *sides, settings.resampling.seed, permutations=settings.permutations
+                        over_seeds, 0 * over_seeds, settings.resampling.seed, **options
                     )
-                for n, k in enumerate(arm.ks):
-                    row = {"measure": measure, "group": group, "source": source, "k": k}
-                    row |= {"value": estimate.value[n], "low": low[n], "high": high[n]}
-                    for name in ("p", "corrected"):
-                        row[name] = getattr(test, name)[n] if test else None
-                    for name in ("low", "high"):
-                        row[f"null_{name}"] = getattr(test, f"max_{name}")[n] if test else None
-                    spread = estimate.draws[:, n].std()
-                    row["detectable"] = TWO_SIDED * spread if test else None
-                    guessed = measure == "right" and group in GROUPS
-                    row["guess"] = guess[n] if guessed else None
-                    yield row | {"items": passed.shape[0], "seeds": passed.shape[2]}
-
-
-def cells(arm: Arm, group: str, measure: str) -> dict[str, Array]:
-    """Return each item's probability of each cell of the 2x2, shape (pairs, ks, seeds)."""
-    base, after = (arm.passed(name, group, measure) for name in ("base", "after"))
-    return {
-        "both": base * after,
-        "base_only": base * (1 - after),
-        "after_only": (1 - base) * after,
-        "neither": (1 - base) * (1 - after),
-    }
+                for n, estimate in enumerate(mean(passed, "pairs").estimates()):
+                    row = {"measure": measure, "group": group, "source": source, "k": arm.ks[n]}
+                    row |= _columns(estimate) | {"p": estimate.differs if test else None}
+                    row |= beside_null(test, n)
+                    row["detectable"] = FOUND * estimate.se or None if test else None
+                    by_guess = measure == "right" and group in GROUPS
+                    yield row | {"guess": guess[n] if by_guess else None}
 
 
 def coverage(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
     """Yield the 2x2 of what base and arm solve in k tries, independent of each other."""
     for measure in MEASURES:
         for group in GROUPS:
-            for cell, shares in cells(arm, group, measure).items():
-                estimate = drawn(shares, settings.resampling, "pairs")
-                low, high = estimate.interval(settings.resampling.level)
-                for n, k in enumerate(arm.ks):
+            base, after = (arm.passed(name, group, measure) for name in ("base", "after"))
+            cells = {
+                "both": base * after,
+                "base_only": base * (1 - after),
+                "after_only": (1 - base) * after,
+                "neither": (1 - base) * (1 - after),
+            }
+            for cell, shares in cells.items():
+                for k, estimate in zip(arm.ks, mean(shares, "pairs").estimates(), strict=True):
                     row = {"measure": measure, "group": group, "k": k, "cell": cell}
-                    row |= {"value": estimate.value[n], "low": low[n], "high": high[n]}
-                    yield row | {"items": shares.shape[0], "seeds": shares.shape[2]}
+                    yield row | _columns(estimate)
 
 
 def crossings(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
@@ -188,8 +183,9 @@ def crossings(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
             target = _entropy(arm, "base", group)
             for source in CURVES[1:]:
                 curve = arm.passed(source, group, measure)
-                place = crossing(drawn(curve - base, settings.resampling, "pairs"), arm.ks)
-                gap = mean(base[:, -1] - curve[:, 0], settings.resampling, "pairs")
+                apart = (curve - base).swapaxes(1, 2)
+                place = crossing(drawn(apart, settings.resampling, "pairs"), arm.ks)
+                gap = mean(base[..., -1] - curve[..., 0], "pairs").estimate()
                 row = {"measure": measure, "group": group, "source": source, "kind": place.kind}
                 row |= {"k": place.k, "k_low": place.low, "k_high": place.high}
                 row |= {"crosses": place.share, "largest_k": arm.ks[-1]}
@@ -198,12 +194,12 @@ def crossings(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
                 row["temperature"] = arm.values(source, group, "temperature").mean()
                 row |= {"entropy": _entropy(arm, source, group), "entropy_base": target}
                 row["heated"] = heated(arm, group) if source == "matched" else None
-                yield row | {"items": gap.items, "seeds": gap.seeds}
+                yield row | {"items": gap.items, "replicates": gap.replicates}
 
 
 def _ceiling(arm: Arm, curves: list[Array], margin: float) -> int | None:
     """Return the first k at which all curves are within the margin of 1."""
-    full = np.all([curve.mean(axis=(0, 2)) >= 1 - margin for curve in curves], axis=0)
+    full = np.all([curve.mean(axis=(0, 1)) >= 1 - margin for curve in curves], axis=0)
     return arm.ks[int(full.argmax())] if full.any() else None
 
 
@@ -213,7 +209,7 @@ def _entropy(arm: Arm, source: str, group: str) -> float:
 
 
 def perplexity(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield mean quantiles (each item counts once), and differences to the controls."""
+    """Yield mean quantiles, and differences to the controls; p is of "not the null's"."""
     for group in (*GROUPS, "difference"):
         for split in SPLITS:
             names = ("base", "after", "sharpened", "cold")
@@ -225,57 +221,16 @@ def perplexity(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
             for source, values, centre in rows:
                 # Right and wrong samples are parts of the same: nothing says 1/2 of them.
                 tested = split in ("all", "same") or "minus" in source or group == "difference"
-                part = _number(values - centre, settings, two_sided=True)
-                if part is None:
-                    continue
-                ends = part.estimate
-                row = {"group": group, "split": split, "source": source}
-                row |= {"value": ends.value + centre, "low": ends.low + centre}
-                row |= {"high": ends.high + centre, "p": part.p if tested else None}
-                row |= {"null": centre if tested else None}
-                row |= {"null_high": centre + part.null_high if tested else None}
-                row |= {"detectable": part.detectable}
-                yield row | {"items": ends.items, "seeds": ends.seeds}
+                estimate = _placed(values - centre)
+                if estimate is not UNKNOWN:
+                    row = {"group": group, "split": split, "source": source}
+                    row |= _columns(estimate, centre) | {"p": estimate.differs if tested else None}
+                    yield row | {"null": centre if tested else None}
 
 
-def _number(values: Array, settings: Settings, two_sided: bool = False) -> Part | None:
-    """Test that a mean over (pairs, seeds), some NaN, is above 0; None where nothing is there."""
-    there = np.isfinite(values)
-    if not there.any():
-        return None
-    top = pigeonhole({"pairs": np.where(there, values, 0)}, settings.resampling)["pairs"]
-    bottom = pigeonhole({"pairs": there}, settings.resampling)["pairs"]
-    draws = (top / np.where(bottom > 0, bottom, np.nan))[bottom > 0]
-    tail = (1 - settings.resampling.level) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    items = there.any(axis=1)
-    each = np.nanmean(values[items], axis=1)[:, None]
-    key, several = settings.resampling.seed, settings.permutations
-    test = swap_test(each, 0 * each, key, permutations=several, two_sided=two_sided)
-    estimate = Estimate(float(values[there].mean()), low, high, int(items.sum()), values.shape[1])
-    width = TWO_SIDED if two_sided else ONE_SIDED
-    return Part(estimate, test.overall, float(test.max_high[0]), width * float(draws.std()))
-
-
-def p_values(
-    after: Array, base: Array, swapped: NDArray[np.bool_], settings: Settings, *key: int
-) -> dict[str, float]:
-    """Return the p-values behind ``crossing`` with base and arm swapped in some pairs.
-
-    `after` and `base` are pass@k, shape (pairs, ks, seeds); `key` names the draw of the
-    permutations behind each p-value. No pair swapped gives the p-values of the data.
-    """
-    sign = np.where(swapped, -1.0, 1.0)[:, None]
-    apart = (after - base).mean(axis=2) * sign
-    options: dict[str, Any] = {"permutations": settings.permutations}
-    key = (settings.resampling.seed, *key)
-
-    def one(values: Array) -> float:
-        return swap_test(values, 0 * values, *key, two_sided=False, **options).overall
-
-    p = {"first": one(apart[:, :1]), "last": one(-apart[:, -1:])}
-    p["crossing"] = max(p.values())
-    return p | {"any": swap_test(apart, 0 * apart, *key, **options).overall}
+def _placed(values: Array) -> Estimate:
+    """Return the mean of values of which some may be missing, or all."""
+    return mean(values, "pairs").estimate() if np.isfinite(values).any() else UNKNOWN
 
 
 def heated(arm: Arm, group: str) -> bool:
@@ -289,64 +244,163 @@ def _reached(arm: Arm, group: str, source: str, target: str) -> bool:
     return bool(abs(entropy - wanted) <= NEAR * wanted)
 
 
+class Tries:
+    """First and many tries of an arm and its base, with what could not come out otherwise."""
+
+    def __init__(self, arm: Arm, group: str, measure: str, settings: Settings) -> None:
+        self.margin = settings.margin
+        self.passed = {name: arm.passed(name, group, measure) for name in CURVES}
+        self.level = {name: curve.mean(axis=(0, 1)) for name, curve in self.passed.items()}
+        # Nothing is worked out by guessing.
+        self.guess = guessed(arm.ks, settings.chance if measure == "right" else 0.0)
+        # What is left from one try of the arm to the most of its base, shape (pairs, seeds).
+        self.gap = self.passed["base"][..., -1] - self.passed["after"][..., 0]
+
+    @property
+    def guessable(self) -> bool:
+        """Whether guessing alone solves everything in the most tries."""
+        return bool(self.guess[-1] >= 1 - self.margin)
+
+    def apart(self, one: str, other: str) -> Number:
+        """Return one source's pass@k minus another's, at every k."""
+        return mean(self.passed[one] - self.passed[other], "pairs")
+
+    def full(self, *sources: str, place: int = -1) -> bool:
+        """Return whether all are within the margin of 1."""
+        return all(self.level[name][place] >= 1 - self.margin for name in sources)
+
+    def first(self) -> str:
+        """Return why an arm's first try above its base's says nothing, or nothing."""
+        if self.guess[0] - self.level["base"][0] > self.margin:
+            return GUESSING
+        return CEILING if self.full("base", place=0) else ""
+
+    def last(self, source: str) -> str:
+        """Return why these data could not show the base above an arm in many tries, or nothing."""
+        if self.guessable:
+            return GUESSING
+        if self.level["base"][-1] <= self.margin:
+            return FLOOR
+        return CEILING if self.full("base", source) else ""
+
+    def crossing(self) -> tuple[list[Estimate], str]:
+        """Return the parts of ``crossing``."""
+        apart = self.apart("after", "base")
+        parts = [apart[0].estimate(), (apart * -1)[-1].estimate()]
+        return parts, self.last("after") or self.first()
+
+    def matched_below(self) -> tuple[list[Estimate], str]:
+        """Return the part of ``matched_below``."""
+        return [self.apart("base", "matched")[-1].estimate()], self.last("matched")
+
+    def covered(self) -> tuple[list[Estimate], str]:
+        """Return the part of ``covered``."""
+        base, after = (self.passed[name][..., -1] for name in ("base", "after"))
+        unable = FLOOR if self.level["after"][-1] <= self.margin else ""
+        unable = CEILING if self.full("base") else unable
+        unable = GUESSING if self.guessable else unable
+        return [mean(self.margin - (1 - base) * after, "pairs").estimate()], unable
+
+    def efficiency(self) -> tuple[list[Estimate], str]:
+        """Return the parts of ``efficiency``."""
+        gained, left = self.apart("after", "base")[0], mean(self.gap, "pairs")
+        way = self.level["base"][-1] - self.level["base"][0]
+        unable = self.first() or (NO_GAP if way <= self.margin else "")
+        unable = GUESSING if self.guessable else unable
+        return [gained.estimate(), (left - gained).estimate()], unable
+
+    def above_all(self) -> tuple[list[Estimate], str]:
+        """Return the parts of ``above_all``."""
+        room = np.flatnonzero(self.level["base"] < 1 - self.margin)
+        apart = self.apart("after", "base")
+        if len(room) < 2:
+            return [], CEILING
+        beyond = (self.guess - self.level["base"])[room] > self.margin
+        return [apart[int(n)].estimate() for n in room], GUESSING if beyond.all() else ""
+
+
 def verdicts(arm: Arm, settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield the verdict on every signature (2504.13837), each a number that should be above 0.
+    """Yield the verdict on every signature (2504.13837), each of numbers that should be above 0.
 
     ``crossing``: pass@1 above the base's and, at the largest k, below it. ``matched_below``: below
     it also at equal entropy (where that took no cooling, which would be no control). ``covered``:
-    the margin minus the share of items solved by the arm only. ``above_all``: above the base at
-    every k that leaves room (at two of them at least). ``low_perplexity``: 1/2 minus the arm's
-    quantile and the sharpened base's minus it (where that has the arm's entropy). The largest p and
-    the smallest part count; p is one-sided by swaps within items (``covered``: by bootstrap), not
-    corrected for their number.
+    the margin minus the share of items solved by the arm only, judged at 0. ``efficiency``: pass@1
+    above the base's, and the way that is left to the base's pass@k at the largest k longer than
+    what was gained. ``above_all``: above the base at every k that leaves room (at two of them at
+    least). ``likelier``: 1/2 minus the arm's quantile. ``low_perplexity``: that, and the sharpened
+    base's quantile minus the arm's (where the base has the arm's entropy).
     """
     for group in GROUPS:
         for measure in MEASURES:
-            base, after, matched = (arm.passed(name, group, measure) for name in CURVES)
-            parts = [(after - base)[:, 0], (base - after)[:, -1]]
-            yield _row("crossing", group, measure, parts, settings)
-            parts = [(base - matched)[:, -1]] if heated(arm, group) else []
-            yield _row("matched_below", group, measure, parts, settings)
-            yield _covered(arm, group, measure, settings)
-            room = np.flatnonzero(base.mean(axis=(0, 2)) < 1 - settings.margin)
-            parts = [(after - base)[:, n] for n in room] if len(room) > 1 else []
-            yield _row("above_all", group, measure, parts, settings)
+            tries = Tries(arm, group, measure, settings)
+            yield _row("crossing", group, measure, *tries.crossing(), settings.margin)
+            parts, unable = tries.matched_below()
+            unable = unable if heated(arm, group) else UNMATCHED
+            yield _row("matched_below", group, measure, parts, unable, settings.margin)
+            yield _row("covered", group, measure, *tries.covered(), 0.0)
+            yield _row("efficiency", group, measure, *tries.efficiency(), settings.margin)
+            yield _row("above_all", group, measure, *tries.above_all(), settings.margin)
         for split in ("all", "same"):
             after, sharp = (arm.values(n, group, SPLITS[split]) for n in ("after", "sharpened"))
-            parts = [0.5 - after, sharp - after]
-            parts = parts if _reached(arm, group, "sharpened", "after") else []
-            yield _row("low_perplexity", group, split, parts, settings)
+            likelier, beyond = _placed(0.5 - after), _placed(sharp - after)
+            unable = NOTHING if likelier is UNKNOWN else ""
+            yield _row("likelier", group, split, [likelier], unable, settings.margin)
+            unable = NOTHING if UNKNOWN in (likelier, beyond) else _floor(sharp, settings.margin)
+            unable = unable if _reached(arm, group, "sharpened", "after") else UNMATCHED
+            yield _row("low_perplexity", group, split, [likelier, beyond], unable, settings.margin)
+
+
+def _floor(sharpened: Array, margin: float) -> str:
+    """Say whether the sharpened base's texts are so likely that no others can be likelier."""
+    return FLOOR if np.nanmean(sharpened) <= margin else ""
+
+
+def alike(arms: dict[Any, Arm], settings: Settings) -> Iterator[dict[str, Any]]:
+    """Yield the verdict that an arm's gap in sampling efficiency is that of other methods.
+
+    Of methods that sample while they train, under one reward and on one base; each but the first
+    in the order of names is compared with all before it. The number is the margin minus how far the
+    gaps are apart, either way, judged at 0.
+    """
+    online = [key for key in arms if key[1] not in (*OFFLINE, "base")]
+    for place, key in enumerate(online):
+        others = [arms[one] for one in online[:place] if (one[0], one[2]) == (key[0], key[2])]
+        for group, measure in product(GROUPS if others else (), MEASURES):
+            own = Tries(arms[key], group, measure, settings)
+            parts: list[Estimate] = []
+            unable = ""
+            for arm in others:
+                if (arm.pairs, arm.seeds) != (arms[key].pairs, arms[key].seeds):
+                    unable = UNLIKE
+                    continue
+                other = Tries(arm, group, measure, settings)
+                apart = mean(own.gap - other.gap, "pairs")
+                parts += [(apart * sign + settings.margin).estimate() for sign in (1, -1)]
+                unable = unable or _extreme(own, other)
+            row = _row("alike", group, measure, parts, unable, 0.0)
+            yield {**dict(zip(ARM, key, strict=True)), **row}
+
+
+def _extreme(*arms: Tries) -> str:
+    """Say why the gaps of arms are alike whatever they learned, or nothing."""
+    if arms[0].guessable:
+        return GUESSING
+    if all(arm.full("after", place=0) for arm in arms):
+        return CEILING
+    return FLOOR if all(arm.level["after"][0] <= arm.margin for arm in arms) else ""
 
 
 def _row(
-    signature: str, group: str, measure: str, parts: list[Array], settings: Settings
+    signature: str,
+    group: str,
+    measure: str,
+    parts: list[Estimate],
+    unable: str,
+    margin: float,
 ) -> dict[str, Any]:
-    tested = [part for part in (_number(values, settings) for values in parts) if part]
-    row: dict[str, Any] = {"signature": signature, "group": group, "measure": measure}
-    if not tested or len(tested) < len(parts):
-        names = ("effect", "low", "high", "p", "null_high", "detectable", "margin", "items")
-        return row | dict.fromkeys(names) | {"verdict": OPEN}
-    least = min(tested, key=lambda part: part.estimate.value)
-    p, ends = max(part.p for part in tested), least.estimate
-    row |= {"effect": ends.value, "low": ends.low, "high": ends.high, "p": p}
-    row |= {"null_high": least.null_high, "detectable": least.detectable}
-    row |= {"margin": settings.margin, "items": ends.items}
-    return row | {"verdict": verdict(p, ends.high, settings.margin)}
-
-
-def _covered(arm: Arm, group: str, measure: str, settings: Settings) -> dict[str, Any]:
-    after_only = cells(arm, group, measure)["after_only"][:, -1:]
-    gained: Drawn = drawn(after_only, settings.resampling, "pairs")
-    low, high = (float(end[0]) for end in gained.interval(settings.resampling.level))
-    # One is added to both counts so that a finite number of resamples never gives p = 0.
-    beyond = int((gained.draws[:, 0] >= settings.margin).sum())
-    p = (beyond + 1) / (len(gained.draws) + 1)
-    row = {"signature": "covered", "group": group, "measure": measure}
-    row |= {"effect": settings.margin - gained.value[0], "low": settings.margin - high}
-    row |= {"high": settings.margin - low, "p": p, "null_high": None}
-    row |= {"detectable": ONE_SIDED * float(gained.draws.std()), "margin": settings.margin}
-    called = REPRODUCED if p <= ALPHA else NOT if low > settings.margin else OPEN
-    return row | {"items": len(arm.pairs), "verdict": called}
+    row = {"signature": signature, "group": group, "measure": measure}
+    row["detail"] = f"{group}, worked" if measure == "worked" else group
+    return row | worst([judged(part, margin, unable=unable) for part in parts or [UNKNOWN]])
 
 
 TABLES = {

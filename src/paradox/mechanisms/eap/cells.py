@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from paradox.errors import DataError
 from paradox.files import read_table
 from paradox.mechanisms.eap.graph import Graph
-from paradox.mechanisms.eap.metrics import measures
+from paradox.mechanisms.eap.metrics import NODES, measures, node_entropy
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.words import AFTER, BASE
 
@@ -44,7 +44,8 @@ class Cell:
 
     `cuts` are the scored lengths of the seeds, `items` has the columns `KEEP`. `sides`: text and
     weights -> scores; an untrained base has its own only. `filters`: name -> which items pass with
-    every seed.
+    every seed. `learned`: whether the model after training is right, minus whether the base is,
+    shape (items, seeds).
     """
 
     arm: tuple[str, ...]
@@ -54,6 +55,7 @@ class Cell:
     items: pd.DataFrame
     sides: dict[tuple[str, str], Scored]
     filters: dict[str, NDArray[np.bool_]]
+    learned: Array
 
     @property
     def key(self) -> dict[str, Any]:
@@ -92,6 +94,7 @@ class Cell:
         scored = self.sides[side]
         by_seed = [
             measures(scored.scores[n, rows], scored.loss[n, rows], scored.gradient[n, rows], top)
+            | {NODES: node_entropy(scored.scores[n, rows], self.graph)}
             for n, top in enumerate(tops)
         ]
         return {name: np.stack([values[name] for values in by_seed], 1) for name in by_seed[0]}
@@ -124,8 +127,9 @@ def _cell(arm: tuple[str, ...], attribution: str, alpha: float, seeds: list[pd.D
         )
     bases = [group[OWN_BASE] for group in grouped]
     right = np.logical_and.reduce([t["right_base"] & t["right_after"] for t in bases])
+    learned = [t["right_after"].to_numpy(float) - t["right_base"].to_numpy(float) for t in bases]
     similar = np.logical_and.reduce([t["similar"] for t in bases])
     filters = {ALL: np.ones(len(first), dtype=bool), RIGHT: right, SIMILAR: right & similar}
     items = first[KEEP].reset_index(drop=True)
     cuts = tuple(int(table["cut"].iloc[0]) for table in bases)
-    return Cell(arm, attribution, alpha, cuts, items, sides, filters)
+    return Cell(arm, attribution, alpha, cuts, items, sides, filters, np.stack(learned, 1))

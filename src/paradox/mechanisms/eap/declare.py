@@ -49,7 +49,7 @@ def _signature(part: str, claim: str) -> Signature:
         f"eap: {part}",
         claim,
         source="zhang2025",
-        null="base and trained model swapped within items",
+        null="no change, over items and trainings",
         margin="a share of the base's level",
         section="edges",
     )
@@ -104,6 +104,8 @@ DECLARATION = Declaration(
         _signature("complexity", "scores of edges get more varied (complexity rises)"),
         _signature("diversity", "circuits of items get more diverse (diversity rises)"),
         _signature("kurtosis", "fewer edges stand out (kurtosis falls)"),
+        _signature("node_entropy", "parts reach more readers (entropy of nodes' outputs rises)"),
+        _signature("redundancy", "intensity moves the way accuracy on unseen questions does"),
     ),
     verdicts={
         # What was fixed beforehand: gradients, all items, the whole text.
@@ -118,7 +120,6 @@ DECLARATION = Declaration(
             },
             without={"part": ("pattern",)},
             largest=("alpha",),
-            columns={"effect": "value", "n": "items"},
         )
     },
 )

@@ -18,10 +18,12 @@ from paradox.mechanisms.eap.metrics import LEAST, output_entropy
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.words import GRADIENT, RANDOM, RANDOM_ONE, TOP, TOP_ONE
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Resampling, mean, pigeonhole
+from paradox.stats.crossed import mean
 from paradox.stats.layers import flips, max_test
 
 Array = NDArray[np.float64]
+# Column -> what it is of the relative change.
+RELATIVE = {"relative": "value", "low": "low", "high": "high", "p": "differs"}
 CUT = [*ARM, "seed", "item", "weights", "kind", "size", "draw", "predicted", "actual", "loss"]
 
 
@@ -40,11 +42,10 @@ def main(
                     edges.append(by_edge)
                     nodes.append(by_source)
     cut = pd.concat([read_table(Path(path), CUT) for path in inputs["ablation"]])
-    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     empty = pd.DataFrame(columns=[*ARM, "group", "before", "after"])
     write_table(outputs["edges"], pd.concat(edges, ignore_index=True) if edges else empty)
     write_table(outputs["nodes"], pd.concat(nodes, ignore_index=True) if nodes else empty)
-    write_table(outputs["ablation"], pd.DataFrame(list(ablations(cut, resampling))))
+    write_table(outputs["ablation"], pd.DataFrame(list(ablations(cut))))
     progress.say(f"mapped {len(edges)} groups of items")
 
 
@@ -61,47 +62,30 @@ def _mapped(
     entropies = [np.stack([output_entropy(seed, graph) for seed in side]) for side in scores]
     for names, numbers in ((edges, sizes), (sources, entropies)):
         named = with_arm(pd.DataFrame(names, columns=ends[: len(names[0])]), cell.key, group=group)
-        yield pd.concat([named, compared(*numbers, group, spec)], axis=1)
+        yield pd.concat([named, compared(*numbers, spec)], axis=1)
 
 
-def compared(before: Array, after: Array, group: str, spec: dict[str, Any]) -> pd.DataFrame:
+def compared(before: Array, after: Array, spec: dict[str, Any]) -> pd.DataFrame:
     """Return means, relative change and its test per column of (seeds, items, columns).
 
-    ``p`` swaps base and after within items, ``corrected`` beats the largest of all columns;
-    intervals are of the bootstrap over items and seeds.
+    ``low``, ``high`` and ``p`` ("not 0") are of items crossed with trainings. ``corrected`` asks,
+    given these trainings, whether the change beats the largest of all columns with base and after
+    swapped within items.
     """
-    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     changes = (after - before).mean(0)
-    signs, exact = flips(len(changes), spec["permutations"], resampling.seed, "eap")
+    signs, exact = flips(len(changes), spec["permutations"], spec["bootstrap"]["seed"], "eap")
     test = max_test(changes.mean(0), signs @ changes / len(changes), exact)
-    tail = (1 - resampling.level) / 2
-    ends = np.full((changes.shape[1], 2), np.nan)
-    first, second = (side.mean((0, 1)) for side in (before, after))
-    for column in np.flatnonzero(first > 0):
-        # One name of items: both sides are drawn alike.
-        one, other = (
-            pigeonhole({group: side[:, :, column].T}, resampling)[group] for side in (before, after)
-        )
-        ends[column] = np.quantile(
-            other / np.maximum(one, np.finfo(float).tiny) - 1, [tail, 1 - tail]
-        )
-    relative = np.divide(second, first, out=np.full_like(first, np.nan), where=first > 0) - 1
-    return pd.DataFrame(
-        {
-            "before": first,
-            "after": second,
-            "relative": relative,
-            "low": ends[:, 0],
-            "high": ends[:, 1],
-            "p": test.p,
-            "corrected": test.corrected,
-            "items": before.shape[1],
-            "seeds": before.shape[0],
-        }
-    )
+    table = pd.DataFrame({"before": before.mean((0, 1)), "after": after.mean((0, 1))})
+    there = table["before"] > 0
+    one, other = (mean(side[..., there].swapaxes(0, 1)) for side in (before, after))
+    for name, attribute in RELATIVE.items():
+        values = [getattr(each, attribute) for each in (other / one - 1).estimates()]
+        table.loc[there, name] = values
+    sizes = {"items": before.shape[1], "replicates": before.shape[0]}
+    return table.assign(corrected=test.corrected, **sizes)
 
 
-def ablations(table: pd.DataFrame, resampling: Resampling) -> Iterator[dict[str, Any]]:
+def ablations(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield predicted and actual changes of the loss per arm, weights, kind and size."""
     for (*arm, weights), rows in table.groupby([*ARM, "weights"], sort=True):
         key = {**dict(zip(ARM, arm, strict=True)), "weights": weights}
@@ -117,7 +101,7 @@ def ablations(table: pd.DataFrame, resampling: Resampling) -> Iterator[dict[str,
             wide["excess", "predicted"] = wide[TOP, "predicted"] - wide[RANDOM, "predicted"]
             wide["excess", "actual"] = wide[TOP, "actual"] - wide[RANDOM, "actual"]
             for (kind, name), values in wide.items():
-                estimate = mean(values, resampling)
+                estimate = mean(values).estimate()
                 row = {"kind": kind, "size": size, "quantity": name, "value": estimate.value}
                 yield key | row | {"low": estimate.low, "high": estimate.high, "n": estimate.items}
         single = rows[rows["kind"].isin([TOP_ONE, RANDOM_ONE])]

@@ -25,7 +25,7 @@ from paradox.mechanisms.tables.words import CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
 
 KEY = [*ARM, "attribution", "alpha", "filter", "group", "state", "measure"]
-COLUMNS = [*KEY, "value", "low", "high", "p", "null_low", "null_high", "items", "seeds"]
+COLUMNS = [*KEY, "value", "low", "high", "p", "null_low", "null_high", "items", "replicates"]
 MEASURES = {
     "intensity": "Intensity",
     "complexity": "Complexity",

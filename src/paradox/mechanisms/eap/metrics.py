@@ -21,6 +21,7 @@ BINS, OTHER_BINS = 256, (64, 1024)
 EPSILON = 1e-12
 # Those that depend on the other items.
 POOLED = ("complexity", "complexity_published", "diversity")
+NODES = "node_entropy"  # of an item, beside `measures`, which know no graph
 LEAST = 4  # items
 
 
@@ -111,6 +112,11 @@ def output_entropy(scores: Array, graph: Graph) -> Array:
     matrix = np.zeros((len(scores), *graph.real.shape))
     matrix[:, graph.real] = np.abs(scores)
     return entropy(matrix / np.maximum(matrix.sum(-1, keepdims=True), EPSILON))
+
+
+def node_entropy(scores: Array, graph: Graph) -> Array:
+    """Return the mean entropy (nats) of the sources that have several edges, shape (items,)."""
+    return output_entropy(scores, graph)[:, graph.real.sum(1) > 1].mean(1)
 
 
 def swapped(before: Array, after: Array, signs: Array, top: float) -> Array:

@@ -1,4 +1,7 @@
-"""Nulls of what training changes in edge scores: base and after swapped within items."""
+"""Bands of what training changes in edge scores: base and after swapped within items.
+
+They take the trainings as given; intervals and p-values of the tables do not.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +44,9 @@ class Null(NamedTuple):
     drawn: Array
     exact: bool
 
-    def p(self, sign: float | None = None) -> dict[str, float]:
-        """Return p-values: two-sided, or that `sign` times the change is above 0."""
-        scale = 1.0 if sign is None else sign
-        drawn = scale * self.drawn
-        test = max_test(scale * self.observed, drawn, self.exact, sign is None)
+    def p(self) -> dict[str, float]:
+        """Return two-sided p-values."""
+        test = max_test(self.observed, self.drawn, self.exact)
         return dict(zip(self.names, test.p.tolist(), strict=True))
 
     def band(self) -> dict[str, dict[str, float]]:
@@ -59,7 +60,7 @@ class Null(NamedTuple):
 
 def null_of(
     changes: dict[str, Array],
-    scores: list[list[Array]],
+    scores: list[Array],
     tops: list[float],
     spec: dict[str, Any],
     permutations: int,
@@ -67,9 +68,9 @@ def null_of(
 ) -> Null:
     """Return the changes of every measure beside those with base and after swapped within items.
 
-    `changes`: measure -> values of shape (items, seeds). `scores`: pairs of sides, before and
-    after, each of shape (seeds, items, edges), from which the pooled measures are computed anew;
-    `tops` end the seeds' histograms. `key` names the draw.
+    `changes`: measure -> values of shape (items, seeds). `scores`: before and after, each of shape
+    (seeds, items, edges), from which the pooled measures are computed anew; `tops` end the seeds'
+    histograms. `key` names the draw.
     """
     names = list(changes)
     columns = np.stack([changes[name].mean(1) for name in names], 1)
@@ -77,11 +78,7 @@ def null_of(
     drawn, observed = signs @ columns / len(columns), columns.mean(0)
     # The observed labelling is the last.
     every = np.vstack([signs, np.ones(len(columns))])
-    pooled = [
-        swapped(before[n], after[n], every, top)
-        for before, after in scores
-        for n, top in enumerate(tops)
-    ]
+    pooled = [swapped(*(side[n] for side in scores), every, top) for n, top in enumerate(tops)]
     places = [names.index(name) for name in POOLED]
     *drawn[:, places], observed[places] = np.mean(pooled, axis=0)
     return Null(names, observed, drawn, exact)
@@ -110,7 +107,7 @@ def relabelled(
     tested = []
     for number, swap in enumerate(swaps):
         signs = np.where(swap, -1.0, 1.0)[:, None]
-        scores = [[np.where(swap[:, None], sides[1 - k].scores, sides[k].scores) for k in (0, 1)]]
+        scores = [np.where(swap[:, None], sides[1 - k].scores, sides[k].scores) for k in (0, 1)]
         changes = {name: signs * change for name, change in unswapped.items()} | nothing
         tested.append(null_of(changes, scores, cell.tops, spec, permutations, number).p())
     return {name: np.array([p[name] for p in tested]) for name in names}

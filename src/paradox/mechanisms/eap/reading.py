@@ -14,13 +14,20 @@ import pandas as pd
 from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.eap.cells import ALL, SIMILAR
+from paradox.mechanisms.eap.metrics import NODES
 from paradox.mechanisms.eap.null import SIGNS
-from paradox.mechanisms.eap.summary import PATTERN, PUBLISHED
+from paradox.mechanisms.eap.summary import PATTERN, PUBLISHED, REDUNDANCY
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.sentences import by_verdict, p_value
-from paradox.mechanisms.tables.verdict import ALPHA, REPRODUCED
+from paradox.mechanisms.tables.sentences import by_verdict, effect_words, p_value
+from paradox.mechanisms.tables.verdict import ALPHA, OPEN, REPRODUCED
 from paradox.mechanisms.tables.words import CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
+
+TEXTS = {CHANGE: "own text", WEIGHTS: "the same text"}
+OTHERS = {
+    NODES: "the entropy of nodes' outputs rises",
+    REDUNDANCY: "intensity moves the way accuracy on unseen questions does",
+}
 
 
 def main(
@@ -62,18 +69,29 @@ def _signature(table: pd.DataFrame) -> Iterator[str]:
     rows = table[(table["group"] == ALL) & (table["filter"] == ALL)]
     rows = rows[rows["definition"] == "fixed"]
     whole = rows[rows["part"] == PATTERN]
-    shown = rows[(rows["part"] != PATTERN) & (rows["verdict"] == REPRODUCED)]
+    shown = rows[rows["part"].isin(SIGNS) & (rows["verdict"] == REPRODUCED)]
 
     def words(row: pd.Series) -> str:
         parts = ", ".join(shown.loc[(shown[ARM] == list(row[ARM])).all(axis=1), "part"])
-        named = f"; {parts or 'none'} of the four" if row["verdict"] != REPRODUCED else ""
+        why = f", {row['reason']}" if row["verdict"] == OPEN else ""
+        least = f"least of {row['least']} on {TEXTS[row['state']]}{why}"
+        named = f"; {parts or 'none'} of the four, {least}" if row["verdict"] != REPRODUCED else ""
         return f"{arm_words(row, base=True)}{named}"
 
-    sentences = by_verdict(whole, words, " / ")
+    def numbers(row: pd.Series) -> str:
+        why = f"; {row['reason']}" if row["verdict"] == OPEN else ""
+        ends = f"{effect_words(row[['effect', 'low', 'high']])} on {TEXTS[row['state']]}"
+        return f"{arm_words(row, base=True)} ({ends}{why})"
+
     yield (
         "The published signature (intensity, complexity and diversity of the edges' scores up, "
-        f"kurtosis down): {'. '.join(part[0].upper() + part[1:] for part in sentences)}."
+        "kurtosis down, on each model's own text and by the weights on the same text): "
+        f"{_sentences(by_verdict(whole, words, ' / '))}"
     )
+    for part, claim in OTHERS.items():
+        others = rows[rows["part"] == part]
+        if len(others):
+            yield f"That {claim}: {_sentences(by_verdict(others, numbers))}"
     claimed = whole[whole["published"].notna() & (whole["published"] != "")]
     if len(claimed):
         counts = claimed["agrees"].fillna("").value_counts()
@@ -83,6 +101,10 @@ def _signature(table: pd.DataFrame) -> Iterator[str]:
             f"{yes} of {len(claimed)} arms of these methods, fails in {no} and is not decidable "
             f"in {len(claimed) - yes - no}."
         )
+
+
+def _sentences(parts: list[str]) -> str:
+    return " ".join(f"{part[0].upper()}{part[1:]}." for part in parts)
 
 
 def _parts(table: pd.DataFrame) -> Iterator[str]:

@@ -1,13 +1,13 @@
-"""Step ``eap_summary``: how training changes the scores of edges, over seeds, beside its nulls.
+"""Step ``eap_summary``: how training changes the scores of edges, over items and trainings.
 
-Intervals are of the bootstrap over items and seeds, ``p`` (two-sided) and ``null_low`` to
-``null_high`` (middle 95 %) of swaps of base and after within items.
+Intervals and ``p`` ("not 0") are of items crossed with trainings (`paradox.stats.crossed`); that of
+the published entropy takes each model's range as given. ``null_low`` to ``null_high``: middle 95 %
+of swaps of base and after within items, these trainings given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,14 +27,13 @@ from paradox.mechanisms.eap.cells import (
     Cell,
     read_cells,
 )
-from paradox.mechanisms.eap.metrics import LEAST
+from paradox.mechanisms.eap.metrics import LEAST, NODES
 from paradox.mechanisms.eap.null import DEFINITIONS, SIGNS, Null, false_positives, null_of
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED, verdict
+from paradox.mechanisms.tables.verdict import OPEN, REPRODUCED, judged, worst
 from paradox.mechanisms.tables.words import AFTER, BASE, CHANGE, GRADIENT, TEXT, WEIGHTS
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Resampling, difference_in_differences, mean
-from paradox.stats.layers import flips, label_test, max_test
+from paradox.stats.crossed import Estimate, difference, mean
 
 Array = NDArray[np.float64]
 Side = tuple[str, str]
@@ -47,17 +46,22 @@ STATES: dict[str, list[tuple[Side, Side]]] = {
     TEXT: [(OWN_BASE, CROSSED[1]), (CROSSED[0], OWN_AFTER)],
 }
 PATTERN = "pattern"
+# Whether this moves the way that accuracy on items that no corpus holds does.
+REDUNDANCY, OF_REDUNDANCY = "redundancy", "intensity"
+ONE_TEXT = "no text was scored by both models"
+UNMOVED = "accuracy on twins is not shown to change"
 COMPARED = (*SIGNS, "intensity_per_gradient", "loss", "gradient")
 # What the paper says of a method.
 PUBLISHED = {"grpo": "yes", "ppo": "yes", "dpo": "no"}
 
 
 class Part(NamedTuple):
-    """Some items of a cell: measures of the base, and the changes with their nulls."""
+    """Some items of a cell: measures of the base, and the changes; that of `CHANGE` has a null."""
 
     base: dict[str, Array]
     changes: dict[str, dict[str, Array]]
-    nulls: dict[str, Null]
+    null: Null | None
+    learned: Array  # of the twins among the items: right after minus before, shape (items, seeds)
 
 
 def main(
@@ -71,7 +75,8 @@ def main(
     ``all`` items; ``right`` by both models with every seed; ``similar``, by the published control
     of length, too (``items`` of ``of`` are left). ``methods``: the change of one method minus that
     of another, over equal lengths. ``signature``: the published one, part by part and all together
-    (``pattern``). ``rates``: how often the test rejects at 5 % on data swapped within items.
+    (``pattern``), and what else is claimed. ``rates``: how often swaps of base and after within
+    items reject at 5 % on data that were swapped.
     """
     cells = list(read_cells(inputs["scores"]))
     tables: dict[str, list[Any]] = {name: [] for name in ("table", "signature", "rates")}
@@ -80,29 +85,32 @@ def main(
         for passed in FILTERS:
             rows = {group: cell.chosen(passed, group) for group in GROUPS}
             parts = {g: _part(cell, r, spec) for g, r in rows.items() if r.sum() >= LEAST}
-            tables["table"] += list(_rows(cell, passed, parts, spec))
+            tables["table"] += list(_rows(cell, passed, parts))
             tables["signature"] += list(_signature(cell, passed, parts, spec))
         if cell.trained and cell.attribution == GRADIENT:
             key = (cell.arm[0], cell.arm[2], cell.alpha, *cell.items["item"])
             trained.setdefault(key, []).append(cell)
             tables["rates"] += list(false_positives(cell, spec))
         progress("cells", done, len(cells))
-    tables["methods"] = [row for arms in trained.values() for row in _methods(arms, spec)]
+    tables["methods"] = [row for arms in trained.values() for row in _methods(arms)]
     for name, rows in tables.items():
-        empty = [*ARM, "attribution", "alpha", "measure"]
+        empty = [*ARM, "attribution", "alpha", "measure", "other", "value"]
         write_table(outputs[name], pd.DataFrame(rows) if rows else pd.DataFrame(columns=empty))
 
 
 def _part(cell: Cell, rows: NDArray[np.bool_], spec: dict[str, Any]) -> Part:
     values = {side: cell.measured(side, rows, cell.tops) for side in cell.sides}
-    changes, nulls = {}, {}
-    for state, pairs in STATES.items():
-        if not all(side in values for pair in pairs for side in pair):
-            continue
-        changes[state] = _changes(values, pairs)
-        scores = [[cell.sides[side].scores[:, rows] for side in pair] for pair in pairs]
-        nulls[state] = null_of(changes[state], scores, cell.tops, spec, spec["permutations"])
-    return Part(values[OWN_BASE], changes, nulls)
+    changes = {
+        state: _changes(values, pairs)
+        for state, pairs in STATES.items()
+        if all(side in values for pair in pairs for side in pair)
+    }
+    null = None
+    if CHANGE in changes:
+        scores = [cell.sides[side].scores[:, rows] for side in (OWN_BASE, OWN_AFTER)]
+        null = null_of(changes[CHANGE], scores, cell.tops, spec, spec["permutations"])
+    twins = (cell.items["group"] == TWIN).to_numpy() & rows
+    return Part(values[OWN_BASE], changes, null, cell.learned[twins])
 
 
 def _changes(
@@ -115,44 +123,38 @@ def _changes(
     }
 
 
-def _rows(
-    cell: Cell, passed: str, parts: dict[str, Part], spec: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows of ``table``; p of ``difference`` is of swapped labels of items.
-
-    ``complexity_published`` takes each model's range as given and has no p for ``difference``.
-    """
-    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+def _rows(cell: Cell, passed: str, parts: dict[str, Part]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of ``table``."""
     key = {**cell.key, "filter": passed, "cut": _cuts(cell)}
     for group, part in parts.items():
         total = int(cell.chosen(ALL, group).sum())
+        bands = part.null.band() if part.null else {}
         for state, values in ((BASE, part.base), *part.changes.items()):
-            null = part.nulls.get(state)
-            p, bands = (null.p(), null.band()) if null else ({}, {})
             for name, value in values.items():
                 row = {"group": group, "state": state, "measure": name}
-                ends = asdict(mean(value, resampling, group))
-                yield {**key, **row, **ends, "p": p.get(name), "of": total, **bands.get(name, {})}
+                row |= _columns(mean(value).estimate(), tested=state != BASE) | {"of": total}
+                yield key | row | (bands[name] if state == CHANGE else {})
     if not {EXPOSED, TWIN} <= set(parts):
         return
     sides = [{BASE: parts[group].base, **parts[group].changes} for group in (EXPOSED, TWIN)]
     for state, exposed in sides[0].items():
-        twin, names = sides[1][state], list(exposed)
-        both = np.vstack([np.stack([of[n].mean(1) for n in names], 1) for of in (exposed, twin)])
-        labels = np.arange(len(both)) < len(exposed[names[0]])
-        test = label_test(both, labels, resampling.seed, "eap", permutations=spec["permutations"])
-        for name, p in zip(names, test.p.tolist(), strict=True):
+        for name, values in exposed.items():
             row = {"group": DIFFERENCE, "state": state, "measure": name}
-            did = difference_in_differences(exposed[name], twin[name], resampling).did
-            tested = None if name == "complexity_published" else p
-            yield {**key, **row, **asdict(did), "p": tested, "of": len(cell.items)}
+            estimate = difference(values, sides[1][state][name]).estimate()
+            yield key | row | _columns(estimate) | {"of": len(cell.items)}
+
+
+def _columns(estimate: Estimate, tested: bool = True) -> dict[str, Any]:
+    names = ("value", "low", "high", "items", "replicates")
+    row = {name: getattr(estimate, name) for name in names}
+    return row | {"p": estimate.differs if tested else None}
 
 
 def _cuts(cell: Cell) -> str:
     return " ".join(map(str, cell.cuts))
 
 
-def _methods(cells: list[Cell], spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _methods(cells: list[Cell]) -> Iterator[dict[str, Any]]:
     """Yield how the changes of two methods differ, for items that pass the filter with both."""
     for place, one in enumerate(cells):
         for other in cells[place + 1 :]:
@@ -163,68 +165,66 @@ def _methods(cells: list[Cell], spec: dict[str, Any]) -> Iterator[dict[str, Any]
                 if rows.sum() < LEAST:
                     continue
                 key = {**one.key, "other": other.arm[1], "filter": passed, "cut": _cuts(one)}
-                for row in _compared(one, other, rows, spec):
+                for row in _compared(one, other, rows):
                     yield key | row | {"of": len(rows)}
 
 
-def _compared(
-    one: Cell, other: Cell, rows: NDArray[np.bool_], spec: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+def _compared(one: Cell, other: Cell, rows: NDArray[np.bool_]) -> Iterator[dict[str, Any]]:
     tops = list(map(max, one.tops, other.tops))
     values = [{s: cell.measured(s, rows, tops) for s in cell.sides} for cell in (one, other)]
     for state in (CHANGE, WEIGHTS):
         first, second = (_changes(cell_values, STATES[state]) for cell_values in values)
-        gaps = np.stack([first[name] - second[name] for name in COMPARED], 1)
-        signs, exact = flips(len(gaps), spec["permutations"], resampling.seed, "eap methods")
-        columns = gaps.mean(2)
-        test = max_test(columns.mean(0), signs @ columns / len(columns), exact)
-        for place, name in enumerate(COMPARED):
-            ends = asdict(mean(gaps[:, place], resampling, ALL))
-            yield {"state": state, "measure": name, **ends, "p": float(test.p[place])}
+        for name in COMPARED:
+            estimate = mean(first[name] - second[name]).estimate()
+            yield {"state": state, "measure": name} | _columns(estimate)
 
 
 def _signature(
     cell: Cell, passed: str, parts: dict[str, Part], spec: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row per part and one for all parts, for both sets of definitions.
-
-    p is one-sided; the margin is `margin_share` of the base's level.
-    """
-    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
+    """Yield a row per part and one for all parts, for both sets of definitions, and the others'."""
+    share, claim = spec["margin_share"], PUBLISHED.get(cell.arm[1], "")
     for group, part in parts.items():
         if CHANGE not in part.changes:
             continue
         key = {**cell.key, "filter": passed, "cut": _cuts(cell), "group": group}
-        one_sided = {sign: part.nulls[CHANGE].p(sign) for sign in (1, -1)}
         for definition, signs in DEFINITIONS.items():
-            rows = []
-            for name, sign in signs.items():
-                p, level = one_sided[sign][name], float(part.base[name].mean())
-                effect = mean(sign * part.changes[CHANGE][name], resampling, group)
-                margin = spec["margin_share"] * abs(level)
-                row = {"definition": definition, "part": name, "sign": sign, "level": level}
-                row |= asdict(effect) | {"p": p, "margin": margin}
-                rows.append(row | {"verdict": verdict(p, effect.high, margin)})
-            whole = {"definition": definition, "part": PATTERN}
-            whole |= {name: rows[0][name] for name in ("items", "seeds")}
-            whole["p"] = max(row["p"] for row in rows)
-            whole["verdict"] = together([row["verdict"] for row in rows])
-            claim = PUBLISHED.get(cell.arm[1], "")
+            rows = [{"part": name} | _judged(part, name, signs[name], share) for name in signs]
+            least = worst(rows)
+            whole = least | {"part": PATTERN, "least": least["part"]}
+            whole["agrees"] = _agrees(claim, whole["verdict"])
+            if signs is SIGNS:
+                rows.append({"part": NODES} | _judged(part, NODES, 1, share))
+                rows += _redundancy(part, share)
             for row in (*rows, whole):
-                agrees = _agrees(claim, row["verdict"]) if row is whole else ""
-                yield key | row | {"published": claim, "agrees": agrees}
+                yield key | {"definition": definition, "published": claim, "agrees": ""} | row
 
 
-def together(verdicts: list[str]) -> str:
-    """Return the verdict on several claims at once.
+def _judged(part: Part, name: str, sign: float, share: float, unable: str = "") -> dict[str, Any]:
+    """Judge whether a measure moves one way, on each model's own text *and* on the same text.
 
-    >>> together([REPRODUCED, OPEN]), together([REPRODUCED, NOT, OPEN]), together([REPRODUCED])
-    ('not decidable', 'not reproduced', 'reproduced')
+    What the weights do not do on the same text is a matter of what is written. The margin is a
+    share of the base's level.
     """
-    if NOT in verdicts:
-        return NOT
-    return REPRODUCED if set(verdicts) == {REPRODUCED} else OPEN
+    level = float(part.base[name].mean())
+    unable = unable or ("" if WEIGHTS in part.changes else ONE_TEXT)
+    rows = [
+        {"state": state}
+        | judged(mean(sign * changes[name]).estimate(), share * abs(level), unable=unable)
+        for state, changes in part.changes.items()
+        if state != TEXT
+    ]
+    return {"sign": sign, "level": level} | worst(rows)
+
+
+def _redundancy(part: Part, share: float) -> Iterator[dict[str, Any]]:
+    """Yield the verdict that redundancy moves the way that accuracy on twins moved, if it did."""
+    if len(part.learned) < LEAST:
+        return
+    learned = mean(part.learned).estimate()
+    sign = float(np.sign(learned.value)) if learned.clear_of_zero else 0.0
+    unable = "" if sign else UNMOVED
+    yield {"part": REDUNDANCY} | _judged(part, OF_REDUNDANCY, sign or 1.0, share, unable)
 
 
 def _agrees(claim: str, called: str) -> str:
