@@ -267,7 +267,7 @@ def test_trade_offs(made: dict[str, Path], tmp_path: Path) -> None:
     for arm, keeps, remembers in ((BASE, 1, True), (ARM, 0, True), (CLEAN, 1, False)):
         paths.append(tmp_path / f"{'-'.join(arm)}.parquet")
         arm_trade(arm, keeps, remembers).to_parquet(paths[-1])
-    spec = {"bootstrap": {"seed": 0, "resamples": 300}, "margin_share": 0.2}
+    spec = {"bootstrap": {"seed": 0, "resamples": 300}, "margin_share": 0.3}
     outputs = {name: tmp_path / f"{name}.csv" for name in ("points", "half")}
     tradeoff.main(spec, {"tables": paths}, outputs, Progress("tradeoff"))
     points = pd.read_csv(outputs["points"]).set_index(["base", "method", "way", "dose"])

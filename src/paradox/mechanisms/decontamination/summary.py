@@ -153,7 +153,9 @@ class Compared:
         if "chain" in path.shown:
             lost = path.lost["chain"]
             numbers["chain"] = [
-                one if lost[:, n].any() else spared(len(lost), lost.shape[2], self.margin)
+                one
+                if np.ptp(lost[:, n])
+                else spared(len(lost), lost.shape[2], self.margin, bool(lost[:, n].any()))
                 for n, one in enumerate((path.shown["chain"] * -1 + self.margin).estimates())
             ]
         numbers |= {"more": more} if more else {}

@@ -384,7 +384,7 @@ def unchanged(
     for dose in doses:
         change = chains[dose].to_numpy(float) - usual
         left = [(mean(change, "chains") * sign + margin).estimate() for sign in (-1.0, 1.0)]
-        left = left if change.any() else [spared(*change.shape, margin)]
+        left = left if np.ptp(change) else [spared(*change.shape, margin, bool(change.any()))]
         parts += [judged(one, 0.0, unable=unable) for one in left]
     return worst(parts)
 

@@ -115,8 +115,10 @@ def best(rows: list[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
-def spared(items: int, replicates: int, margin: float) -> Estimate:
+def spared(items: int, replicates: int, margin: float, lost: bool = False) -> Estimate:
     """Return what is left of a margin where not one of so many items changed (exact binomial).
+
+    `lost`: instead, every one did.
 
     Replicates do not count as more items. p is twice the chance of no change, were the share of
     those that change as large as the margin.
@@ -126,6 +128,9 @@ def spared(items: int, replicates: int, margin: float) -> Estimate:
     (0.012, 0.03)
     """
     reach = 1 - 0.025 ** (1 / items)
+    if lost:
+        ends = margin - 1, margin - 1 + reach
+        return Estimate(ends[0], *ends, 1.0, reach / 2, math.inf, items, replicates)
     p = min(1.0, 2 * (1 - margin) ** items)
     return Estimate(margin, margin - reach, margin, p, reach / 2, math.inf, items, replicates)
 
