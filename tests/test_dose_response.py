@@ -18,8 +18,18 @@ from paradox.mechanisms.decontamination.summary import at_half
 from paradox.mechanisms.steering import figure
 from paradox.mechanisms.steering import reading as steering_reading
 from paradox.mechanisms.steering import summary as dose_response
-from paradox.mechanisms.steering.summary import intersection, whole_curves
+from paradox.mechanisms.steering.summary import (
+    NOT_STEERED,
+    Side,
+    at_some_block,
+    both_above,
+    unchanged,
+    whole_curves,
+)
+from paradox.mechanisms.tables.verdict import CEILING, FLOOR, NO_GAP, TOO_FEW, WIDE
 from paradox.progress import Progress
+from paradox.stats.crossed import mean
+from paradox.stats.layers import max_test
 from paradox.stats.rates import false_positives
 
 DOSES = [0.2, 0.5, 1, 2, 3]
@@ -98,15 +108,77 @@ def made(tmp_path_factory: pytest.TempPathFactory, items: pd.DataFrame) -> dict[
 
 
 def test_only_steering_both_ways_is_reproduced(made: dict[str, Path]) -> None:
-    tests = pd.read_csv(made["tests"]).set_index(["base", "method"])
-    found = tests.loc[("contaminated", "grpo")]
+    tests = pd.read_csv(made["tests"])
+    steered = tests[tests["signature"] == "steering: all"].set_index(["base", "method"])
+    found = steered.loc[("contaminated", "grpo")]
     assert (found["verdict"], found["blocks"]) == ("reproduced", 1)
-    assert found["effect"] == pytest.approx(0.4, abs=0.1) and found["pairs"] == PAIRS
-    assert found["up_p_sets"] <= 0.05 and found["down_p_labels"] <= 0.05
-    down_only = tests.loc[("contaminated", "base")]
-    assert down_only["verdict"] != "reproduced" and down_only["p"] > 0.5
-    assert tests.loc[("clean", "base"), "verdict"] != "reproduced"
-    assert tests["margin"].eq(0.02 * 5).all()
+    assert found["down"] == pytest.approx(0.4, abs=0.1) and found["items"] == PAIRS
+    assert found["up_p_sets"] <= 0.05 and found["down_p"] <= 0.05
+    down_only = steered.loc[("contaminated", "base")]
+    assert down_only["verdict"] == "not reproduced" and down_only["p"] > 0.5
+    assert steered.loc[("clean", "base"), "verdict"] != "reproduced"
+    assert steered["margin"].eq(0.02 * 5).all()
+    arms = tests.groupby("signature")["base"].count()
+    assert set(arms) == {3} and len(arms) == 5
+    clean = tests[tests["signature"] == "steering_clean: all"].set_index(["base", "method"])
+    assert clean.loc[("contaminated", "grpo"), "reason"] == WIDE
+    assert clean.loc[("contaminated", "base"), "reason"] == NOT_STEERED
+
+
+def side(values: np.ndarray, chosen: float, sets: int = 40, **more: Any) -> Side:
+    """Return a side with these values (pairs, seeds, blocks), among random sets of nothing."""
+    random = np.random.default_rng(1).normal(0, 0.01, (sets, values.shape[2]))
+    against = max_test(np.full(values.shape[2], chosen), random, two_sided=False)
+    return Side(mean(values, "pairs"), against, **{"margin": 0.1} | more)
+
+
+def test_a_claim_holds_where_all_its_sides_do_at_one_block() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.03, (2, 24, 3, 4))
+    up, down = noise
+    up[..., 1] += 0.5
+    assert at_some_block({"up": side(up, 0.5)}, [0, 1, 2, 3])["verdict"] == "reproduced"
+    # The other side has its effect at another block.
+    down[..., 2] += 0.5
+    row = at_some_block({"up": side(up, 0.5), "down": side(down, 0.5)}, [0, 1, 2, 3])
+    assert row["verdict"] == "not reproduced"
+    down[..., 1] += 0.4
+    both = {"up": side(up, 0.5), "down": side(down, 0.5)}
+    row = at_some_block(both, [0, 1, 2, 3])
+    assert (row["verdict"], row["blocks"]) == ("reproduced", "1")
+    assert row["p"] >= 4 * row["down_p"] and row["replicates"] == 3
+    # Random neurons do as much; too few of them are known; nothing could rise; the wrong sign.
+    like_random = at_some_block({"up": side(up, 0.0)}, [0, 1, 2, 3])
+    assert like_random["verdict"] == "not decidable"
+    assert at_some_block({"up": side(up, 0.5, sets=9)}, [0, 1, 2, 3])["reason"] == TOO_FEW
+    full = at_some_block({"up": side(up, 0.5, unable=CEILING)}, [0, 1, 2, 3])
+    assert (full["verdict"], full["reason"]) == ("not decidable", CEILING)
+    assert at_some_block({"up": side(-up, 0.5)}, [0, 1, 2, 3])["verdict"] == "not reproduced"
+    small = at_some_block({"up": side(noise[0] + 0.0, 0.5, margin=0.8)}, [0, 1, 2, 3])
+    assert small["verdict"] == "present but negligible"
+
+
+def worked(loses: float, right: float = 1.0, chains: int = 200) -> pd.DataFrame:
+    """Return chains of which a dose of 3 loses a share, and one of .2 hardly any."""
+    rng = np.random.default_rng(2)
+    usual = rng.random((chains, 3)) < right
+    lost = {3.0: usual & (rng.random((chains, 3)) >= loses)}
+    lost |= {1.0: usual, 0.2: usual & (rng.random((chains, 3)) >= 0.01)}
+    columns = pd.MultiIndex.from_product([lost, range(3)], names=["dose", "seed"])
+    return pd.DataFrame(np.hstack(list(lost.values())) * 1.0, columns=columns)
+
+
+def test_no_effect_on_clean_questions_is_shown_and_not_assumed() -> None:
+    ends = (3.0, 0.2)
+    same = unchanged(worked(0.02), ends, 0.1, "")
+    assert same["verdict"] == "reproduced" and same["effect"] == pytest.approx(0.08, abs=0.02)
+    assert unchanged(worked(0.4), ends, 0.1, "")["verdict"] == "not reproduced"
+    # Where nothing changes, the number of chains says how sure that is.
+    assert unchanged(worked(0), (3.0, 3.0), 0.1, "")["verdict"] == "reproduced"
+    assert unchanged(worked(0, chains=12), (3.0, 3.0), 0.1, "")["verdict"] == "not decidable"
+    # A few chains leave it open, and what is never right cannot be lost.
+    assert unchanged(worked(0.05, chains=12), ends, 0.1, "")["verdict"] == "not decidable"
+    assert unchanged(worked(0.4, right=0.03), ends, 0.1, "")["reason"] == FLOOR
+    assert unchanged(worked(0.02), ends, 0.1, NOT_STEERED)["reason"] == NOT_STEERED
 
 
 def test_doses_stand_beside_random_sets(made: dict[str, Path]) -> None:
@@ -146,11 +218,10 @@ def test_the_intersection_rejects_no_more_often_than_stated() -> None:
     # One side always differs, the other never does: the worst case of an intersection.
     sides = rng.normal(size=(16, 2, 2))
     sides[:, 0, 0] += 6
-    test = intersection(99)
     runs = rng.normal(size=(300, 16, 2, 2)) + np.array([[6, 0], [0, 0]])
-    rate = test(runs, rng).mean()
-    assert 0.02 < rate < 0.09
-    assert false_positives(test, sides, 0, runs=200) < 20
+    # p is twice the tail.
+    assert both_above(runs, rng).mean() < 0.05
+    assert false_positives(both_above, sides, 0, runs=200) < 20
 
 
 def test_the_figure_shows_depth_doses_and_exposures(made: dict[str, Path], tmp_path: Path) -> None:
@@ -196,7 +267,7 @@ def test_trade_offs(made: dict[str, Path], tmp_path: Path) -> None:
     for arm, keeps, remembers in ((BASE, 1, True), (ARM, 0, True), (CLEAN, 1, False)):
         paths.append(tmp_path / f"{'-'.join(arm)}.parquet")
         arm_trade(arm, keeps, remembers).to_parquet(paths[-1])
-    spec = {"bootstrap": {"seed": 0, "resamples": 300}, "permutations": 500, "margin_share": 0.2}
+    spec = {"bootstrap": {"seed": 0, "resamples": 300}, "margin_share": 0.3}
     outputs = {name: tmp_path / f"{name}.csv" for name in ("points", "half")}
     tradeoff.main(spec, {"tables": paths}, outputs, Progress("tradeoff"))
     points = pd.read_csv(outputs["points"]).set_index(["base", "method", "way", "dose"])
@@ -206,11 +277,13 @@ def test_trade_offs(made: dict[str, Path], tmp_path: Path) -> None:
     np.testing.assert_allclose(own["text"], [0.1, 0.2, 0.3], atol=1e-9)
     assert own["corrected"].max() <= 0.05
     assert points.loc["clean", "removed"].isna().all()
-    half = pd.read_csv(outputs["half"]).set_index(["base", "method", "way"])["verdict"]
+    table = pd.read_csv(outputs["half"]).set_index(["base", "method", "way"])
+    half, clean = table["verdict"], table.loc[("clean", "base", "neurons")]
     assert half[("contaminated", "base", "neurons")] == "reproduced"
     assert half[("contaminated", "grpo", "neurons")] == "not reproduced"
     assert half[("contaminated", "base", "random")] == "not reproduced"
-    assert half[("clean", "base", "neurons")] == "not decidable"
+    assert (clean["verdict"], clean["reason"]) == ("not decidable", NO_GAP)
+    assert table.loc[("contaminated", "base", "neurons"), "tried"] == 3
     drawn = {name: tmp_path / f"f.{name}" for name in ("svg", "png", "csv")}
     trade_figure.main({}, {"points": outputs["points"]}, drawn, Progress("figure"))
     assert pd.read_csv(drawn["csv"]).groupby("base")["removed"].count()["clean"] == 0
@@ -222,7 +295,7 @@ def test_trade_offs(made: dict[str, Path], tmp_path: Path) -> None:
     said = json.loads(reading["reading"].read_text())
     words |= said["paragraphs"]
     assert len(said["verdicts"]["decontamination"]) == len(half)
-    assert "reproduced for contaminated base, format (grpo) (block 1" in words["steering"]
+    assert "reproduced for contaminated base, format (grpo) (block 1," in words["steering"]
     assert "Where nothing was planted: not" in words["steering"]
     assert "neurons at alpha 0 +0.6" in words["decontamination"]
     assert "random at alpha 0 removes +0.07" in words["decontamination"]

@@ -345,7 +345,7 @@ def test_a_changed_verdict_changes_sentence_and_table(
 ) -> None:
     before = gather(whole)
     said = before["sentences"]["steering shown"]
-    assert said == [
+    assert said[:1] == [
         "That scaling a few neurons steers recall both ways: reproduced in format "
         "(+0.5 [+0.4, +0.6], p = 0.001); not reproduced in the untrained base; not decidable in "
         "the clean base."
@@ -360,7 +360,7 @@ def test_a_changed_verdict_changes_sentence_and_table(
         return table
 
     after = gather(edited(whole, tmp_path, "verdicts", turned))
-    (text,) = after["sentences"]["steering shown"]
+    text = after["sentences"]["steering shown"][0]
     assert "not reproduced in format" in text and "no sign of what training did" in text
     assert "no sign of memory" in text
 

@@ -19,30 +19,25 @@ from paradox.mechanisms.model.recalls import Recall
 from paradox.mechanisms.model.weights import ATTENTION, BOTH, MLP, REST, Change, Mix, Unit
 from paradox.mechanisms.reset_keep import figure
 from paradox.mechanisms.reset_keep import measure as reset_keep
-from paradox.mechanisms.reset_keep.block_sets import (
-    How,
-    Sets,
-    above_zero,
-    best_of,
-    detectable,
-    read_sets,
-)
+from paradox.mechanisms.reset_keep.block_sets import How, Sets, best_of, read_sets, sides
 from paradox.mechanisms.reset_keep.reading import paragraph
 from paradox.mechanisms.reset_keep.reweighted import MEASURES, Variant, outcomes, variant
 from paradox.mechanisms.reset_keep.summary import (
-    ANCHOR,
+    ALONE,
     ANCHOR_SETS,
+    HURTS,
+    NO_BLOCK,
+    NONE_KEPT,
     WINDOW,
-    anchor,
     arm_rows,
     over_sets,
 )
 from paradox.mechanisms.tables.pairs import Groups
+from paradox.mechanisms.tables.verdict import NO_GAP, NOT_THERE, TOO_FEW
 from paradox.models import load_model, load_tokenizer, save_model
 from paradox.progress import Progress
 from paradox.provenance.manifest import write_manifest
 from paradox.seeds import keyed_rng
-from paradox.stats.bootstrap import Resampling
 from paradox.tasks import load_task
 
 
@@ -140,14 +135,22 @@ def test_sets_are_all_or_some_and_never_windows() -> None:
 BLOCKS, PAIRS = 28, 40
 
 
-def how(groups: Any = None, permutations: int = 199) -> How:
-    return How(groups, Resampling(0, 200), permutations, 0.1, 0.1)
+def how(groups: Any = None) -> How:
+    return How(groups, 0, 0.1, 0.1)
 
 
 def arm_table(
-    effects: dict[int, float], seeds: int = 2, most: int = 60
+    effects: dict[int, float],
+    seeds: int = 3,
+    most: int = 60,
+    blocks: int = BLOCKS,
+    width: int = 3,
+    gap: float = 1.0,
 ) -> tuple[pd.DataFrame, Groups]:
-    """Return a table in which a set's progress is the sum of what its blocks do, and noise."""
+    """Return a table in which a set's progress is the sum of what its blocks do, and noise.
+
+    Training raised recall of exposed items by `gap`.
+    """
     pairs = [f"p{n}" for n in range(PAIRS)]
     items = pd.DataFrame(
         {
@@ -157,49 +160,95 @@ def arm_table(
             "pair": pairs * 2,
         }
     )
-    sets = {"3": reset_keep.windows(BLOCKS, 3), "sets3": reset_keep.other_sets(BLOCKS, 3, most, 0)}
+    sets = {f"{width}": reset_keep.windows(blocks, width)}
+    sets |= {f"sets{width}": reset_keep.other_sets(blocks, width, most, 0)}
+    sets |= {"all": [tuple(range(blocks))]}
     tables = []
-    for direction, kind, seed in itertools.product(("reset", "keep"), sets, range(seeds)):
+    kinds = [kind for kind in sets if sets[kind]]
+    for direction, kind, seed in itertools.product(("reset", "keep"), kinds, range(seeds)):
         sign, dose = (-1, 0) if direction == "reset" else (1, 1)
         name = f"mlp:{kind}:{direction}:{dose}:weights"
-        blocks = [" ".join(map(str, one)) for one in sets[kind]]
+        named = [" ".join(map(str, one)) for one in sets[kind]]
         rng = keyed_rng(name, seed)
         known = np.array([sum(effects.get(n, 0.0) for n in one) for one in sets[kind]])
-        layers = np.arange(len(blocks))
+        layers = np.arange(len(named))
         change = 0.05 * rng.standard_normal((len(layers), 2 * PAIRS))
         change[:, :PAIRS] += sign * known[:, None]
         norm = 1 + 0.1 * rng.random(len(layers))
         table = reset_keep.item_rows(items, name, layers, {"gold_logp_change": change})
-        gap = np.where(table["group"] == "exposed", sign * 1.0, 0.01)
-        table["gold_logp_target"], table["gold_logp_source"] = -2.0, -2.0 + gap
-        table["blocks"], table["norm"] = np.repeat(blocks, 2 * PAIRS), norm.repeat(2 * PAIRS)
+        table["gold_logp_target"] = -2.0
+        table["gold_logp_source"] = -2.0 + np.where(table["group"] == "exposed", sign * gap, 0.01)
+        table["blocks"], table["norm"] = np.repeat(named, 2 * PAIRS), norm.repeat(2 * PAIRS)
         tables.append(table.assign(seed=seed, base="b", method="grpo", reward="format"))
-    # Says how many blocks there are.
-    whole = tables[-1][tables[-1]["layer"] == 0].assign(component="mlp:all:keep:1:weights")
-    tables.append(whole.assign(blocks=" ".join(map(str, range(BLOCKS)))))
     return pd.concat(tables, ignore_index=True), Groups(items, 1)
 
 
-def verdicts(effects: dict[int, float]) -> pd.DataFrame:
-    table, groups = arm_table(effects, most=560)
+def verdicts(effects: dict[int, float], most: int = 560, **kind: Any) -> pd.DataFrame:
+    table, groups = arm_table(effects, most=most, **kind)
     rows = [row for name, row in arm_rows(table, ["gold_logp"], how(groups)) if name == "verdicts"]
     return pd.DataFrame(rows).set_index(["claim", "direction"])
 
 
 def test_planted_windows_are_found() -> None:
-    found = verdicts({18: 0.2, 19: 0.3, 20: 0.2})
-    row = found.loc[(ANCHOR, "reset")]
+    found = verdicts({18: 0.2, 19: 0.3, 20: 0.2, 25: 0.2})
+    row = found.loc[(HURTS, "reset")]
     assert row["verdict"] == "reproduced" and row["blocks"] == "18 19 20 / 21 22 23"
     assert row["effect"] == pytest.approx(0.7, abs=0.05)
+    row = found.loc[(ALONE, "keep")]
+    assert row["verdict"] == "reproduced" and row["effect"] == pytest.approx(0.2, abs=0.05)
     for direction in ("reset", "keep"):
         for claim in (WINDOW, ANCHOR_SETS):
             row = found.loc[(claim, direction)]
             assert row["verdict"] == "reproduced" and row["blocks"] == "18 19 20"
             assert row["smallest"] < 0.05
     other = verdicts({21: 0.2, 22: 0.3, 23: 0.2})
-    assert other.loc[(ANCHOR, "reset")]["verdict"] == "not reproduced"
+    assert other.loc[(HURTS, "reset")]["verdict"] == "not reproduced"
+    assert other.loc[(ANCHOR_SETS, "reset")]["verdict"] == "not reproduced"
+
+
+def test_without_effects_nothing_is_found() -> None:
     nothing = verdicts({})
-    assert set(nothing["verdict"]) == {"not reproduced"}
+    decided = nothing.drop(index=(ALONE, "keep"))
+    assert set(decided["verdict"]) == {"not reproduced"}
+    # Nothing falls short of what recovers nothing.
+    assert nothing.loc[(ALONE, "keep"), "reason"] == NONE_KEPT
+
+
+def test_the_anchor_alone_may_suffice() -> None:
+    found = verdicts({18: 0.2, 19: 0.3, 20: 0.2})
+    assert found.loc[(ALONE, "keep"), ["verdict", "blocks"]].tolist() == [
+        "not reproduced",
+        "18 19 20",
+    ]
+
+
+def test_an_effect_below_its_margin_is_negligible() -> None:
+    row = verdicts({19: 0.05}, most=60, seeds=8).loc[(HURTS, "reset")]
+    assert row["verdict"] == "present but negligible" and row["p"] <= 0.05
+
+
+def test_what_no_data_could_decide_is_not_decidable() -> None:
+    lowered = verdicts({19: 0.3}, gap=-1.0)
+    for claim in ((HURTS, "reset"), (ALONE, "keep")):
+        assert lowered.loc[claim, ["verdict", "reason"]].tolist() == ["not decidable", NOT_THERE]
+    # Six blocks: the named one is one of six, whatever it does.
+    few = verdicts({3: 0.5}, blocks=6, width=1)
+    for direction in ("reset", "keep"):
+        row = few.loc[(ANCHOR_SETS, direction)]
+        assert (row["verdict"], row["reason"]) == ("not decidable", TOO_FEW)
+        assert row["p_sets"] == row["smallest"] == pytest.approx(1 / 6)
+    assert few.loc[(HURTS, "reset"), ["verdict", "blocks"]].tolist() == ["reproduced", "3 / 4"]
+    assert verdicts({}, gap=0.0).loc[(HURTS, "reset"), "reason"] == NO_GAP
+    none = verdicts({0: 0.5}, blocks=2, width=1)
+    assert none["reason"].tolist() == [NO_BLOCK, NO_BLOCK]
+
+
+def test_p_and_interval_agree_and_verdicts_follow_the_rule() -> None:
+    found = verdicts({19: 0.3})
+    for claim in ((HURTS, "reset"), (ALONE, "keep")):
+        row = found.loc[claim]
+        assert (row["p"] <= 0.05) == (row["low"] > 0) and row["replicates"] == 3
+    assert sides(28, [1]) == ((20,), (21,)) and sides(30, [3]) == ((19, 20, 21), (22, 23, 24))
 
 
 def test_windows_say_what_they_are_compared_with() -> None:
@@ -216,22 +265,7 @@ def test_windows_say_what_they_are_compared_with() -> None:
     twins = rows.loc["twin"]
     assert (twins["p_equivalent"] <= 0.05).all()
     np.testing.assert_allclose(twins["gap"], 0.01)
-
-
-def test_relabelled_pairs_are_found_as_often_as_stated() -> None:
-    table, groups = arm_table({18: 0.2, 21: 0.15}, seeds=1)
-    rows = table[table["component"] == "mlp:3:reset:0:weights"]
-    sets = read_sets(rows, "gold_logp", groups)
-    runs, rng = 300, keyed_rng("relabelled")
-    found = []
-    for _ in range(runs):
-        swapped = sets.relabelled(rng.integers(0, 2, PAIRS) == 1)
-        row = anchor(swapped, (18, 21), how(groups))
-        found.append((row["p_difference"], row["p"]))
-    difference, whole = (np.array(found) <= 0.05).mean(axis=0)
-    # Four standard errors of .05 in 300 runs.
-    assert abs(difference - 0.05) < 0.05 and whole <= difference
-    assert anchor(sets, (18, 21), how(groups))["p_difference"] <= 0.05
+    assert (rows["detectable"] > 0).all() and set(made["replicates"]) == {3}
 
 
 def test_the_best_of_many_sets_is_compared_with_the_best_of_as_many() -> None:
@@ -242,14 +276,6 @@ def test_the_best_of_many_sets_is_compared_with_the_best_of_as_many() -> None:
         ps.append(best_of(values, 26, values[:26].max()))
     assert abs((np.array(ps) <= 0.31).mean() - 0.31) < 0.08
     assert best_of(np.arange(20), 4, 19) == pytest.approx(0.2)
-
-
-def test_what_is_called_detectable_is_found_in_four_of_five_studies() -> None:
-    rng = keyed_rng("power")
-    pairs = 60
-    least = detectable(rng.standard_normal((4000, 1)), 1.6449) * np.sqrt(4000 / pairs)
-    hits = [above_zero(least + rng.standard_normal((pairs, 1)), how()) <= 0.05 for _ in range(300)]
-    assert abs(np.mean(hits) - 0.8) < 0.1
 
 
 def test_a_window_is_chosen_and_tested_on_different_pairs() -> None:

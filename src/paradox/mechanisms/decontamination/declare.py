@@ -54,7 +54,7 @@ DECLARATION = Declaration(
             "tradeoff",
             {"tables": ("decontamination", "table")},
             outputs=named("decontamination", "points", "half"),
-            takes=("bootstrap", "permutations", "margin_share"),
+            takes=("bootstrap", "margin_share"),
         ),
         "decontamination_reading": Summary(
             "decontamination_reading",

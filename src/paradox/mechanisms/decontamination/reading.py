@@ -12,6 +12,7 @@ from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.sentences import effect_words
+from paradox.mechanisms.tables.verdict import OPEN
 from paradox.mechanisms.tables.words import NEURONS, RANDOM
 from paradox.progress import Progress
 
@@ -48,14 +49,15 @@ def _methods(points: pd.DataFrame, half: pd.DataFrame) -> Iterator[str]:
     for _, row in half.iterrows():
         method = row["way"].replace("_", " ")
         method += f" at alpha {row['alpha']:g}" if row["way"] in (NEURONS, RANDOM) else ""
+        said = row["verdict"] + (f": {row['reason']}" if row["verdict"] == OPEN else "")
         if pd.isna(row.get("chain")):
             doses = points[(points["way"] == row["way"]) & (points["alpha"] == row["alpha"])]
             best = doses.loc[doses["removed"].idxmax(), ["removed", "removed_low", "removed_high"]]
-            yield f"{method} removes {effect_words(best)} at most ({row['verdict']})"
+            yield f"{method} removes {effect_words(best)} at most ({said})"
             continue
         lost = " and ".join(
             f"{effect_words([row[name], row[f'{name}_low'], row[f'{name}_high']])} {unit}"
             for name, unit in (("chain", "of chains"), ("text", "nats per token of documents"))
             if name in row and pd.notna(row[name])
         )
-        yield f"{method} {lost} ({row['verdict']})"
+        yield f"{method} {lost} ({said})"

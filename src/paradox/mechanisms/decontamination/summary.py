@@ -3,21 +3,21 @@
 ``points``: ``removed``, 1 - gap / gap of the unchanged model (of the log-probability of recall,
 exposed minus twins; empty where the unchanged model's interval holds 0); ``chain`` and ``text``,
 what is lost of worked chains (share) and on documents (nats per token); ``recall`` and ``at_once``,
-shares of exposed items still recalled. Intervals: pairs (texts) crossed with seeds, denominator
-drawn with numerator; exact binomial ones of shares where all texts agree. For ``neurons``, ``p``
-and ``corrected`` (of the largest dose) compare the gap lost with random neurons' of the same number
-and alpha, labels swapped within pairs.
+shares of exposed items still recalled. Intervals: exact binomial ones of shares where all texts
+agree. For ``neurons``, ``p`` compares the gap lost with random neurons' of the same number and
+alpha; ``corrected`` is p times the number of doses.
 
 ``half``: the least cost of half of memory in worked chains: at a dose that removes at least half
 (``dose``) or on the straight line to the first such dose (``dose`` empty); ``reached``: the share
-of resamples that get there; their interval is left out when they are less than 95 %. Verdict:
-``reproduced`` when half is removed and the interval of the chains' loss ends below `margin_share`
-(``neurons``: with a ``corrected`` p of at most .05, too); ``not reproduced`` when it begins above,
-or no dose's interval of ``removed`` reaches one half; else ``not decidable``.
+of resamples that get there. A crossing is no smooth function of means, so this interval alone is
+of resamples, and left out when less than 95 % get there. The verdict is on the doses tried: at one
+and the same (``tried``) more than half is removed, fewer chains are lost than `margin_share`, and
+``neurons`` take more than random ones; each to be above 0, p times the number of doses.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,11 @@ import pandas as pd
 from paradox.files import read_table, write_table
 from paradox.mechanisms.decontamination.words import COSTS
 from paradox.mechanisms.tables.pairs import ARM, Array
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import FLOOR, NO_GAP, best, judged, spared, worst
 from paradox.mechanisms.tables.words import METHODS, NEURONS, NONE, RANDOM
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling, share_interval
-from paradox.stats.layers import label_test
-from paradox.stats.rates import ALPHA
+from paradox.stats.crossed import Estimate, Number, mean
 from paradox.stats.ratios import Drawn, drawn
 
 SHOWN = ("removed", *COSTS, "recall", "at_once")
@@ -46,8 +45,11 @@ class Method:
     """One method of one arm, at rising doses."""
 
     doses: list[float]  # its doses, without 0
-    shown: dict[str, Drawn]  # `SHOWN` by name, over the doses (as far as there are such texts)
-    gaps: Array  # exposed minus twins of recall, shape (pairs, doses, seeds)
+    shown: dict[str, Number]  # `SHOWN` by name, over the doses (as far as there are such texts)
+    gaps: Array  # exposed minus twins of recall, shape (pairs, 1 + doses, seeds)
+    lost: dict[str, Array]  # `COSTS` by name, shape (texts, doses, seeds)
+    gap: bool  # whether there is a gap to remove
+    worked: float  # share of chains that the unchanged model works out
     texts: dict[str, int]  # items behind those of `SHOWN` that are shares
 
 
@@ -56,7 +58,7 @@ def main(
 ) -> None:
     """Write both tables from ``tables`` of step ``decontamination``, one per arm and seed.
 
-    ``spec``: ``bootstrap``, ``permutations`` and ``margin_share``.
+    ``spec``: ``bootstrap`` and ``margin_share``.
     """
     table = pd.concat([read_table(Path(path), COLUMNS) for path in inputs["tables"]])
     compared = Compared(spec)
@@ -77,7 +79,7 @@ class Compared:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
-        self.permutations, self.margin = spec["permutations"], spec["margin_share"]
+        self.margin = spec["margin_share"]
 
     def paths(self, table: pd.DataFrame) -> dict[tuple[str, float], Method]:
         """Return every method of an arm, by its name and alpha."""
@@ -101,75 +103,81 @@ class Compared:
 
         exposed, twin = (cube("recall", "logp", group) for group in ("exposed", "twin"))
         gaps = exposed - twin
-        gap = drawn(gaps, self.resampling, "pairs")
-        whole = Drawn(gap.value[:1], gap.draws[:, :1])
-        left = gap / whole
         # Without a gap to begin with, a share of it is anything.
-        none = 0.0 if whole.clear_of_zero(self.resampling.level) else np.nan
-        shown = {"removed": Drawn(none + 1 - left.value[1:], none + 1 - left.draws[:, 1:])}
+        there = mean(gaps[:, 0], "pairs").estimate().clear_of_zero
+        whole = _over(np.repeat(gaps[:, :1], gaps.shape[1] - 1, axis=1), "pairs")
+        left = _over(gaps[:, 1:], "pairs") / whole
+        shown = {"removed": left * -1 + (1.0 if there else np.nan)}
+        lost, worked = {}, np.nan
         for what, measure in (("chain", "correct"), ("text", "logp")):
             if (rows["what"] == what).any():
                 values = cube(what, measure)
-                shown[what] = drawn(values[:, :1] - values[:, 1:], self.resampling, what)
+                lost[what] = values[:, :1] - values[:, 1:]
+                shown[what] = _over(lost[what], what)
+                worked = values[:, 0].mean() if what == "chain" else worked
         for what in ("recall", "at_once"):
-            values = cube(what, "correct", "exposed")[:, 1:]
-            shown[what] = drawn(values, self.resampling, "pairs")
+            shown[what] = _over(cube(what, "correct", "exposed")[:, 1:], "pairs")
         texts = dict.fromkeys(("recall", "at_once"), len(gaps))
         texts["chain"] = rows.loc[rows["what"] == "chain", "item"].nunique()
-        return Method(sorted(rows["dose"].unique()), shown, gaps, texts)
+        doses = sorted(rows["dose"].unique())
+        return Method(doses, shown, gaps, lost, there, float(worked), texts)
 
     def points(self, paths: dict[tuple[str, float], Method]) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``points`` of one arm."""
         for (method, alpha), path in paths.items():
-            test = self._test(path, paths.get((RANDOM, alpha))) if method == NEURONS else None
-            ends = {name: one.interval(self.resampling.level) for name, one in path.shown.items()}
+            more = _more(path, paths.get((RANDOM, alpha)) if method == NEURONS else None)
+            numbers = {name: one.estimates() for name, one in path.shown.items()}
             for place, dose in enumerate(path.doses):
                 row: dict[str, Any] = {"way": method, "alpha": alpha, "dose": dose}
                 for name in SHOWN:
-                    if name not in path.shown:
+                    if name not in numbers:
                         continue
-                    row[name] = path.shown[name].value[place]
-                    both = ends[name][0][place], ends[name][1][place]
-                    both = share_interval(row[name], *both, path.texts.get(name, 0))
-                    row[f"{name}_low"], row[f"{name}_high"] = both
-                row |= {"pairs": path.gaps.shape[0], "seeds": path.gaps.shape[2]}
-                row["p"] = None if test is None else test.p[place]
-                row["corrected"] = None if test is None else test.corrected[place]
+                    one = numbers[name][place]
+                    both = share_interval(one.value, one.low, one.high, path.texts.get(name, 0))
+                    row |= {name: one.value, f"{name}_low": both[0], f"{name}_high": both[1]}
+                row |= {"pairs": path.gaps.shape[0], "replicates": path.gaps.shape[2]}
+                row["p"] = more[place].p if more else None
+                row["corrected"] = _corrected(more[place], path) if more else None
                 yield row
-
-    def _test(self, path: Method, random: Method | None) -> Any:
-        """Test that chosen neurons take more of the gap than random ones, at every dose."""
-        if random is None:
-            return None
-        more = (random.gaps - path.gaps)[:, 1:].mean(axis=2)
-        sides = np.concatenate([more, np.zeros_like(more)])
-        labels = np.arange(len(sides)) < len(more)
-        return label_test(
-            sides,
-            labels,
-            self.resampling.seed,
-            pairs=[str(n) for n in range(len(more))] * 2,
-            permutations=self.permutations,
-            two_sided=False,
-        )
 
     def half(self, paths: dict[tuple[str, float], Method]) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``half`` of one arm."""
         for (method, alpha), path in paths.items():
-            removed = path.shown["removed"]
-            best = removed.interval(self.resampling.level)[1].max()
-            row: dict[str, Any] = {"way": method, "alpha": alpha} | self._cheapest(path)
-            p = 0.0
-            if method == NEURONS:
-                test = self._test(path, paths.get((RANDOM, alpha)))
-                p = 1.0 if test is None else float(test.overall)
-                row["p"] = p
-            yield row | {"margin": self.margin, "verdict": self._verdict(row, best, p)}
+            row = {"way": method, "alpha": alpha} | self._cheapest(path)
+            more = _more(path, paths.get((RANDOM, alpha)) if method == NEURONS else None)
+            yield row | self._verdict(path, more)
+
+    def _verdict(self, path: Method, more: list[Estimate] | None) -> dict[str, Any]:
+        """Return the verdict that some dose removes half of memory and leaves chains."""
+        numbers = {"removed": (path.shown["removed"] + -0.5).estimates()}
+        if "chain" in path.shown:
+            lost = path.lost["chain"]
+            numbers["chain"] = [
+                one
+                if np.ptp(lost[:, n])
+                else spared(len(lost), lost.shape[2], self.margin, bool(lost[:, n].any()))
+                for n, one in enumerate((path.shown["chain"] * -1 + self.margin).estimates())
+            ]
+        numbers |= {"more": more} if more else {}
+        unable = dict.fromkeys(numbers, "" if path.gap else NO_GAP)
+        if path.worked <= self.margin:
+            unable["chain"] = unable["chain"] or FLOOR
+        rows = []
+        for place, dose in enumerate(path.doses):
+            parts = [
+                {"part": name} | judged(of[place], 0.0, _corrected(of[place], path), unable[name])
+                for name, of in numbers.items()
+            ]
+            rows.append({"tried": dose, **worst(parts)})
+        return best(rows)
 
     def _cheapest(self, path: Method) -> dict[str, Any]:
         """Return the costs where half of memory is gone at the least loss of chains."""
-        removed = path.shown["removed"]
-        costs = {what: path.shown[what] for what in COSTS if what in path.shown}
+        gap = drawn(path.gaps, self.resampling, "pairs")
+        left = gap / Drawn(gap.value[:1], gap.draws[:, :1])
+        none = 1.0 if path.gap else np.nan
+        removed = Drawn(none - left.value[1:], none - left.draws[:, 1:])
+        costs = {what: drawn(lost, self.resampling, what) for what, lost in path.lost.items()}
         places: dict[float, dict[str, tuple[float, Array]]] = {
             np.nan: {
                 what: (
@@ -203,12 +211,19 @@ class Compared:
             row |= {what: value, f"{what}_low": low, f"{what}_high": high}
         return row
 
-    def _verdict(self, row: dict[str, Any], best: float, p: float) -> str:
-        if best < 0.5:
-            return NOT
-        if row.get("chain_high", np.nan) < self.margin and p <= ALPHA:
-            return REPRODUCED
-        return NOT if row.get("chain_low", np.nan) > self.margin else OPEN
+
+def _over(values: Array, group: str) -> Number:
+    """Return means over items and trainings of values of shape (items, doses, trainings)."""
+    return mean(values.swapaxes(1, 2), group)
+
+
+def _more(path: Method, random: Method | None) -> list[Estimate] | None:
+    """Return how much more of the gap chosen neurons take than random ones, at every dose."""
+    return _over((random.gaps - path.gaps)[:, 1:], "pairs").estimates() if random else None
+
+
+def _corrected(one: Estimate, path: Method) -> float:
+    return one.p if math.isnan(one.p) else min(1.0, one.p * len(path.doses))
 
 
 def at_half(removed: Array, cost: Array) -> Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 from paradox.errors import DataError
 from paradox.mechanisms.tables.pairs import Groups
 from paradox.mechanisms.tables.recovery import Curve, curve
-from paradox.stats.bootstrap import Resampling
-from paradox.stats.layers import TIE, label_test
+from paradox.mechanisms.tables.verdict import ANCHOR, LATE, inside
+from paradox.stats.crossed import Number, mean
+from paradox.stats.layers import TIE
 
 CONTRASTS = ("exposed", "twin", "difference")
-# Standard normal: 80 % power, and two-sided or one-sided 5 %.
-POWER, TWO_SIDED, ONE_SIDED = 0.8416, 1.9600, 1.6449
 Array = NDArray[np.float64]
 
 
@@ -27,8 +25,7 @@ class How:
     """How everything is tested."""
 
     groups: Groups
-    resampling: Resampling
-    permutations: int
+    seed: int  # keys the halves of the pairs
     margin_share: float
     norm_tolerance: float
 
@@ -56,15 +53,13 @@ class Sets:
         """Return changes towards the source."""
         return self.sign(contrast) * self.change[contrast]
 
-    def relabelled(self, swap: NDArray[np.bool_]) -> Sets:
-        """Return the sets with exposed item and twin swapped in these pairs, for error rates."""
+    def distance(self, contrast: str = "exposed") -> Number:
+        """Return the gap from target to source, over pairs and trainings."""
+        return mean(self.gap[contrast], "pairs")
 
-        def swapped(by_contrast: dict[str, Array]) -> dict[str, Array]:
-            one, other = by_contrast["exposed"], by_contrast["twin"]
-            where = swap.reshape(-1, *[1] * (one.ndim - 1))
-            return contrasts(np.where(where, other, one), np.where(where, one, other))
-
-        return replace(self, change=swapped(self.change), gap=swapped(self.gap))
+    def named(self, blocks: tuple[int, ...]) -> int:
+        """Return the place of a set of blocks."""
+        return self.blocks.index(" ".join(map(str, blocks)))
 
     def joined(self, other: Sets) -> Sets:
         """Return these sets and others of the same pairs."""
@@ -108,44 +103,22 @@ def read_sets(rows: pd.DataFrame, measure: str, groups: Groups) -> Sets:
 # --- which sets, and how they are tested ---
 
 
-def nearest(blocks: int, widths: list[int]) -> int:
-    """Return the width nearest to the published 3 of 28 blocks."""
-    return min(widths, key=lambda width: abs(width - 3 * blocks / 28))
+def over_pairs(values: Array) -> Number:
+    """Return means over pairs and trainings of values of shape (pairs, sets, trainings)."""
+    return mean(values.swapaxes(1, 2), "pairs")
 
 
-def sides(blocks: int, width: int) -> tuple[int, int] | None:
-    """Return the first blocks of the two windows on both sides of depth 3/4 (21 of 28).
+def sides(blocks: int, widths: list[int]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return the last blocks of the published anchor and as many of the adapters after it.
 
-    >>> sides(28, 3), sides(6, 1), sides(30, 3), sides(3, 3)
-    ((18, 21), (4, 5), (20, 23), None)
+    The windows are the widest that fit. None where no block lies at the anchor's depth.
+
+    >>> sides(28, [1, 3]), sides(6, [1, 3]), sides(12, [1, 3]), sides(2, [1])
+    (((18, 19, 20), (21, 22, 23)), ((3,), (4,)), ((8,), (9,)), None)
     """
-    edge = min(int(0.75 * blocks + 0.5), blocks - width)
-    return (edge - width, edge) if edge >= width else None
-
-
-def detectable(values: Array, quantile: float) -> float:
-    """Return the mean that is found in 80 % of studies with as many pairs, the seeds given.
-
-    `values` have the shape (pairs, seeds); the test rejects at this `quantile` of the standard
-    normal distribution.
-    """
-    pairs = values.mean(axis=1)
-    if len(pairs) < 2:
-        return float("nan")
-    return float((quantile + POWER) * pairs.std(ddof=1) / math.sqrt(len(pairs)))
-
-
-def above_zero(values: Array, settings: How) -> float:
-    """Return the one-sided p-value that a mean over pairs is above zero, by swapping signs.
-
-    For exposed minus twin this swaps their labels.
-    """
-    pairs = values.mean(axis=1, keepdims=True)
-    both = np.concatenate([pairs, np.zeros_like(pairs)])
-    names = [f"{n}" for n in range(len(pairs))] * 2
-    labels = np.arange(len(both)) < len(pairs)
-    options: dict[str, Any] = {"permutations": settings.permutations, "two_sided": False}
-    return label_test(both, labels, settings.resampling.seed, pairs=names, **options).overall
+    anchor, late = (np.flatnonzero(inside(blocks, window)).tolist() for window in (ANCHOR, LATE))
+    width = max((n for n in widths if n <= min(len(anchor), len(late))), default=0)
+    return (tuple(anchor[-width:]), tuple(late[:width])) if width else None
 
 
 def best_of(values: Array, size: int, value: float) -> float:

@@ -10,13 +10,11 @@ import pandas as pd
 
 from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
-from paradox.mechanisms.reset_keep.summary import ANCHOR, ANCHOR_SETS, WINDOW
 from paradox.mechanisms.tables.sentences import by_verdict
+from paradox.mechanisms.tables.verdict import ALPHA, OPEN
 from paradox.progress import Progress
 
 MEASURES = {"gold_logp": "the gold answer's log-probability", "mode_logp": "answering at once"}
-# Signature -> what the table of verdicts calls it.
-TESTED = {"reset": ANCHOR, ANCHOR_SETS: ANCHOR_SETS, WINDOW: WINDOW}
 
 
 def main(
@@ -42,8 +40,8 @@ def paragraph(verdicts: pd.DataFrame, windows: pd.DataFrame, claims: dict[str, s
             f"For {words}, base and trained model differ clearly on exposed items in "
             f"{len(known)} of {len(gaps)} arms ({', '.join(known) or 'none'})."
         )
-        for signature, claim in TESTED.items():
-            sentences += _claim(rows[rows["claim"] == claim], claims[signature])
+        for name, claim in claims.items():
+            sentences += _claim(rows[rows["claim"] == name], claim)
         sentences += _norms(windows, measure)
     return " ".join(sentences)
 
@@ -52,14 +50,18 @@ def _claim(rows: pd.DataFrame, claim: str) -> Iterator[str]:
     parts = by_verdict(rows, _arm)
     if parts:
         least = rows["smallest"].max()
-        bound = f" (no p below {least:.2g} is possible)" if least > 0.05 else ""
+        bound = f" (no p below {least:.2g} is possible)" if least > ALPHA else ""
         yield f"That {claim}{bound}: {'; '.join(parts)}."
 
 
 def _arm(row: pd.Series) -> str:
-    ends = f"[{row['low']:+.2g}, {row['high']:+.2g}]"
+    why = [row["reason"]] if row["verdict"] == OPEN else []
     who = f"{arm_words(row)}, {row['direction']} {row['blocks']}"
-    return f"{who} ({row['effect']:+.2g} nats {ends}, p = {row['p']:.2g})"
+    if pd.isna(row["effect"]):
+        return f"{arm_words(row)} ({'; '.join(why)})"
+    effect = f"{row['effect']:+.2g} nats [{row['low']:+.2g}, {row['high']:+.2g}]"
+    p = [] if pd.isna(row["p"]) else [f"p = {row['p']:.2g}"]
+    return f"{who} ({'; '.join([', '.join([effect, *p]), *why])})"
 
 
 def _norms(windows: pd.DataFrame, measure: str) -> Iterator[str]:
@@ -70,7 +72,7 @@ def _norms(windows: pd.DataFrame, measure: str) -> Iterator[str]:
     if rows.empty:
         return
     low, high = rows["norm_r"].min(), rows["norm_r"].max()
-    out = int((rows["p_norm"] <= 0.05).sum())
+    out = int((rows["p_norm"] <= ALPHA).sum())
     yield (
         f"Over sets of {int(rows['set'].max())} blocks, progress and size of the change correlate "
         f"with r = {low:.2f} to {high:.2f}; with size taken away, {out} of {len(rows)} windows "

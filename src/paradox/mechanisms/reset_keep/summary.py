@@ -19,31 +19,30 @@ from numpy.typing import NDArray
 from paradox.files import read_table, write_table
 from paradox.mechanisms.reset_keep.block_sets import (
     CONTRASTS,
-    ONE_SIDED,
-    TWO_SIDED,
     How,
     Sets,
-    above_zero,
     best_of,
-    detectable,
-    nearest,
+    over_pairs,
     read_sets,
     sides,
 )
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Groups
 from paradox.mechanisms.tables.recovery import KINDS, PARTS
-from paradox.mechanisms.tables.verdict import verdict
+from paradox.mechanisms.tables.verdict import ALPHA, NOT_THERE, TOO_FEW, judged, worst
 from paradox.mechanisms.tables.words import KEEP, RESET, UPSTREAM, WEIGHTS, WEIGHTS_NOISE
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Estimate, Resampling, equivalence, mean
+from paradox.stats.crossed import UNKNOWN, Estimate, Number, mean
 from paradox.stats.layers import TIE
 from paradox.stats.peaks import half
-from paradox.stats.ratios import Drawn, drawn
 from paradox.tasks.api import ITEM_COLUMNS
 
-ANCHOR, ANCHOR_SETS = "anchor_over_adapters", "anchor_over_sets"
-WINDOW = "window_over_sets"
+# Claims, called as their signatures.
+HURTS, ALONE, ANCHOR_SETS, WINDOW = "reset", "alone", "anchor_over_sets", "window_over_sets"
+NO_BLOCK = "no block at the published depth"
+NONE_KEPT = "keeping all recovers nothing either"
 FULL = {RESET: "0", KEEP: "1", UPSTREAM: "1"}
+# Standard errors in an effect that a two-sided 5 % test finds with 80 %.
+FOUND = 1.959964 + 0.841621
 Array = NDArray[np.float64]
 
 
@@ -51,10 +50,9 @@ def main(
     spec: dict[str, Any], inputs: dict[str, Any], outputs: dict[str, Path], progress: Progress
 ) -> None:
     """Write the tables of all arms; ``doses`` has progress at every dose."""
-    resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
     groups = Groups(read_table(inputs["items"], ITEM_COLUMNS), spec["exposed_from"])
-    numbers = (spec[name] for name in ("permutations", "margin_share", "norm_tolerance"))
-    settings = How(groups, resampling, *numbers)
+    numbers = (spec[name] for name in ("margin_share", "norm_tolerance"))
+    settings = How(groups, spec["bootstrap"]["seed"], *numbers)
     columns = [f"{measure}_{kind}" for measure in spec["measures"] for kind in KINDS]
     columns = [*KEYS, "blocks", "norm", *columns]
     arms = pd.concat([read_table(Path(path), columns) for path in inputs["tables"]]).groupby(ARM)
@@ -75,9 +73,9 @@ def arm_rows(
     by_name = dict(iter(table.groupby("component", sort=False)))
     parts = pd.DataFrame([name.split(":") for name in by_name], columns=list(PARTS))
     cells = parts[parts["source"] == WEIGHTS]
-    widths = sorted({int(name) for name in cells["positions"] if name.isdigit()})
     blocks = max(len(str(names).split()) for names in table["blocks"].unique())
     for measure in measures:
+        known: dict[tuple[str, str, str], tuple[Sets, Sets]] = {}
         for row in cells.itertuples(index=False):
             name = ":".join(row)
             if row.positions.startswith("sets"):
@@ -87,41 +85,58 @@ def arm_rows(
             key |= {"set": row.positions}
             for progress in _values(sets, settings):
                 yield "doses", {**key, "dose": float(row.effect), **progress}
-            if row.effect == FULL[row.direction] and row.positions.isdigit():
+            if row.effect != FULL[row.direction]:
+                continue
+            pool = sets
+            if row.positions.isdigit():
                 stem = ":".join([row.kind, "{}", row.direction, row.effect, "{}"])
                 noise = by_name.get(stem.format(row.positions, WEIGHTS_NOISE))
                 other = by_name.get(stem.format(f"sets{row.positions}", WEIGHTS))
-                pool = sets
                 if other is not None:
                     pool = sets.joined(read_sets(other, measure, settings.groups))
                 moved = None if noise is None else read_sets(noise, measure, settings.groups)
                 for window in window_rows(sets, pool, moved, blocks, settings):
                     yield "windows", {**key, **window}
-                for name, test in tests(sets, pool, row.direction, blocks, widths, settings):
-                    yield "verdicts", {"claim": name, **key, **test}
+            known[row.kind, row.direction, row.positions] = sets, pool
+        for part in dict.fromkeys(kind for kind, _, positions in known if positions.isdigit()):
+            of_part = {key[1:]: sets for key, sets in known.items() if key[0] == part}
+            for claim in claims(of_part, blocks, settings):
+                yield "verdicts", {"measure": measure, "part": part, **claim}
 
 
-def tests(
-    sets: Sets, pool: Sets, direction: str, blocks: int, widths: list[int], settings: How
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield name and row of each signature of a component's windows.
+def claims(
+    known: dict[tuple[str, str], tuple[Sets, Sets]], blocks: int, settings: How
+) -> Iterator[dict[str, Any]]:
+    """Yield the row of each claim about a part of the blocks.
 
-    ``smallest`` is the smallest p that a claim could have: for the best of W windows, more than 19
-    W random sets are needed. Without a clear gap the margin is empty, and "not reproduced" cannot
-    be said.
+    `known`: by direction and kind of set (a width, or ``all``), these sets, and with them all other
+    sets of as many blocks. ``smallest`` is the smallest p that a claim about sets could have: for
+    the best of W windows, more than 19 W sets are needed.
     """
-    if direction == UPSTREAM:
-        return
-    width = len(sets.blocks[0].split())
-    places = sides(blocks, width) if width == nearest(blocks, widths) else None
-    more, whole = len(pool.layers) > len(sets.layers), math.comb(blocks, width) == len(pool.layers)
-    if places and (more or whole):
-        named = sets.layers.index(places[0])
-        yield ANCHOR_SETS, over_sets(sets, pool, settings, named, whole)
-    if more:
-        yield WINDOW, over_sets(sets, pool, settings)
-    if places and direction == RESET:
-        yield ANCHOR, anchor(sets, places, settings)
+    widths = sorted({int(kind) for _, kind in known if kind.isdigit()})
+    places = sides(blocks, widths)
+    named = f"{len(places[0])}" if places else ""
+    for direction in (RESET, KEEP):
+        for width in widths:
+            key = {"direction": direction, "set": f"{width}"}
+            sets, pool = known[direction, f"{width}"]
+            more = len(pool.layers) > len(sets.layers)
+            whole = math.comb(blocks, width) == len(pool.layers)
+            if places and f"{width}" == named and (more or whole):
+                row = over_sets(sets, pool, settings, sets.named(places[0]), whole)
+                yield {"claim": ANCHOR_SETS, **key, **row}
+            if more:
+                yield {"claim": WINDOW, **key, **over_sets(sets, pool, settings)}
+    for claim, direction in ((HURTS, RESET), (ALONE, KEEP)):
+        row = {"blocks": "", **judged(UNKNOWN, math.nan, unable=NO_BLOCK)}
+        if places:
+            sets, whole_set = known[direction, named][0], known[KEEP, "all"][0]
+            row = (
+                hurts(sets, places, settings)
+                if claim == HURTS
+                else alone(sets, whole_set, places, settings)
+            )
+        yield {"claim": claim, "direction": direction, "set": named, **row}
 
 
 # --- windows ------------------------------------------------------------------------------
@@ -129,24 +144,22 @@ def tests(
 
 def _values(sets: Sets, settings: How) -> Iterator[dict[str, Any]]:
     """Yield progress with its interval, per window and contrast."""
-    level = settings.resampling.level
     for contrast in CONTRASTS:
-        gap = drawn(sets.gap[contrast][:, None], settings.resampling, "pairs")
-        defined = gap.clear_of_zero(level)
-        turned = sets.sign(contrast)
-        progress = drawn(sets.progress(contrast), settings.resampling, "pairs")
-        low, high = progress.interval(level)
-        share = progress / Drawn(turned * gap.value, turned * gap.draws)
-        share_low, share_high = share.interval(level) if defined else (None, None)
-        ends = gap.interval(level)
+        distance = sets.distance(contrast)
+        gap, number = distance.estimate(), over_pairs(sets.progress(contrast))
+        values = number.estimates()
+        # The same gap below every set's progress.
+        below = {name: part[..., None] for name, part in distance.parts.items()}
+        share = number / (Number(distance.value, below) * sets.sign(contrast))
+        shares = share.estimates() if gap.clear_of_zero else [UNKNOWN] * len(values)
         for place, layer in enumerate(sets.layers):
             row = {"contrast": contrast, "layer": layer, "blocks": sets.blocks[place]}
-            row |= {"value": progress.value[place], "low": low[place], "high": high[place]}
-            row |= {"gap": gap.value[0], "gap_low": ends[0][0], "gap_high": ends[1][0]}
-            row |= {"defined": defined, "share": share.value[place] if defined else None}
-            row |= {"share_low": share_low[place] if defined else None}
-            row |= {"share_high": share_high[place] if defined else None}
-            yield row | {"items": len(sets.names), "seeds": sets.gap[contrast].shape[1]}
+            for name, one in (("value", values[place]), ("gap", gap), ("share", shares[place])):
+                stem = "" if name == "value" else f"{name}_"
+                row |= {name: one.value, f"{stem}low": one.low, f"{stem}high": one.high}
+            error = values[place].se
+            row |= {"defined": gap.clear_of_zero, "detectable": FOUND * error if error else None}
+            yield row | {"items": gap.items, "replicates": gap.replicates}
 
 
 def window_rows(
@@ -154,12 +167,14 @@ def window_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of ``windows``: progress in nats, or as share of items right.
 
-    - ``detectable``: the mean that a two-sided 5 % test finds in 80 % of studies, the seeds given;
+    - ``detectable``: the mean that a two-sided 5 % test finds in 80 % of studies; empty where
+      nothing varies;
     - ``p_sets``: the share of all ``sets`` of as many blocks, this one among them, that make at
       least its progress, and ``set_low``, ``set_high``, the middle 95 % of them; ``p_norm``: that
       without a line in the sets' summed change norms; ``p_matched``: the same among the ``matched``
       sets whose norms are within `norm_tolerance`; ``norm_r``: correlation over the sets;
-    - ``excess``: progress beyond that of shuffled changes of the same size; ``p_noise``, one-sided;
+    - ``excess``: progress beyond that of shuffled changes of the same size, ``p_noise``: that it is
+      above 0;
     - ``p_equivalent`` (twins only): that progress lies within +-``margin``, by two one-sided tests;
       the margin is `margin_share` of the exposed items' gap.
 
@@ -176,17 +191,15 @@ def window_rows(
         # Where not all sets are known, a window is compared with random ones only.
         among = np.ones(count, dtype=bool) if whole else np.arange(count) >= size
         among[place] = True
-        row["detectable"] = detectable(progress, TWO_SIDED)
         row |= _rank(means[among], pool.norms[among], means[place], pool.norms[place], settings)
         row |= {"norm": sets.norms[place], "per_norm": _over(row["value"], sets.norms[place])}
         if moved is not None:
             noise = sets.sign(contrast) * moved.change[contrast][:, place]
-            beyond = mean(progress - noise, settings.resampling, "pairs")
+            beyond = mean(progress - noise, "pairs").estimate()
             row |= {"excess": beyond.value, "excess_low": beyond.low, "excess_high": beyond.high}
-            row["p_noise"] = above_zero(progress - noise, settings)
+            row["p_noise"] = beyond.p
         if contrast == "twin" and margin > 0:
-            test = equivalence(progress, np.zeros_like(progress[:1]), margin, settings.resampling)
-            row |= {"margin": margin, "p_equivalent": test.p}
+            row |= {"margin": margin, "p_equivalent": mean(progress, "pairs").equivalence(margin).p}
         yield row
 
 
@@ -212,29 +225,49 @@ def _over(value: float, norm: float) -> float | None:
 # --- verdicts -----------------------------------------------------------------------------
 
 
-def anchor(sets: Sets, places: tuple[int, int], settings: How) -> dict[str, Any]:
-    """Return the row of ``anchor_over_adapters``; `places`: see `sides`.
+def hurts(
+    sets: Sets, places: tuple[tuple[int, ...], tuple[int, ...]], settings: How
+) -> dict[str, Any]:
+    """Return the row of ``reset``; `places`: see `sides`.
 
-    Putting the MLPs of the last blocks before depth 3/4 back to the base hurts recall more than
-    putting back as many from there on (published: 18-20 of 28 against 21 and 22; here the width
-    nearest to 3/28 of the blocks), in exposed items and more than in twins.
+    Putting the MLPs at the published anchor back to the base hurts recall more than putting back
+    as many after it, in exposed items and more than in twins. Where training did not raise recall
+    there is nothing to undo.
     """
-    # Recall that is lost by resetting, not turned: the claim is that resetting hurts.
-    first, second = (sets.layers.index(place) for place in places)
-    more = {c: sets.change[c][:, second] - sets.change[c][:, first] for c in CONTRASTS}
-    parts = [
-        (mean(more[c], settings.resampling, "pairs"), above_zero(more[c], settings))
-        for c in ("difference", "exposed")
-    ]
-    blocks_of = f"{sets.blocks[first]} / {sets.blocks[second]}"
-    norms = sets.norms[[first, second]]
-    lost = sets.change["exposed"].mean(axis=(0, 2))[[first, second]]
-    row = _verdict(parts, sets, detectable(more["difference"], ONE_SIDED), settings)
-    row |= {"blocks": blocks_of, "smallest": 1 / (1 + settings.permutations)}
-    row["p_difference"] = parts[0][1]
+    first, second = (sets.named(blocks) for blocks in places)
+    margin, gap = _margin(sets, settings)
+    # A reset goes to the base: where training raised recall, the gap is below 0.
+    unable = NOT_THERE if gap.low > 0 else ""
+    blocks = f"{sets.blocks[first]} / {sets.blocks[second]}"
+    rows = []
+    for contrast in ("difference", "exposed"):
+        more = sets.change[contrast][:, second] - sets.change[contrast][:, first]
+        rows.append(judged(mean(more, "pairs").estimate(), margin, unable=unable))
     # Of the same sizes, but not of the same changes.
-    rates = [_over(-value, norm) for value, norm in zip(lost, norms, strict=True)]
-    return row | {"per_norm": rates[0] - rates[1] if None not in rates else None}
+    lost = sets.change["exposed"].mean(axis=(0, 2))
+    rates = [_over(-lost[place], sets.norms[place]) for place in (first, second)]
+    per_norm = rates[0] - rates[1] if None not in rates else None
+    return {"blocks": blocks, "gap": gap.value, **worst(rows), "per_norm": per_norm}
+
+
+def alone(
+    sets: Sets, whole: Sets, places: tuple[tuple[int, ...], tuple[int, ...]], settings: How
+) -> dict[str, Any]:
+    """Return the row of ``alone``; `whole` keeps the change of all MLPs, `places`: see `sides`.
+
+    Keeping the change of all MLPs recovers more recall of exposed items than keeping the anchor's,
+    *and* more than keeping as many after it. Nothing can fall short of what recovers nothing.
+    """
+    margin, gap = _margin(sets, settings)
+    unable = NOT_THERE if gap.high < 0 else ""
+    every = whole.change["exposed"][:, 0]
+    unable = unable or ("" if mean(every, "pairs").estimate().low > 0 else NONE_KEPT)
+    rows = []
+    for blocks in places:
+        place = sets.named(blocks)
+        short = mean(every - sets.change["exposed"][:, place], "pairs").estimate()
+        rows.append({"blocks": sets.blocks[place], **judged(short, margin, unable=unable)})
+    return {"gap": gap.value, **worst(rows)}
 
 
 def over_sets(
@@ -242,16 +275,17 @@ def over_sets(
 ) -> dict[str, Any]:
     """Return the row of ``window_over_sets``, or ``anchor_over_sets`` of a `named` window.
 
-    A window makes more progress in exposed items than the mean of all sets of as many blocks; ``p``
-    is the larger of the pairs' and ``p_sets``. Where none is named, half of the pairs choose it,
-    the other half test it, and ``p_sets`` is the chance that the best of as many random sets does
-    as well. `whole`: the pool has all sets there are, so that windows are among those to beat.
+    A window makes more progress in exposed items than the mean of all sets of as many blocks *and*
+    is beaten by few of them: ``p`` is the larger of the pairs' and ``p_sets``. Where none is named,
+    half of the pairs choose it, the other half test it, and ``p_sets`` is the chance that the best
+    of as many random sets does as well. `whole`: the pool has all sets there are, so that windows
+    are among those to beat.
     """
     size, count = len(sets.layers), len(pool.layers)
     progress = pool.progress("exposed")
     rest = np.ones(len(sets.names), dtype=bool)
     if named is None:
-        first = half(sets.names, settings.resampling.seed, "reset_keep")
+        first = half(sets.names, settings.seed, "reset_keep")
         place = int(progress[first][:, :size].mean(axis=(0, 2)).argmax())
         among, drawn_sets, rest = np.ones(count, dtype=bool), size, ~first
     else:
@@ -259,27 +293,19 @@ def over_sets(
         among = np.ones(count, dtype=bool) if whole else np.arange(count) >= size
         among[place] = True
     window, others = progress[rest][:, place], progress[rest][:, among]
-    beyond = window - others.mean(axis=1)
-    part = mean(beyond, settings.resampling, "pairs"), above_zero(beyond, settings)
+    estimate = mean(window - others.mean(axis=1), "pairs").estimate()
     chance = best_of(others.mean(axis=(0, 2)), drawn_sets, float(window.mean()))
-    row = _verdict([part], sets, detectable(beyond, ONE_SIDED), settings)
-    p = max(part[1], chance)
-    row |= {"p": p, "p_sets": chance, "verdict": verdict(p, row["high"], row["margin"])}
     compared = int(among.sum())
-    smallest = max(
-        best_of(np.arange(compared), drawn_sets, compared - 1), 1 / (1 + settings.permutations)
-    )
-    return row | {"blocks": sets.blocks[place], "smallest": smallest, "sets": compared}
+    smallest = best_of(np.arange(compared), drawn_sets, compared - 1)
+    margin, gap = _margin(sets, settings)
+    # Of numbers that do not vary nothing is known, whatever the sets say.
+    p = math.nan if math.isnan(estimate.p) else max(estimate.p, chance)
+    row = judged(estimate, margin, p, TOO_FEW if smallest > ALPHA else "")
+    row |= {"blocks": sets.blocks[place], "gap": gap.value, "p_sets": chance}
+    return row | {"smallest": smallest, "sets": compared}
 
 
-def _verdict(
-    parts: list[tuple[Estimate, float]], sets: Sets, least: float, settings: How
-) -> dict[str, Any]:
-    """Return effect, interval, p and verdict of the smallest part."""
-    estimate, p = min(parts, key=lambda part: part[0].value)[0], max(part[1] for part in parts)
-    gap = mean(sets.gap["exposed"], settings.resampling, "pairs")
-    margin = settings.margin_share * abs(gap.value) if gap.clear_of_zero else float("nan")
-    row = {"effect": estimate.value, "low": estimate.low, "high": estimate.high, "p": p}
-    row |= {"margin": margin, "gap": gap.value, "detectable": least}
-    row |= {"items": estimate.items, "seeds": estimate.seeds}
-    return row | {"verdict": verdict(p, estimate.high, margin)}
+def _margin(sets: Sets, settings: How) -> tuple[float, Estimate]:
+    """Return the margin, NaN without a clear gap between the two models, and the gap."""
+    gap = sets.distance().estimate()
+    return settings.margin_share * abs(gap.value) if gap.clear_of_zero else math.nan, gap

@@ -22,6 +22,8 @@ from paradox.declare import (
     named,
 )
 
+LOOKED = "over pairs and trainings, times the number of blocks; random sets of matched neurons"
+
 
 class Steering(Section):
     """Scaling MLP neurons that were chosen on other items."""
@@ -111,9 +113,45 @@ DECLARATION = Declaration(
             "steering",
             "scaling a few neurons steers recall both ways",
             source="yan2026",
-            null="exposed item and twin swapped within pairs; the largest of all blocks; "
-            "random sets of matched neurons",
+            null=f"no difference, {LOOKED}",
             margin="a share of the untrained planted base's gap",
+            section="steering",
+            details={"all": ""},
+        ),
+        Signature(
+            "steering_accuracy",
+            "amplifying a few neurons raises, and suppressing them lowers, how many exposed items "
+            "are recalled",
+            source="yan2026",
+            null=f"no change, {LOOKED}",
+            margin="a share of the items that can change",
+            section="steering",
+            details={"all": ""},
+        ),
+        Signature(
+            "steering_clean",
+            "what steers recall leaves the working of questions alone that were never seen",
+            source="yan2026",
+            null="a change as large as what counts as none, over chains and trainings",
+            margin="0; the effect is a share of all chains, minus the size of the change",
+            section="steering",
+            details={"all": ""},
+        ),
+        Signature(
+            "steering_dose",
+            "recall of exposed items rises with every dose, more often than that of twins",
+            source="yan2026",
+            null=f"no difference, {LOOKED}",
+            margin="a share of all items",
+            section="steering",
+            details={"all": ""},
+        ),
+        Signature(
+            "steering_switch",
+            "exposed items are switched on by the largest dose only, more often than twins",
+            source="yan2026",
+            null=f"no difference, {LOOKED}",
+            margin="a share of the items that are wrong",
             section="steering",
             details={"all": ""},
         ),
@@ -121,9 +159,7 @@ DECLARATION = Declaration(
     verdicts={
         "steering": Verdicts(
             "steering:tests",
-            only={"signature": ("steering: all",)},
-            without={"state": ("change",)},
-            columns={"n": "pairs"},
+            only={"component": ("all",)},
         )
     },
     gaps=(

@@ -11,8 +11,8 @@ import pandas as pd
 from paradox.figures.names import arm_words
 from paradox.files import read_table, write_json
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.sentences import effect_words
-from paradox.mechanisms.tables.verdict import NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.sentences import by_verdict, effect_words
+from paradox.mechanisms.tables.verdict import OPEN
 from paradox.mechanisms.tables.words import COUNTED
 from paradox.progress import Progress
 from paradox.stats.bootstrap import share_interval
@@ -46,28 +46,29 @@ def steering(
     planted: str,
 ) -> str:
     """Return the paragraph on steering."""
-    tests = tests[tests["signature"] == "steering: all"]
-    rows, others = tests[tests["base"] == planted], tests[tests["base"] != planted]
-    sentences = [
-        f"The published signature, that {claims['steering']}: {'; '.join(_verdicts(rows))}."
-    ]
-    if len(others):
-        sentences.append(f"Where nothing was planted: {'; '.join(_verdicts(others))}.")
+    tests = tests[tests["component"] == "all"]
+    sentences: list[str] = []
+    for name, claim in claims.items():
+        of_claim = tests[tests["signature"] == f"{name}: all"]
+        at_planted = of_claim["base"] == planted
+        first, others = (by_verdict(of_claim[s], _arm, "; ") for s in (at_planted, ~at_planted))
+        if first:
+            sentences.append(f"The published signature, that {claim}: {'; '.join(first)}.")
+        if others:
+            sentences.append(f"Where nothing was planted: {'; '.join(others)}.")
+    rows = tests[(tests["signature"] == "steering: all") & (tests["base"] == planted)]
     sentences += [_sides(row) for _, row in rows.iterrows()]
     sentences += list(_modes(doses, rows))
     sentences += list(_collateral(side, rows))
     return " ".join(sentences)
 
 
-def _verdicts(tests: pd.DataFrame) -> Iterator[str]:
-    for verdict in (REPRODUCED, NOT, OPEN):
-        rows = tests[tests["verdict"] == verdict]
-        arms = [
-            f"{arm_words(row, base=True)} (block {row['blocks']}, p = {row['p']:.2g})"
-            for _, row in rows.iterrows()
-        ]
-        if arms:
-            yield f"{verdict} for {'; '.join(arms)}"
+def _arm(row: pd.Series) -> str:
+    ends = effect_words(row[["effect", "low", "high"]])
+    p = [] if pd.isna(row["p"]) else [f"p = {row['p']:.2g}"]
+    why = [row["reason"]] if row["verdict"] == OPEN else []
+    words = ", ".join([f"block {row['blocks']}", ends, *p, *why])
+    return f"{arm_words(row, base=True)} ({words})"
 
 
 def _sides(row: pd.Series) -> str:
@@ -75,11 +76,11 @@ def _sides(row: pd.Series) -> str:
     for side, sign in (("up", 1), ("down", -1)):
         ends = sorted(sign * row[f"{side}_{end}"] for end in ("low", "high"))
         text = effect_words([sign * row[side], *ends])
-        parts.append(f"{text} (p = {row[f'{side}_p_labels']:.2g}; {row[f'{side}_p_sets']:.2g})")
+        parts.append(f"{text} (p = {row[f'{side}_p']:.2g}; {row[f'{side}_p_sets']:.2g})")
     return (
         f"In {arm_words(row, base=True)} at block {row['blocks']}, the log odds of exposed items "
         f"move beyond those of twins by {parts[0]} when amplified and by {parts[1]} when "
-        "suppressed (p first against twins, then against random sets)."
+        "suppressed (p at this block against twins, then against random sets)."
     )
 
 

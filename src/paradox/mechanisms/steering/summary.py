@@ -6,19 +6,23 @@ alpha), ``rise`` (by isotonic fits, log odds), ``monotone`` and ``switched``. Ra
 same pairs: ``own`` of the chosen neurons, ``random``, ``random_low``, ``random_high`` (mean and
 middle 95 % of sets), ``p_sets`` and ``corrected_sets``, two-sided.
 
-``tests``: at one block four one-sided tests, each corrected for all blocks: the largest null dose
-raises the log odds of exposed items more than those of twins, the smallest lowers them more, and
-both by more than random sets do. p is the largest of the four at the best block; effect and
-interval are the smaller side's; the margin is `margin_share` of the untrained planted base's gap.
+``tests``: claims about some block, ``p`` corrected for the number of blocks, each against twins or
+zero (items crossed with replicates) *and* against random sets (``_p_sets``, the rank among them):
+``steering``, the largest null dose raises the log odds of exposed items more than those of twins,
+the smallest lowers them more; ``steering_accuracy``, the same of exposed items' accuracy;
+``steering_dose`` and ``steering_switch``, more exposed items than twins are ``monotone``,
+``switched``. ``steering_clean``: at the block of ``steering``, no null dose changes how many of the
+twins' chains are worked out by more than `margin_share` of all; effect is what is left of that.
 
 ``side``: the mean change of the log-probability per token of twins' worked chains and of documents,
 and ``specificity``: the change of exposed items' recall (nats) over it, empty where the interval of
-what is divided by holds zero. ``rates``: as in step ``error_rates``, of ``intersection`` (the first
-two of the four) and ``trend``.
+what is divided by holds zero. ``rates``: as in step ``error_rates``, of ``intersection`` (both
+sides of ``steering`` against twins) and ``trend``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,19 +35,28 @@ from paradox.files import read_table, write_table
 from paradox.mechanisms.tables.by_layer import Curve, contrasts, curves
 from paradox.mechanisms.tables.pairs import ARM, KEYS, Array, Groups, Pairs
 from paradox.mechanisms.tables.rates import ALL, Sides, count, rates
-from paradox.mechanisms.tables.verdict import verdict
+from paradox.mechanisms.tables.verdict import (
+    ALPHA,
+    CEILING,
+    FLOOR,
+    REPRODUCED,
+    TOO_FEW,
+    best,
+    judged,
+    spared,
+    worst,
+)
 from paradox.mechanisms.tables.words import CHOSEN, COUNTED
 from paradox.progress import Progress
-from paradox.stats.bootstrap import Estimate, Resampling, mean
+from paradox.stats.crossed import Number, mean
 from paradox.stats.doses import rise, trend
-from paradox.stats.layers import LayerTest, flips, label_test, max_test
-from paradox.stats.rates import ALPHA, Test, largest_layer
-from paradox.stats.ratios import Drawn, drawn
+from paradox.stats.layers import LayerTest, max_test
+from paradox.stats.rates import largest_layer
 from paradox.tasks.api import ITEM_COLUMNS
 
 CHANGES = ("odds_change", "logp_change", "correct_change")
 WHOLE = ("trend", "rise", "monotone", "switched")
-SIDES = ("up", "down")
+NOT_STEERED = "recall itself is not shown to be steered"
 
 
 def main(
@@ -68,8 +81,9 @@ def main(
     doses = pd.concat(steered.by_dose(tables, whole), ignore_index=True)
     write_table(outputs["doses"], beside_sets(doses, sets))
     progress("tables", 2, 4)
-    write_table(outputs["tests"], pd.DataFrame(list(steered.tests(tables, sets))))
-    write_table(outputs["side"], steered.side(_all(inputs["side"]), tables))
+    side = _all(inputs["side"])
+    write_table(outputs["tests"], pd.DataFrame(list(steered.tests(tables, whole, sets, side))))
+    write_table(outputs["side"], steered.side(side, tables))
     progress("tables", 3, 4)
     write_table(outputs["rates"], steered.rates(tables, whole))
     progress("tables", 4, 4)
@@ -109,12 +123,13 @@ def whole_curves(table: pd.DataFrame, null_doses: list[float]) -> pd.DataFrame:
     ).reset_index()
 
 
-class Part(NamedTuple):
-    """One side of steering: what it changes per block, and p-values corrected for blocks."""
+class Side(NamedTuple):
+    """One number per block that a claim says is above 0."""
 
-    cube: Array
-    labels: Array
-    sets: Array
+    number: Number  # its value has the shape (blocks,)
+    sets: LayerTest  # against random sets
+    margin: float
+    unable: str = ""  # why it could not be decided, whatever the data
 
 
 class Steered:
@@ -123,8 +138,8 @@ class Steered:
     def __init__(self, items: pd.DataFrame, spec: dict[str, Any]) -> None:
         self.items, self.spec = items, spec
         self.groups = Groups(items, spec["exposed_from"])
-        self.resampling = Resampling(spec["bootstrap"]["seed"], spec["bootstrap"]["resamples"])
         self.names = [*self.groups.exposed, *self.groups.twin]
+        self.split = len(self.groups.exposed)
         self.low, self.high = min(spec["null_doses"]), max(spec["null_doses"])
         self.ends = (self.high, self.low)
 
@@ -145,77 +160,112 @@ class Steered:
     def _contrasts(
         self, tables: list[pd.DataFrame], measures: tuple[str, ...], groups: Groups, exposure: str
     ) -> pd.DataFrame:
-        rows = contrasts(tables, measures, groups, self.resampling, self.spec["permutations"])
+        rows = contrasts(
+            tables, measures, groups, self.spec["bootstrap"]["seed"], self.spec["permutations"]
+        )
         split = [parts(f"{name}:nan" if ":" not in name else name) for name in rows["component"]]
         rows["component"] = [where for where, _ in split]
         rows.insert(rows.columns.get_loc("measure") + 1, "dose", [dose for _, dose in split])
         rows.insert(rows.columns.get_loc("dose") + 1, "exposure", exposure)
         return rows
 
-    # --- the signature --------------------------------------------------------------------
+    # --- the claims -----------------------------------------------------------------------
 
-    def tests(self, tables: list[pd.DataFrame], sets: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    def tests(
+        self,
+        tables: list[pd.DataFrame],
+        whole: list[pd.DataFrame],
+        sets: pd.DataFrame,
+        side: pd.DataFrame,
+    ) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``tests``."""
+        share = self.spec["margin_share"]
         planted = (self.spec["bases"]["planted"], "base", "none")
         plain = {curve.arm: curve for curve in self._of(tables, "all:1", "odds")}[planted]
-        split = len(self.groups.exposed)
-        gap = plain.values[:split].mean() - plain.values[split:].mean()
-        margin = self.spec["margin_share"] * float(gap)
+        gap = self._apart(plain)[0].estimate()
+        margin = share * gap.value if gap.low > 0 else math.nan
         for where in sorted(set(sets["component"])):
-            ends = [self._of(tables, f"{where}:{dose:g}", "odds_change") for dose in self.ends]
-            for up, down in zip(*ends, strict=True):
-                means = _means(sets, up.arm, where, "odds")
-                yield self._signature(where, up, down, means, margin)
+            for name, arm, state, sides in (
+                *self._both_ways(tables, sets, where, margin),
+                *self._accuracy(tables, sets, where, share),
+                *self._modes(tables, whole, sets, where, share),
+            ):
+                key = dict(zip([*ARM, "state"], (*arm, state), strict=True))
+                row = at_some_block(sides, plain.layers)
+                yield {"signature": f"{name}: {where}", "component": where, **key, **row}
+                if (name, where) == ("steering", "all"):
+                    chains = _chains(side, arm, int(row["blocks"]))
+                    if len(chains):
+                        unable = "" if row["verdict"] == REPRODUCED else NOT_STEERED
+                        same = unchanged(chains, self.ends, share, unable)
+                        key |= {"blocks": row["blocks"]}
+                        named = {"signature": f"steering_clean: {where}", "component": where}
+                        yield {**named, **key, **same}
+
+    def _both_ways(
+        self, tables: list[pd.DataFrame], sets: pd.DataFrame, where: str, margin: float
+    ) -> Iterator[tuple[str, tuple[str, ...], str, dict[str, Side]]]:
+        ends = [self._of(tables, f"{where}:{dose:g}", "odds_change") for dose in self.ends]
+        for up, down in zip(*ends, strict=True):
+            means = _means(sets, up.arm, where, "odds")["difference"]
+            more, less = (_against(means.xs(dose, level="dose"), up=dose > 1) for dose in self.ends)
+            sides = {"up": Side(self._apart(up), more, margin)}
+            sides["down"] = Side(self._apart(down) * -1, less, margin)
+            yield "steering", up.arm, up.state, sides
+
+    def _accuracy(
+        self, tables: list[pd.DataFrame], sets: pd.DataFrame, where: str, share: float
+    ) -> Iterator[tuple[str, tuple[str, ...], str, dict[str, Side]]]:
+        """Yield sides in the accuracy of exposed items; none can rise that is right anyway."""
+        ends = [self._of(tables, f"{where}:{dose:g}", "correct_change") for dose in self.ends]
+        usual = self._right(tables, where)
+        for up, down in zip(*ends, strict=True):
+            means = _means(sets, up.arm, where, "correct")["exposed"]
+            more, less = (_against(means.xs(dose, level="dose"), up=dose > 1) for dose in self.ends)
+            right = usual[up.arm]
+            full, empty = (CEILING if 1 - right <= share else ""), (FLOOR if right <= share else "")
+            sides = {"up": Side(self._exposed(up), more, share * (1 - right), full)}
+            sides["down"] = Side(self._exposed(down) * -1, less, share * right, empty)
+            yield "steering_accuracy", up.arm, up.state, sides
+
+    def _modes(
+        self,
+        tables: list[pd.DataFrame],
+        whole: list[pd.DataFrame],
+        sets: pd.DataFrame,
+        where: str,
+        share: float,
+    ) -> Iterator[tuple[str, tuple[str, ...], str, dict[str, Side]]]:
+        """Yield how many more exposed items than twins follow the dose, and are switched on."""
+        usual = self._right(tables, where)
+        for name, measure in (("steering_dose", "monotone"), ("steering_switch", "switched")):
+            for curve in self._of(whole, where, measure):
+                means = _means(sets, curve.arm, where, measure)["difference"]
+                # Only what is wrong can be switched on.
+                room = 1.0 if measure == "monotone" else 1 - usual[curve.arm]
+                unable = CEILING if room <= share else ""
+                against = _against(means.droplevel("dose"), up=True)
+                side = Side(self._apart(curve), against, share * room, unable)
+                yield name, curve.arm, curve.state, {"share": side}
 
     def _of(self, tables: list[pd.DataFrame], component: str, measure: str) -> list[Curve]:
         of_component = [table[table["component"] == component] for table in tables]
         by_arm = curves(of_component, measure, self.names)
         return [curve for curve in by_arm if curve.state != "change"]
 
-    def _signature(
-        self, where: str, up: Curve, down: Curve, sets: pd.DataFrame, margin: float
-    ) -> dict[str, Any]:
-        sides = []
-        for cube, dose in ((up.values, self.high), (-down.values, self.low)):
-            labels = self._swapped(cube).corrected
-            sign = 1 if dose == self.high else -1
-            gaps = sign * sets.xs(dose, level="dose")["difference"].unstack("layer")
-            drawn_sets = gaps.drop(CHOSEN).to_numpy()
-            against = max_test(gaps.loc[CHOSEN], drawn_sets, two_sided=False).corrected
-            sides.append(Part(cube, labels, against))
-        p = np.max([side for part in sides for side in (part.labels, part.sets)], axis=0)
-        split = len(self.groups.exposed)
-        estimates = [
-            [self._mean(part.cube[:split, n] - part.cube[split:, n]) for part in sides]
-            for n in range(len(p))
-        ]
-        least = [min(two, key=lambda estimate: estimate.value) for two in estimates]
-        best = int(np.lexsort([[-one.value for one in least], p])[0])
-        row = {"signature": f"steering: {where}"}
-        row |= dict(zip([*ARM, "state"], (*up.arm, up.state), strict=True))
-        row |= {"blocks": str(up.layers[best]), "effect": least[best].value}
-        row |= {"low": least[best].low, "high": least[best].high, "p": float(p[best])}
-        for name, part, estimate in zip(SIDES, sides, estimates[best], strict=True):
-            row |= {name: estimate.value, f"{name}_low": estimate.low}
-            row[f"{name}_high"] = estimate.high
-            row[f"{name}_p_labels"] = float(part.labels[best])
-            row[f"{name}_p_sets"] = float(part.sets[best])
-        row |= {"margin": margin, "pairs": split, "seeds": up.values.shape[2]}
-        return row | {"verdict": verdict(row["p"], row["high"], margin)}
+    def _right(self, tables: list[pd.DataFrame], where: str) -> dict[tuple[str, ...], float]:
+        """Return the share of exposed items that an arm has right as it is."""
+        usual = self._of(tables, f"{where}:1", "correct")
+        return {curve.arm: float(curve.values[: self.split].mean()) for curve in usual}
 
-    def _swapped(self, cube: Array) -> LayerTest:
-        labels = np.arange(len(cube)) < len(self.groups.exposed)
-        return label_test(
-            cube.mean(axis=2),
-            labels,
-            self.resampling.seed,
-            pairs=(self.groups.pairs or []) * 2,
-            permutations=self.spec["permutations"],
-            two_sided=False,
-        )
+    def _exposed(self, curve: Curve) -> Number:
+        """Return means of exposed items, over blocks."""
+        return mean(curve.values[: self.split].swapaxes(1, 2), "pairs")
 
-    def _mean(self, values: Array) -> Estimate:
-        return mean(values, self.resampling, "pairs")
+    def _apart(self, curve: Curve) -> Number:
+        """Return exposed items minus twins, over blocks."""
+        apart = curve.values[: self.split] - curve.values[self.split :]
+        return mean(apart.swapaxes(1, 2), "pairs")
 
     # --- side effects ---------------------------------------------------------------------
 
@@ -227,14 +277,13 @@ class Steered:
         side["change"] = side["logp"] - side["logp_usual"]
         side["neurons"] = np.where(side["set"] == CHOSEN, "chosen", "random")
         side = side[side["dose"] != 1]
-        exposed = len(self.groups.exposed)
         rows = []
         for (*arm, what, neurons, dose), rows_of_dose in side.groupby(
             [*ARM, "what", "neurons", "dose"]
         ):
-            wide = rows_of_dose.groupby(["item", "layer", "seed"])["change"].mean()
+            wide = rows_of_dose.groupby(["item", "seed", "layer"])["change"].mean()
             shape = [len(level) for level in wide.index.levels]
-            other = drawn(wide.to_numpy().reshape(shape), self.resampling, what)
+            other = mean(wide.to_numpy().reshape(shape), what)
             ratio = None
             if neurons == "chosen":
                 (curve,) = (
@@ -242,7 +291,7 @@ class Steered:
                     for curve in self._of(tables, f"all:{dose:g}", "logp_change")
                     if curve.arm == tuple(arm)
                 )
-                ratio = drawn(curve.values[:exposed], self.resampling, "pairs") / other
+                ratio = self._exposed(curve) / other
             key = {**dict(zip(ARM, arm, strict=True)), "what": what, "neurons": neurons}
             rows += _side_rows(key | {"dose": dose, "texts": shape[0]}, other, ratio)
         return pd.DataFrame(rows)
@@ -278,32 +327,74 @@ class Steered:
             if curve.state != "change"
         ]
         counted = [
-            count(two, intersection(permutations), pairs, self.spec),
+            count(two, both_above, pairs, self.spec),
             count(trends, largest_layer(permutations), pairs, self.spec),
         ]
         return rates(pd.concat(counted, ignore_index=True))
 
 
-def intersection(permutations: int) -> Test:
-    """Return the test that two numbers are both above 0 at some layer, by swapping within pairs.
+def both_above(samples: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Test that two numbers are both above 0 at some layer, corrected for the number of layers.
 
-    The first number's layers come first; every p is one-sided and corrected for the layers.
+    `samples`: shape (runs, pairs, 2, layers), the first number's layers first.
     """
+    apart = samples[:, :, 0] - samples[:, :, 1]
+    p = np.array([mean(sample[:, None]).above() for sample in apart])
+    halves = np.maximum(*np.split(2 * p, 2, axis=1))
+    return halves.min(axis=1) * halves.shape[1] <= ALPHA
 
-    def test(samples: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
-        rejected = []
-        for sample in samples:
-            apart = sample[:, 0] - sample[:, 1]
-            signs, exact = flips(len(apart), permutations, int(rng.integers(2**31)))
-            halves = np.split(apart, 2, axis=1)
-            p = [
-                max_test(one.mean(axis=0), signs @ one / len(one), exact, two_sided=False).corrected
-                for one in halves
-            ]
-            rejected.append(np.max(p, axis=0).min() <= ALPHA)
-        return np.array(rejected)
 
-    return test
+# --- claims -------------------------------------------------------------------------------
+
+
+def at_some_block(sides: dict[str, Side], layers: list[int]) -> dict[str, Any]:
+    """Return the row of a claim that all sides are above 0 at one and the same block.
+
+    A block is as good as its worst side; the claim holds where it does at some block, p times their
+    number, and is not reproduced where it is so at every block.
+    """
+    rows = []
+    estimates = {name: side.number.estimates() for name, side in sides.items()}
+    for place, layer in enumerate(layers):
+        parts, row = [], {}
+        for name, side in sides.items():
+            one, p_sets = estimates[name][place], float(side.sets.corrected[place])
+            p = one.p if math.isnan(one.p) else min(1.0, max(len(layers) * one.p, p_sets))
+            few = TOO_FEW if 1 / side.sets.relabellings > ALPHA else ""
+            parts.append(judged(one, side.margin, p, side.unable or few))
+            row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+            row |= {f"{name}_p": one.p, f"{name}_p_sets": p_sets}
+        rows.append({"blocks": str(layer), **worst(parts), **row})
+    return best(rows)
+
+
+def unchanged(
+    chains: pd.DataFrame, doses: tuple[float, float], margin: float, unable: str
+) -> dict[str, Any]:
+    """Return the row of a claim that doses change a share by less than a margin, either way.
+
+    An equivalence: what has to be above 0 is the margin minus the change and the margin plus it, at
+    each dose. What is never right cannot be lost. Where nothing changed, the interval is exact.
+
+    `chains`: ``correct`` by item (rows), dose and seed (columns).
+    """
+    usual = chains[1.0].to_numpy(float)
+    unable = unable or (FLOOR if usual.mean() <= margin else "")
+    parts = []
+    for dose in doses:
+        change = chains[dose].to_numpy(float) - usual
+        left = [(mean(change, "chains") * sign + margin).estimate() for sign in (-1.0, 1.0)]
+        left = left if np.ptp(change) else [spared(*change.shape, margin, bool(change.any()))]
+        parts += [judged(one, 0.0, unable=unable) for one in left]
+    return worst(parts)
+
+
+def _chains(side: pd.DataFrame, arm: tuple[str, ...], block: int) -> pd.DataFrame:
+    """Return whether chains are worked out with the chosen neurons of a block scaled."""
+    rows = (side["what"] == "chain") & (side["set"] == CHOSEN) & (side["layer"] == block)
+    for name, value in zip(ARM, arm, strict=True):
+        rows &= side[name] == value
+    return side[rows].pivot(index="item", columns=["dose", "seed"], values="correct")
 
 
 # --- beside random sets -------------------------------------------------------------------
@@ -316,6 +407,15 @@ def _means(sets: pd.DataFrame, arm: tuple[str, ...], where: str, measure: str) -
         chosen = chosen[chosen[name] == value]
     means = chosen.groupby(["dose", "set", "layer"], dropna=False)[["exposed", "twin"]].mean()
     return means.assign(difference=means["exposed"] - means["twin"])
+
+
+def _against(means: pd.Series, up: bool) -> LayerTest:
+    """Return where the chosen set is among random ones.
+
+    `means`: by set and layer; `up`: whether large values count, or small ones.
+    """
+    values = (means if up else -means).unstack("layer")
+    return max_test(values.loc[CHOSEN], values.drop(CHOSEN).to_numpy(), two_sided=False)
 
 
 def beside_sets(doses: pd.DataFrame, sets: pd.DataFrame) -> pd.DataFrame:
@@ -356,13 +456,15 @@ def _beside(values: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _side_rows(key: dict[str, Any], other: Drawn, ratio: Drawn | None) -> Iterator[dict[str, Any]]:
-    low, high = other.interval(0.95)
-    ends = ratio.interval(0.95) if ratio else None
-    for layer, value in enumerate(other.value):
-        row = key | {"layer": layer, "value": value, "low": low[layer], "high": high[layer]}
+def _side_rows(
+    key: dict[str, Any], other: Number, ratio: Number | None
+) -> Iterator[dict[str, Any]]:
+    shares = ratio.estimates() if ratio else None
+    for layer, one in enumerate(other.estimates()):
+        row = key | {"layer": layer, "value": one.value, "low": one.low, "high": one.high}
         row |= dict.fromkeys(("specificity", "specificity_low", "specificity_high"), np.nan)
-        if ratio and ends and (low[layer] > 0 or high[layer] < 0):
-            row["specificity"] = ratio.value[layer]
-            row["specificity_low"], row["specificity_high"] = ends[0][layer], ends[1][layer]
+        if shares and one.clear_of_zero:
+            share = shares[layer]
+            row |= {"specificity": share.value}
+            row |= {"specificity_low": share.low, "specificity_high": share.high}
         yield row

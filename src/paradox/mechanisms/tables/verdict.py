@@ -108,6 +108,43 @@ def worst(rows: list[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
+def best(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return that of the rows of a claim's places which says most for it.
+
+    A claim that something is so at some place is not reproduced where it is so at no place. Its p
+    has to be corrected for the number of places.
+    """
+    hope = [REPRODUCED, OPEN, NEGLIGIBLE, NOT]
+    return min(
+        rows,
+        key=lambda row: (
+            hope.index(row["verdict"]),
+            math.inf if math.isnan(row["p"]) else row["p"],
+            -row["effect"],
+        ),
+    )
+
+
+def spared(items: int, replicates: int, margin: float, lost: bool = False) -> Estimate:
+    """Return what is left of a margin where not one of so many items changed (exact binomial).
+
+    `lost`: instead, every one did.
+
+    Replicates do not count as more items. p is twice the chance of no change, were the share of
+    those that change as large as the margin.
+
+    >>> one = spared(40, 3, 0.1)
+    >>> round(one.low, 3), round(one.p, 3)
+    (0.012, 0.03)
+    """
+    reach = 1 - 0.025 ** (1 / items)
+    if lost:
+        ends = margin - 1, margin - 1 + reach
+        return Estimate(ends[0], *ends, 1.0, reach / 2, math.inf, items, replicates)
+    p = min(1.0, 2 * (1 - margin) ** items)
+    return Estimate(margin, margin - reach, margin, p, reach / 2, math.inf, items, replicates)
+
+
 def inside(blocks: int, window: tuple[float, float]) -> NDArray[np.bool_]:
     """Return which blocks have their depth in a window.
 
