@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paradox.stats.bootstrap import Resampling, binomial_interval, mean
+from paradox.stats.bootstrap import binomial_interval
+from paradox.stats.crossed import mean
 from paradox.stats.separation import (
     Part,
     detections,
@@ -68,7 +69,7 @@ def test_their_interval_covers_the_planted_shift() -> None:
     for seed in range(200):
         d = np.random.default_rng(seed).normal(size=(PAIRS, 1, WIDTH))
         d[:, 0, 0] += 2.0
-        found = mean(pseudo_values(_kernel(d))[:, 0], Resampling(seed, 300))
+        found = mean(pseudo_values(_kernel(d))[:, 0]).estimate()
         hits += found.low <= 4.0 <= found.high
     assert 0.88 <= hits / 200 <= 0.99
 

@@ -1,10 +1,10 @@
-"""Item-cluster bootstrap: the item is the unit, samples are nested in it.
+"""Draws of items and seeds, for numbers that are no function of means to first order.
 
+Means, their differences and ratios have `paradox.stats.crossed`; a crossing or a quantile has not.
 Items are crossed with training seeds, so the pigeonhole bootstrap (Owen 2007) draws both
 independently, with replacement, and weights the cell (item, seed) by the product of the counts.
-Exposed and twin items are resampled separately. Percentile intervals of one seed cover the choice
-of items only; of several, also that of seeds, slightly wide for many and somewhat narrow for two or
-three. Where all items agree they have no width: use `binomial_interval`.
+Percentile intervals of one seed cover the choice of items only; of several, also that of seeds,
+narrow for two or three. Where all items agree they have no width: use `binomial_interval`.
 """
 
 from __future__ import annotations
@@ -31,44 +31,6 @@ class Resampling:
     seed: int
     resamples: int = 2000
     level: float = 0.95  # coverage of the intervals, between 0 and 1
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """An estimate with its interval."""
-
-    # The estimate and the ends of its percentile interval, in the unit of the data
-    value: float
-    low: float
-    high: float
-    items: int  # number of items (exposed and twin items together)
-    seeds: int  # number of training seeds (1 where none is involved)
-
-    @property
-    def clear_of_zero(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
-
-
-@dataclass(frozen=True)
-class Did:
-    """A difference in differences and its two parts."""
-
-    did: Estimate  # `exposed` minus `twin`
-    exposed: Estimate  # mean change of the exposed items
-    twin: Estimate  # mean change of the twins
-
-
-@dataclass(frozen=True)
-class Equivalence:
-    """Result of two one-sided tests (TOST) of "the effect lies within +-margin"."""
-
-    # The 90 % interval; equivalence at the 5 % level means that it lies inside the margins
-    low: float
-    high: float
-    margin: float  # in the unit of the data
-    p: float  # the larger of the two one-sided bootstrap p-values
-    equivalent: bool  # whether the 90 % interval lies strictly inside the margins
 
 
 @dataclass(frozen=True)
@@ -126,58 +88,6 @@ def interval(draws: Array, level: float) -> tuple[Array, Array]:
     tail = (1 - level) / 2
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0)
     return low, high
-
-
-def _estimate(value: float, draws: Array, level: float, items: int, seeds: int) -> Estimate:
-    return Estimate(float(value), *map(float, interval(draws, level)), items, seeds)
-
-
-def mean(values: ArrayLike, resampling: Resampling, group: str = "items") -> Estimate:
-    """Return the mean of `values`, shape (items,) or (items, seeds), with its interval.
-
-    `group` names the items: the same name and number of items gives the same weights.
-    """
-    matrix = _matrix(values)
-    draws = pigeonhole({group: matrix}, resampling)[group]
-    return _estimate(matrix.mean(), draws, resampling.level, *matrix.shape)
-
-
-def difference_in_differences(exposed: ArrayLike, twin: ArrayLike, resampling: Resampling) -> Did:
-    """Return mean change of exposed items minus mean change of twins, with its parts.
-
-    `exposed` and `twin` hold changes (after - before) of each item, shape (items,) for one seed, or
-    (items, seeds) to cross items with seeds. The groups may differ in their number of items.
-    """
-    left, right = _matrix(exposed), _matrix(twin)
-    draws = pigeonhole({"exposed": left, "twin": right}, resampling)
-    level, seeds = resampling.level, left.shape[1]
-    both = len(left) + len(right)
-    value = left.mean() - right.mean()
-    return Did(
-        did=_estimate(value, draws["exposed"] - draws["twin"], level, both, seeds),
-        exposed=_estimate(left.mean(), draws["exposed"], level, len(left), seeds),
-        twin=_estimate(right.mean(), draws["twin"], level, len(right), seeds),
-    )
-
-
-def equivalence(
-    exposed: ArrayLike, twin: ArrayLike, margin: float, resampling: Resampling
-) -> Equivalence:
-    """Test that a difference in differences lies within +-`margin` (TOST at the 5 % level).
-
-    Fix the margin, which must be positive (else a `ValueError`), before looking at the data.
-    Failing this test does not show an effect, and an interval that holds zero does not show
-    equivalence.
-    """
-    if margin <= 0:
-        raise ValueError(f"the margin must be positive: {margin}")
-    groups = pigeonhole({"exposed": exposed, "twin": twin}, resampling)
-    draws = groups["exposed"] - groups["twin"]
-    low, high = map(float, interval(draws, 0.90))
-    # One is added to both counts so that a finite number of resamples never gives p = 0.
-    beyond = max(int((draws <= -margin).sum()), int((draws >= margin).sum()))
-    p = (beyond + 1) / (len(draws) + 1)
-    return Equivalence(low, high, margin, p, bool(-margin < low and high < margin))
 
 
 def binomial_interval(successes: int, trials: int, level: float = 0.95) -> Proportion:
