@@ -26,7 +26,7 @@ from IPython.display import HTML, display
 from paradox.pages import arm_index, arm_names, page
 from paradox.figures import names
 from paradox.pages.guide import parts
-from paradox.pages.verdict_table import in_words
+from paradox.pages.verdict_table import in_words, untestable
 from paradox.files import read_json, read_table
 
 UP = "../"
@@ -56,6 +56,8 @@ if "base" in rows:
     rows = rows.sort_values("base", key=lambda bases: bases.map(places), kind="stable")
 if name == "verdicts":
     display(HTML(page.table(in_words(rows), code=["signature"], caption=about)))
+    said = "Published claims that cannot be tested here."
+    display(HTML(page.table(untestable(rows), code=["signature"], caption=said)))
 display(HTML(page.excerpt(rows, table, "What the figure shows.", most=100)))
 
 # %%

@@ -29,7 +29,7 @@ from IPython.display import HTML, display
 from paradox.figures import names
 from paradox.pages import page
 from paradox.report import numbers as words
-from paradox.pages.verdict_table import in_words
+from paradox.pages.verdict_table import in_words, untestable
 from paradox.files import read_table
 
 numbers = words.Numbers.read(Path(summary))
@@ -178,9 +178,11 @@ if mechanisms:
         # Of the mechanisms, only what is about all is among the figures of this page.
         show(each["name"], each["text"])
     for verdict in verdicts:
-        rows = in_words(read_table(Path(verdict)))
+        table = read_table(Path(verdict))
         said = "Every published signature on every arm."
-        display(HTML(page.table(rows, code=["signature"], caption=said)))
+        display(HTML(page.table(in_words(table), code=["signature"], caption=said)))
+        said = "Published claims that cannot be tested here."
+        display(HTML(page.table(untestable(table), code=["signature"], caption=said)))
     links = [page.link(f"mechanisms/{each['name']}.html", each["title"]) for each in mechanisms]
     display(HTML("<p>A page for each analysis: " + ", ".join(links) + ".</p>"))
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from paradox.evaluate.arms import Arm
 from paradox.figures.names import arm_words, bases_in_order
+from paradox.mechanisms.tables.verdict import UNTESTABLE
 from paradox.report.numbers import number
 
 ARM = list(Arm._fields)
@@ -31,8 +32,9 @@ def numbers(row: Any) -> str:
 def in_words(table: pd.DataFrame, cell: Callable[[Any], str] = numbers) -> pd.DataFrame:
     """Return the table to read: a row per signature, a column per arm, bases in their order.
 
-    `cell` says what stands for a row of `table`.
+    `cell` says what stands for a row of `table`. Claims that cannot be tested are left out.
     """
+    table = table[table["verdict"] != UNTESTABLE]
     arms = [Arm(*row) for row in table[ARM].drop_duplicates().itertuples(index=False)]
     order = bases_in_order(arm.base for arm in arms)
     arms.sort(key=lambda arm: (order.index(arm.base), arm.trained))
@@ -45,3 +47,8 @@ def in_words(table: pd.DataFrame, cell: Callable[[Any], str] = numbers) -> pd.Da
         rows.append({"signature": name, "null": verdicts["null"].iloc[0]} | cells)
     titles = [arm_words(arm._asdict(), base=True, method=several) for arm in arms]
     return pd.DataFrame(rows, columns=["signature", "null", *titles]).fillna("")
+
+
+def untestable(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the claims that cannot be tested here, each with the reason."""
+    return table.loc[table["verdict"] == UNTESTABLE, ["signature", "reason"]]

@@ -16,7 +16,7 @@ from paradox.figures import style
 from paradox.figures.names import label
 from paradox.files import read_json
 from paradox.mechanisms.tables.verdict import NEGLIGIBLE, NOT, OPEN, REPRODUCED
-from paradox.pages.verdict_table import in_words
+from paradox.pages.verdict_table import in_words, untestable
 from paradox.report.error_rates import false_positives
 from paradox.report.numbers import ENDS, Numbers, listing, number
 from paradox.report.sources import Claim
@@ -132,7 +132,14 @@ def claims_block(verdicts: pd.DataFrame) -> str:
         page = f"[`{name}`](../src/paradox/mechanisms/{folder}/README.md)"
         cells = [page, claim.about(name), published.get(claim.source, claim.source)]
         lines.append(_line([*cells, *signs]))
-    return "\n".join(lines) + "\n"
+    lacking = []
+    known = {each.name: (folder, each) for folder, each in REGISTRY.untestable}
+    for name, reason in untestable(verdicts).itertuples(index=False):
+        folder, claim = known[name]
+        page = f"[`{name}`](../src/paradox/mechanisms/{folder}/README.md)"
+        lacking.append([page, claim.claim, published.get(claim.source, claim.source), reason])
+    heads = ["not testable here", "claim", "published", "why"]
+    return "\n".join([*lines, "", *_table(heads, lacking)]) + "\n"
 
 
 def _claim(signature: str) -> tuple[str, Claim]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from paradox.errors import DataError, hint
 from paradox.files import read_json, read_table
+from paradox.mechanisms.tables.verdict import UNTESTABLE
 from paradox.mechanisms.tables.words import BEYOND_CLEAN
 from paradox.report.numbers import number
 
@@ -81,8 +82,14 @@ class Sources:
 
     def judged(self, *columns: str) -> pd.DataFrame:
         """Return the rows of the table of verdicts on claims that the paper judges."""
-        table = self.table("verdicts", "signature", *columns)
+        table = self.table("verdicts", "signature", "verdict", *columns)
+        table = table[table["verdict"] != UNTESTABLE]
         return table[[any(c.covers(str(name)) for c in self.claims) for name in table["signature"]]]
+
+    def untestable(self) -> pd.DataFrame:
+        """Return the rows of the table of verdicts on claims that cannot be tested here."""
+        table = self.table("verdicts", "signature", "verdict", "reason")
+        return table[table["verdict"] == UNTESTABLE]
 
     def path(self, name: str) -> Path:
         """Return a file; one that was not given is a `DataError`."""

@@ -100,7 +100,14 @@ def verdicts(sources: Sources) -> list[Table]:
         about = {"claim": claim.words, "detail": detail, "source": claim.source}
         size = f"{int(judged['items'].max())} × {int(judged['replicates'].max())}"
         rows.append([about, size, *_cells(judged, arms, _verdict)])
-    return _split(["Published claim", "Items × trainings", *_titles(arms)], rows, 2)
+    lacking = []
+    for row in sources.untestable().to_dict("records"):
+        claim = sources.claim(row["signature"])
+        about = {"claim": claim.words, "detail": "", "source": claim.source}
+        lacking.append([about, "", row["reason"]])
+    heads = ["Published claim", "", "Not testable here"]
+    tables = _split(["Published claim", "Items × trainings", *_titles(arms)], rows, 2)
+    return tables + ([{"columns": heads, "rows": lacking}] if lacking else [])
 
 
 def _verdict(row: Any) -> dict[str, Any]:

@@ -253,8 +253,7 @@ class Mechanisms:
             rows = [asdict(each) | {"analysis": name} for name, each in REGISTRY.verdicts.items()]
             untestable = [
                 {"analysis": folder, "signature": each.name, "reason": each.why}
-                for folder, declared in REGISTRY.declarations.items()
-                for each in declared.untestable
+                for folder, each in REGISTRY.untestable
             ]
             return {"verdicts": rows, "nulls": nulls, "untestable": untestable}
         return {}

@@ -258,13 +258,17 @@ def environment_of_jobs() -> None:
 
 
 def _claims() -> list[dict[str, Any]]:
-    """Return the claims that the paper judges, as it is told of them."""
-    keys = {"name": "name", "words": "claim"}
-    keys |= {key: key for key in ("source", "section", "details")}
-    return [
-        {key: getattr(signature, field) for key, field in keys.items()}
-        for _, signature in REGISTRY.signatures
-        if signature.section
+    """Return the claims that the paper names, as it is told of them; it judges not all of them."""
+    judged = [
+        {"name": each.name, "words": each.claim, "source": each.source}
+        | {"section": each.section, "details": each.details}
+        for _, each in REGISTRY.signatures
+        if each.section
+    ]
+    return judged + [
+        {"name": each.name, "words": each.claim, "source": each.source}
+        | {"section": "", "details": {}}
+        for _, each in REGISTRY.untestable
     ]
 
 

@@ -26,6 +26,7 @@ from paradox.declare import (
     Signature,
     Summary,
     Tested,
+    Untestable,
     Verdicts,
 )
 from paradox.errors import ConfigError, problems
@@ -123,6 +124,14 @@ class Registry:
         declared = self.declarations.items()
         return [
             (folder, each) for folder, declaration in declared for each in declaration.signatures
+        ]
+
+    @property
+    def untestable(self) -> list[tuple[str, Untestable]]:
+        """All claims that cannot be tested here, with their folders."""
+        declared = self.declarations.items()
+        return [
+            (folder, each) for folder, declaration in declared for each in declaration.untestable
         ]
 
     def _gathered(self, made: Any) -> Any:

@@ -16,6 +16,7 @@ from paradox.declare import (
     Share,
     Signature,
     Summary,
+    Untestable,
     Verdicts,
     named,
 )
@@ -151,4 +152,24 @@ DECLARATION = Declaration(
             },
         )
     },
+    untestable=(
+        Untestable(
+            "boundary: likelier_along",
+            "texts get likelier under the base from checkpoint to checkpoint",
+            source="yue2025",
+            why="texts are sampled from the last checkpoint only",
+        ),
+        Untestable(
+            "boundary: reinforce",
+            "Reinforce++ crosses the base as GRPO does",
+            source="yue2025",
+            why="no method of this study",
+        ),
+        Untestable(
+            "boundary: domains",
+            "the base solves more in very many tries, in code and in pictures too",
+            source="yue2025",
+            why="one task of arithmetic, and 64 tries at most",
+        ),
+    ),
 )

@@ -14,6 +14,7 @@ from paradox.declare import (
     Share,
     Signature,
     Summary,
+    Untestable,
     Verdicts,
     named,
 )
@@ -122,4 +123,18 @@ DECLARATION = Declaration(
             largest=("alpha",),
         )
     },
+    untestable=(
+        Untestable(
+            "eap: after_sft",
+            "a fine-tuned model changes in the same way under reinforcement learning",
+            source="zhang2025",
+            why="every training starts from a base, none from a fine-tuned model",
+        ),
+        Untestable(
+            "eap: dpo",
+            "offline training on preferences leaves the edges as they were",
+            source="zhang2025",
+            why="only grid `methods` trains with DPO, in another number of updates",
+        ),
+    ),
 )

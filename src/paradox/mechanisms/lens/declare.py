@@ -11,6 +11,7 @@ from paradox.declare import (
     Shown,
     Signature,
     Tested,
+    Untestable,
     by_layer,
     over_layers,
 )
@@ -121,4 +122,12 @@ DECLARATION = Declaration(
         "lens": Tested(("lens", "lens"), ("logp",)),
         "attribution": Tested(("lens", "attribution"), ("logit",)),
     },
+    untestable=(
+        Untestable(
+            "late_signal",
+            "where the model gives another answer, the late signal of the right one is weaker",
+            source="yan2026",
+            why="exposed items are recalled in nearly every try: too few failures to compare",
+        ),
+    ),
 )

@@ -12,6 +12,7 @@ from paradox.declare import (
     Section,
     Share,
     Summary,
+    Untestable,
     Verdicts,
 )
 
@@ -84,4 +85,42 @@ DECLARATION = Declaration(
     },
     verdicts={"layers": Verdicts("signatures", without={"state": ("change",)})},
     config={"error_rates": ErrorRates},
+    untestable=(
+        Untestable(
+            "diagnostics",
+            "these signatures tell contaminated models from clean ones",
+            source="yan2026",
+            why="there is one base of each kind, and rates need many",
+        ),
+        Untestable(
+            "unlabelled",
+            "memory is found without knowing which items leaked",
+            source="yan2026",
+            why="every analysis is told which items are exposed",
+        ),
+        Untestable(
+            "architectures",
+            "other families of models remember in the same blocks",
+            source="yan2026",
+            why="one architecture is trained",
+        ),
+        Untestable(
+            "prevention",
+            "training can be kept from unlocking memory",
+            source="yan2026",
+            why="no method tries to",
+        ),
+        Untestable(
+            "domains",
+            "memory is unlocked outside mathematics too",
+            source="yan2026",
+            why="one task of arithmetic",
+        ),
+        Untestable(
+            "data",
+            "edges change alike on other data and other models",
+            source="zhang2025",
+            why="one task and one architecture",
+        ),
+    ),
 )

@@ -1,7 +1,7 @@
 """Step ``verdicts_figure``: which published signature appears on which arm.
 
 A row per signature, a column per arm, a mark per verdict; none where the signature is not about
-such an arm.
+such an arm. Below are the claims that cannot be tested here, each with the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from paradox.figures import style
 from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
-from paradox.mechanisms.tables.verdict import NEGLIGIBLE, NOT, OPEN, REPRODUCED
+from paradox.mechanisms.tables.verdict import NEGLIGIBLE, NOT, OPEN, REPRODUCED, UNTESTABLE
 from paradox.progress import Progress
 
 COLUMNS = ["signature", *ARM, "effect", "low", "high", "p", "holm", "items", "replicates"]
@@ -43,14 +43,15 @@ def main(
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw the figure; claims that cannot be tested here have no row."""
-    table = table[table["base"].notna()].reset_index(drop=True)
+    """Draw the figure."""
+    lacking = table[table["verdict"] == UNTESTABLE]
+    table = table[table["verdict"] != UNTESTABLE].reset_index(drop=True)
     table = table.assign(name=style.arm_names(table))
     arms_with_rows = set(zip(table["base"], table["name"], strict=True))
     bases, names = style.bases_in_order(table["base"]), style.name_order(table)
     arms = [arm for arm in product(bases, names) if arm in arms_with_rows]
     rows = list(dict.fromkeys(table["signature"]))
-    figure, axes = style.grid(1, 1, 1.4 + ROW_HEIGHT * len(rows))
+    figure, axes = style.grid(1, 1, 1.4 + ROW_HEIGHT * (len(rows) + len(lacking)))
     axis = axes[0, 0]
     places = {arm: place for place, arm in enumerate(arms)}
     x = pd.Series([places[arm] for arm in zip(table["base"], table["name"], strict=True)])
@@ -58,7 +59,9 @@ def draw(table: pd.DataFrame) -> Figure:
     for verdict, look in LOOKS.items():
         has_verdict = (table["verdict"] == verdict).to_numpy()
         axis.plot(x[has_verdict], y[has_verdict], linestyle="none", **look)
-    _labels(axis, arms, rows)
+    for place, reason in enumerate(lacking["reason"], len(rows)):
+        axis.text(-0.4, place, f"{UNTESTABLE}: {reason}", va="center", color=style.GREY)
+    _labels(axis, arms, [*rows, *lacking["signature"]])
     handles = [Line2D([], [], linestyle="none", label=name, **look) for name, look in LOOKS.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure

@@ -15,6 +15,7 @@ from paradox.declare import (
     Shown,
     Signature,
     Summary,
+    Untestable,
 )
 
 Kind = Literal["attn_out", "mlp_out", "resid_post"]
@@ -143,6 +144,14 @@ DECLARATION = Declaration(
             section="where",
             reads=READS,
             details=MEASURES,
+        ),
+    ),
+    untestable=(
+        Untestable(
+            "patching_items",
+            "states of an item that training unlocked carry recall into one that it left alone",
+            source="yan2026",
+            why="greedy decoding recalls exposed items before training: none is left to unlock",
         ),
     ),
 )

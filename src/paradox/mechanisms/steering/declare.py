@@ -18,6 +18,7 @@ from paradox.declare import (
     Shown,
     Signature,
     Summary,
+    Untestable,
     Verdicts,
     named,
 )
@@ -172,6 +173,14 @@ DECLARATION = Declaration(
             "Neurons suppressed",
             place=6,
             as_contrast="suppressed_contrast",
+        ),
+    ),
+    untestable=(
+        Untestable(
+            "steering_rule",
+            "neurons chosen by their overlap with the answer steer as those chosen by their effect",
+            source="yan2026",
+            why="all items share a few answer tokens: overlap names the same neurons for all",
         ),
     ),
 )
