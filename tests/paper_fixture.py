@@ -34,9 +34,9 @@ DETAILED = {
 
 
 def signatures() -> list[str]:
-    """Return a signature of every claim, as the table of verdicts names it."""
+    """Return a signature of every claim that is judged, as the table of verdicts names it."""
     found = []
-    for name in (claim.name for claim in claims()):
+    for name in (claim.name for claim in claims() if claim.section):
         joint = ", " if name.startswith("boundary") else ": "
         found += [f"{name}{joint}{detail}" for detail in DETAILED.get(name, [])] or [name]
     return found
@@ -54,7 +54,12 @@ def verdicts() -> pd.DataFrame:
             (CLEAN, NONE, 0.6, "not decidable"),
         )
     ]
-    return pd.DataFrame(rows)
+    lacking = [
+        {"signature": claim.name, "verdict": "not testable here", "reason": "one task"}
+        for claim in claims()
+        if not claim.section
+    ]
+    return pd.DataFrame(rows + lacking)
 
 
 def _layers() -> Iterator[tuple[str, pd.DataFrame]]:

@@ -307,7 +307,7 @@ def test_a_missing_number_names_its_key(whole: dict[str, Any], tmp_path: Path) -
         ("ablation", lambda t: t[t["component"] != "mlp@all"], r"ablation.csv.*'mlp@all'"),
         ("eap_table", lambda t: t.drop(columns="p"), r"eap_table.csv: no column 'p'"),
         ("verdicts", lambda t: t[t["signature"] != "anchor"], r"verdicts.csv.*'anchor'"),
-        ("verdicts", lambda t: t.replace("anchor", "anker"), r"'anchor'.*Did you mean 'anker'"),
+        ("verdicts", lambda t: t.replace("dip", "dop"), r"'dip'.*Did you mean 'dop'"),
     ],
 )
 def test_a_table_that_lacks_what_is_quoted_is_named(
@@ -365,7 +365,8 @@ def test_a_changed_verdict_changes_sentence_and_table(
     assert "no sign of memory" in text
 
     def marks(found: dict[str, Any]) -> list[str]:
-        (table,) = found["tables"]["verdicts"]
+        table, lacking = found["tables"]["verdicts"]
+        assert all(row[2] == "one task" for row in lacking["rows"])
         row = next(r for r in table["rows"] if r[0]["claim"].startswith("scaling"))
         return [cell["mark"] for cell in row[2:]]
 
@@ -454,5 +455,5 @@ def test_a_table_that_is_too_wide_is_cut(whole: dict[str, Any], tmp_path: Path) 
         return pd.concat([table, *others])
 
     found = gather(edited(whole, tmp_path, "verdicts", more))["tables"]["verdicts"]
-    assert [len(part["columns"]) for part in found] == [7, 4]
+    assert [len(part["columns"]) for part in found] == [7, 4, 3]
     assert all(len(row) == len(part["columns"]) for part in found for row in part["rows"])
