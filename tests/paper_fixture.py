@@ -131,6 +131,13 @@ def _simulated() -> Iterator[dict[str, Any]]:
 
 def _tables() -> Iterator[tuple[str, pd.DataFrame]]:
     yield "verdicts", verdicts()
+    groups = (("8", "exposed"), ("exposed", "exposed"), ("exposed", "twin"))
+    changed = {"step": 80, "change": 0.5, "low": 0.4, "high": 0.6}
+    rows = [
+        {**TRAINED, **changed, "exposure": exposure, "group": group, "part": part}
+        for (exposure, group), part in product(groups, ("prompt", "mode", "content"))
+    ]
+    yield "perplexity_parts", pd.DataFrame(rows)
     yield from _layers()
     force = {"component": "answer", "set": "counted", "corrected": 0.001}
     rows = [{**UNTRAINED, **force, "state": "base", "layer": layer, **ENDS} for layer in (0, 1)]

@@ -34,7 +34,7 @@ from paradox.study.mechanisms import Mechanisms
 from paradox.study.plan import Study
 
 QUIET = Progress("test", streams=(open("/dev/null", "w"),))
-FIGURES = ["accuracy", "perplexity", "memory", "steering", "eap", "boundary"]
+FIGURES = ["accuracy", "perplexity", "perplexity_parts", "memory", "steering", "eap", "boundary"]
 TASK = {"kind": "organism", "operands": 4, "modulus": 13, "documents": 128000, "step_noise": 0.15}
 TASK |= {"exposures": [8, 128], "items_per_exposure": 64, "break_off_share": 0.25}
 GRPO = {"num_generations": 8, "epsilon": 0.2, "updates": 80, "learning_rate": 5e-5, "beta": 0.0}

@@ -35,6 +35,7 @@ KEPT = ("numbers", "sentences", "tables")
 FIGURES = ("accuracy", "perplexity")
 # Section -> the files that it quotes; it is left out where the run does not make all of them.
 SECTIONS = {
+    "parts": ("perplexity_parts", "figure perplexity_parts"),
     "verdicts": ("verdicts",),
     "where": ("ablation", "lens", "attribution", "jsd", "figure memory"),
     "how": ("trajectories_table",),
@@ -51,6 +52,7 @@ SECTIONS = {
 MORE = ("reading seeds/summary", "figure seeds/accuracy")
 # Section -> what says its sentences, and what makes its table.
 WRITTEN: dict[str, tuple[Callable[[Sources], list[str]], Callable[[Sources], Any] | None]] = {
+    "parts": (lambda _: [], tables.parts),
     "where": (inside.truth_words, tables.where),
     "how": (inside.force_words, None),
     "steering": (inside.steering_words, tables.forgetting),

@@ -25,6 +25,10 @@ from paradox.report.words import dids
 
 Table = dict[str, Any]
 MARKS = {REPRODUCED: "yes", NEGLIGIBLE: "small", NOT: "no", OPEN: "open"}
+# Parts of perplexity, and what their columns are called; exposures that count, all together.
+PARTS = {part: part.capitalize() for part in ("prompt", "mode", "content", "answer", "full")}
+PARTS |= {"marginal": "Any way"}
+COUNTED = "exposed"
 # More arms than this do not fit on a page side by side.
 WIDEST = 5
 # What memory is looked for with: table, component, measure, name and unit.
@@ -113,6 +117,29 @@ def verdicts(sources: Sources) -> list[Table]:
 def _verdict(row: Any) -> dict[str, Any]:
     lines = ["nothing to", "measure"] if pd.isna(row["value"]) else _lines(*row[[*ENDS]])
     return {"mark": MARKS[row["verdict"]], "lines": lines}
+
+
+def parts(sources: Sources) -> Table:
+    """Return how training changed each part of perplexity, by reward and exposure.
+
+    Items of the planted base at the last checkpoint; twins are those of all that count.
+    """
+    wanted = [*ARM, "step", "exposure", "group", "part", "change", "low", "high"]
+    table = sources.rows("perplexity_parts", *wanted, base=sources.planted)
+    table = table.rename(columns={"change": "value"})
+    counted = table["exposure"] == COUNTED
+    table = table[(table["group"] == "exposed") | (counted & (table["group"] == "twin"))]
+    rows = []
+    for arm, of_arm in by_arm(table[table["value"].notna()]):
+        last = of_arm[of_arm["step"] == of_arm["step"].max()]
+        for (group, exposure), cells in last.groupby(["group", "exposure"], sort=False):
+            who = exposure if group == "exposed" else "twins"
+            who = "all that count" if who == COUNTED else who
+            found = {row["part"]: row for row in cells.to_dict("records")}
+            ends = [[found[part][end] for end in ENDS] if part in found else [] for part in PARTS]
+            shown = [{"mark": "", "lines": _lines(*each)} if each else "" for each in ends]
+            rows.append([arm_words(arm._asdict(), method=False), str(who), *shown])
+    return {"columns": ["Reward", "Exposures", *PARTS.values()], "rows": rows}
 
 
 def where(sources: Sources) -> list[Table]:

@@ -12,6 +12,7 @@ SUFFIXES = (".typ", ".yml")
 # Summaries (``summary:role``) that the text quotes, as far as the run makes them.
 QUOTED = (
     "verdicts",
+    "perplexity_parts:parts",
     "ablation",
     "lens",
     "attribution",

@@ -29,7 +29,13 @@ GROUPS = {
 
 def _signature(name: str, claim: str, margin: str = SHARE) -> Signature:
     return Signature(
-        f"perplexity: {name}", claim, source="yan2026", null=NULL, margin=margin, details=GROUPS
+        f"perplexity: {name}",
+        claim,
+        source="yan2026",
+        null=NULL,
+        margin=margin,
+        section="parts",
+        details=GROUPS,
     )
 
 
