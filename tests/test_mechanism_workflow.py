@@ -55,8 +55,9 @@ def test_analysed_arms_are_those_of_the_configuration() -> None:
     assert set(default.figures) == set(FIGURES)
     bases = ["contaminated/base/none/s0", "clean/base/none/s0"]
     keys = [arm.key for arm in default.arms("lens")]
-    assert keys[:2] == bases and len(keys) == 2 + 3 * 3
-    assert {arm.reward for arm in default.arms("labels")} == {"ground_truth", "format", "incorrect"}
+    assert keys[:2] == bases and len(keys) == 2 + 4 * 3 + 3 * 3
+    rewards = {"ground_truth", "format", "incorrect", "random"}
+    assert {arm.reward for arm in default.arms("labels")} == rewards
     assert {arm.key for arm in default.arms("eap")} == set(keys)
     other = Mechanisms(study(mechanisms={**_section(), "rewards": []}))
     assert other.arms("labels") == [] and "patching" not in other.figures
@@ -150,7 +151,7 @@ def test_an_edited_analysis_runs_alone(where: Path) -> None:
     edited.write_text(before + "# edited\n")
     try:
         jobs = planned(where)
-        assert jobs.pop("cross_item") == 3
+        assert jobs.pop("cross_item") == 4
         assert set(jobs) == {"table_cross_item", "all", "total"}
     finally:
         edited.write_text(before)
