@@ -132,7 +132,7 @@ def _simulated() -> Iterator[dict[str, Any]]:
 def _tables() -> Iterator[tuple[str, pd.DataFrame]]:
     yield "verdicts", verdicts()
     groups = (("8", "exposed"), ("exposed", "exposed"), ("exposed", "twin"))
-    changed = {"step": 80, "change": 0.5, "low": 0.4, "high": 0.6}
+    changed = {"step": 80, "value": 2.0, "change": 0.5, "low": 0.4, "high": 0.6}
     rows = [
         {**TRAINED, **changed, "exposure": exposure, "group": group, "part": part}
         for (exposure, group), part in product(groups, ("prompt", "mode", "content"))

@@ -173,7 +173,7 @@ def test_wrong_is_what_denies_the_truth(rates: pd.DataFrame) -> None:
 
 
 def test_a_bad_rule_is_seen_to_be_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def signs(estimate: Any, *_: Any) -> dict[str, Any]:
+    def signs(estimate: Any, *_: Any, **__: Any) -> dict[str, Any]:
         return {"verdict": REPRODUCED if estimate.value > 0 else NOT, "p": estimate.p}
 
     monkeypatch.setattr(signatures, "judged", signs)

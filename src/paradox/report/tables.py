@@ -126,7 +126,7 @@ def parts(sources: Sources) -> Table:
     """
     wanted = [*ARM, "step", "exposure", "group", "part", "change", "low", "high"]
     table = sources.rows("perplexity_parts", *wanted, base=sources.planted)
-    table = table.rename(columns={"change": "value"})
+    table = table[wanted].rename(columns={"change": "value"})
     counted = table["exposure"] == COUNTED
     table = table[(table["group"] == "exposed") | (counted & (table["group"] == "twin"))]
     rows = []

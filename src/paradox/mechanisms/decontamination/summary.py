@@ -17,7 +17,6 @@ and the same (``tried``) more than half is removed, fewer chains are lost than `
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ import pandas as pd
 from paradox.files import read_table, write_table
 from paradox.mechanisms.decontamination.words import COSTS
 from paradox.mechanisms.tables.pairs import ARM, Array
-from paradox.mechanisms.tables.verdict import FLOOR, NO_GAP, best, judged, spared, worst
+from paradox.mechanisms.tables.verdict import FLOOR, NO_GAP, among, best, judged, spared, worst
 from paradox.mechanisms.tables.words import METHODS, NEURONS, NONE, RANDOM
 from paradox.progress import Progress
 from paradox.stats.bootstrap import Resampling, share_interval
@@ -137,7 +136,7 @@ class Compared:
                     row |= {name: one.value, f"{name}_low": both[0], f"{name}_high": both[1]}
                 row |= {"pairs": path.gaps.shape[0], "replicates": path.gaps.shape[2]}
                 row["p"] = more[place].p if more else None
-                row["corrected"] = _corrected(more[place], path) if more else None
+                row["corrected"] = among(more[place], len(path.doses)).p if more else None
                 yield row
 
     def half(self, paths: dict[tuple[str, float], Method]) -> Iterator[dict[str, Any]]:
@@ -149,23 +148,26 @@ class Compared:
 
     def _verdict(self, path: Method, more: list[Estimate] | None) -> dict[str, Any]:
         """Return the verdict that some dose removes half of memory and leaves chains."""
-        numbers = {"removed": (path.shown["removed"] + -0.5).estimates()}
+        doses = len(path.doses)
+        numbers = {
+            "removed": [among(one, doses) for one in (path.shown["removed"] + -0.5).estimates()]
+        }
         if "chain" in path.shown:
             lost = path.lost["chain"]
             numbers["chain"] = [
-                one
+                among(one, doses)
                 if np.ptp(lost[:, n])
-                else spared(len(lost), lost.shape[2], self.margin, bool(lost[:, n].any()))
+                else spared(len(lost), lost.shape[2], self.margin, bool(lost[:, n].any()), doses)
                 for n, one in enumerate((path.shown["chain"] * -1 + self.margin).estimates())
             ]
-        numbers |= {"more": more} if more else {}
+        numbers |= {"more": [among(one, doses) for one in more]} if more else {}
         unable = dict.fromkeys(numbers, "" if path.gap else NO_GAP)
         if path.worked <= self.margin:
             unable["chain"] = unable["chain"] or FLOOR
         rows = []
         for place, dose in enumerate(path.doses):
             parts = [
-                {"part": name} | judged(of[place], 0.0, _corrected(of[place], path), unable[name])
+                {"part": name} | judged(of[place], 0.0, unable=unable[name])
                 for name, of in numbers.items()
             ]
             rows.append({"tried": dose, **worst(parts)})
@@ -220,10 +222,6 @@ def _over(values: Array, group: str) -> Number:
 def _more(path: Method, random: Method | None) -> list[Estimate] | None:
     """Return how much more of the gap chosen neurons take than random ones, at every dose."""
     return _over((random.gaps - path.gaps)[:, 1:], "pairs").estimates() if random else None
-
-
-def _corrected(one: Estimate, path: Method) -> float:
-    return one.p if math.isnan(one.p) else min(1.0, one.p * len(path.doses))
 
 
 def at_half(removed: Array, cost: Array) -> Array:

@@ -276,7 +276,7 @@ def over_sets(
     """Return the row of ``window_over_sets``, or ``anchor_over_sets`` of a `named` window.
 
     A window makes more progress in exposed items than the mean of all sets of as many blocks *and*
-    is beaten by few of them: ``p`` is the larger of the pairs' and ``p_sets``. Where none is named,
+    is beaten by few of them (``p_sets``, at most .05). Where none is named,
     half of the pairs choose it, the other half test it, and ``p_sets`` is the chance that the best
     of as many random sets does as well. `whole`: the pool has all sets there are, so that windows
     are among those to beat.
@@ -298,9 +298,7 @@ def over_sets(
     compared = int(among.sum())
     smallest = best_of(np.arange(compared), drawn_sets, compared - 1)
     margin, gap = _margin(sets, settings)
-    # Of numbers that do not vary nothing is known, whatever the sets say.
-    p = math.nan if math.isnan(estimate.p) else max(estimate.p, chance)
-    row = judged(estimate, margin, p, TOO_FEW if smallest > ALPHA else "")
+    row = judged(estimate, margin, chance, TOO_FEW if smallest > ALPHA else "")
     row |= {"blocks": sets.blocks[place], "gap": gap.value, "p_sets": chance}
     return row | {"smallest": smallest, "sets": compared}
 

@@ -6,8 +6,8 @@ alpha), ``rise`` (by isotonic fits, log odds), ``monotone`` and ``switched``. Ra
 same pairs: ``own`` of the chosen neurons, ``random``, ``random_low``, ``random_high`` (mean and
 middle 95 % of sets), ``p_sets`` and ``corrected_sets``, two-sided.
 
-``tests``: claims about some block, ``p`` corrected for the number of blocks, each against twins or
-zero (items crossed with replicates) *and* against random sets (``_p_sets``, the rank among them):
+``tests``: claims about some block, lower end and ``p`` corrected for their number, each against
+twins or zero (items crossed with replicates) *and* random sets (``_p_sets``, the rank among them):
 ``steering``, the largest null dose raises the log odds of exposed items more than those of twins,
 the smallest lowers them more; ``steering_accuracy``, the same of exposed items' accuracy;
 ``steering_dose`` and ``steering_switch``, more exposed items than twins are ``monotone``,
@@ -41,6 +41,7 @@ from paradox.mechanisms.tables.verdict import (
     FLOOR,
     REPRODUCED,
     TOO_FEW,
+    among,
     best,
     judged,
     spared,
@@ -350,8 +351,8 @@ def both_above(samples: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
 def at_some_block(sides: dict[str, Side], layers: list[int]) -> dict[str, Any]:
     """Return the row of a claim that all sides are above 0 at one and the same block.
 
-    A block is as good as its worst side; the claim holds where it does at some block, p times their
-    number, and is not reproduced where it is so at every block.
+    A block is as good as its worst side; the claim holds where it does at some block, lower end and
+    p corrected for their number, and is not reproduced where it is so at every block.
     """
     rows = []
     estimates = {name: side.number.estimates() for name, side in sides.items()}
@@ -359,9 +360,8 @@ def at_some_block(sides: dict[str, Side], layers: list[int]) -> dict[str, Any]:
         parts, row = [], {}
         for name, side in sides.items():
             one, p_sets = estimates[name][place], float(side.sets.corrected[place])
-            p = one.p if math.isnan(one.p) else min(1.0, max(len(layers) * one.p, p_sets))
             few = TOO_FEW if 1 / side.sets.relabellings > ALPHA else ""
-            parts.append(judged(one, side.margin, p, side.unable or few))
+            parts.append(judged(among(one, len(layers)), side.margin, p_sets, side.unable or few))
             row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
             row |= {f"{name}_p": one.p, f"{name}_p_sets": p_sets}
         rows.append({"blocks": str(layer), **worst(parts), **row})

@@ -29,7 +29,6 @@ class Part(NamedTuple):
     estimate: Estimate
     blocks: str = ""  # which blocks it is about
     unable: str = ""  # why it could not be decided, whatever the data
-    p: float | None = None  # corrected over what it was looked for in; None: the estimate's
 
 
 MISSING = Part(UNKNOWN, unable=NO_BLOCK)
@@ -167,7 +166,7 @@ def row(name: str, key: tuple[Any, ...], parts: list[Part], margin: float) -> di
     """Return the row of an arm and state: that of the part that says least for the claim."""
     named = {"signature": name, **dict(zip([*ARM, "state"], key, strict=True))}
     rows = [
-        {"blocks": part.blocks, **judged(part.estimate, margin, part.p, part.unable)}
+        {"blocks": part.blocks, **judged(part.estimate, margin, unable=part.unable)}
         for part in parts
     ]
     return named | worst(rows)

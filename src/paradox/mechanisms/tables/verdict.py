@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from paradox.stats.crossed import Estimate
 
@@ -33,25 +35,25 @@ LAST_BLOCK = "no block after it"
 FEW_CASES = "too few items that it is about"
 ONE_TOKEN = "an answer of one token is written last in any case"
 WIDE = "the interval is too wide"
-CORRECTED = "not after correction"
+SETS = "random sets do as much"
 
 
 def verdict(
-    estimate: Estimate, margin: float, p: float | None = None, unable: str = ""
+    estimate: Estimate, margin: float, rank: float = 0.0, unable: str = ""
 ) -> tuple[str, str]:
     """Return the verdict on a number that a claim says is above 0, and the reason if it is open.
 
     *Reproduced*: interval above 0, value above the margin, p at most .05. *Present but
     negligible*: interval above 0 and below the margin. *Not reproduced*: interval below the
-    margin. Else *not decidable*.
+    margin. Else *not decidable*. Of a number that was looked for in several places, lower end and
+    p are corrected for them (`among`), so that one never says what the other denies.
 
     Parameters
     ----------
     margin
         Up to which the number counts as none, in its unit; NaN: there is nothing to say it by.
-    p
-        Corrected over the family that the claim was looked for in, where that is more than the
-        number itself; default: that of the estimate.
+    rank
+        Where random sets have to be beaten as well: the share of them that does as much.
     unable
         Why these data could not decide, whatever they were.
 
@@ -62,31 +64,30 @@ def verdict(
     'not reproduced'
     >>> verdict(mean([0.02, 0.03, 0.04, 0.03]).estimate(), 0.1)[0]
     'present but negligible'
-    >>> verdict(mean([1.0, 1.2, 0.9, 1.1]).estimate(), 0.1, p=0.2)
-    ('not decidable', 'not after correction')
+    >>> verdict(mean([1.0, 1.2, 0.9, 1.1]).estimate(), 0.1, rank=0.2)
+    ('not decidable', 'random sets do as much')
     >>> verdict(mean([1.0, 1.2, 0.9, 1.1]).estimate(), 0.1, unable=CEILING)
     ('not decidable', 'no room: at the ceiling')
     """
-    p = estimate.p if p is None else p
     unable = unable or (NO_GAP if math.isnan(margin) else "")
     # A number that is the same for every item and replicate has no interval to judge by.
     unable = unable or ("" if estimate.se > 0 else NO_SPREAD)
     if unable:
         return OPEN, unable
     if estimate.high < margin:
-        return (NEGLIGIBLE if estimate.low > 0 and p <= ALPHA else NOT), ""
+        return (NEGLIGIBLE if estimate.low > 0 and rank <= ALPHA else NOT), ""
     if estimate.low > 0 and estimate.value > margin:
-        return (REPRODUCED, "") if p <= ALPHA else (OPEN, CORRECTED)
+        return (REPRODUCED, "") if rank <= ALPHA else (OPEN, SETS)
     return OPEN, WIDE
 
 
 def judged(
-    estimate: Estimate, margin: float, p: float | None = None, unable: str = ""
+    estimate: Estimate, margin: float, rank: float = 0.0, unable: str = ""
 ) -> dict[str, Any]:
     """Return the columns that every table of verdicts has; parameters as those of `verdict`."""
-    word, reason = verdict(estimate, margin, p, unable)
+    word, reason = verdict(estimate, margin, rank, unable)
     row = {"effect": estimate.value, "low": estimate.low, "high": estimate.high}
-    row |= {"p": estimate.p if p is None else p, "margin": margin}
+    row |= {"p": estimate.p, "margin": margin}
     row |= {"items": estimate.items, "replicates": estimate.replicates}
     return row | {"verdict": word, "reason": reason}
 
@@ -111,8 +112,8 @@ def worst(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def best(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return that of the rows of a claim's places which says most for it.
 
-    A claim that something is so at some place is not reproduced where it is so at no place. Its p
-    has to be corrected for the number of places.
+    A claim that something is so at some place is not reproduced where it is so at no place. Its
+    lower end and p have to be corrected for the number of places (`among`).
     """
     hope = [REPRODUCED, OPEN, NEGLIGIBLE, NOT]
     return min(
@@ -125,23 +126,38 @@ def best(rows: list[dict[str, Any]]) -> dict[str, Any]:
     )
 
 
-def spared(items: int, replicates: int, margin: float, lost: bool = False) -> Estimate:
+def among(one: Estimate, places: int) -> Estimate:
+    """Return a number with its lower end and p corrected for the places it was looked for in.
+
+    Bonferroni's correction of both, so that they do not contradict each other. The upper end
+    stays: that a number is small at *every* place needs no correction.
+    """
+    if not one.se > 0:
+        return one
+    reach = float(stats.t.ppf(1 - ALPHA / 2 / places, one.df) * one.se)
+    return replace(one, low=one.value - reach, p=min(1.0, places * one.p))
+
+
+def spared(
+    items: int, replicates: int, margin: float, lost: bool = False, places: int = 1
+) -> Estimate:
     """Return what is left of a margin where not one of so many items changed (exact binomial).
 
     `lost`: instead, every one did.
 
     Replicates do not count as more items. p is twice the chance of no change, were the share of
-    those that change as large as the margin.
+    those that change as large as the margin. The lower end and p are corrected for `places`.
 
     >>> one = spared(40, 3, 0.1)
     >>> round(one.low, 3), round(one.p, 3)
     (0.012, 0.03)
     """
-    reach = 1 - 0.025 ** (1 / items)
     if lost:
+        reach = 1 - 0.025 ** (1 / items)
         ends = margin - 1, margin - 1 + reach
         return Estimate(ends[0], *ends, 1.0, reach / 2, math.inf, items, replicates)
-    p = min(1.0, 2 * (1 - margin) ** items)
+    reach = 1 - (0.025 / places) ** (1 / items)
+    p = min(1.0, 2 * places * (1 - margin) ** items)
     return Estimate(margin, margin - reach, margin, p, reach / 2, math.inf, items, replicates)
 
 
