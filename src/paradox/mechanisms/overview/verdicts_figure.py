@@ -20,6 +20,7 @@ from paradox.figures.step import write
 from paradox.files import read_table
 from paradox.mechanisms.tables.pairs import ARM
 from paradox.mechanisms.tables.verdict import NEGLIGIBLE, NOT, OPEN, REPRODUCED, UNTESTABLE
+from paradox.mechanisms.tables.words import BEYOND_CLEAN
 from paradox.progress import Progress
 
 COLUMNS = ["signature", *ARM, "effect", "low", "high", "p", "holm", "items", "replicates"]
@@ -31,7 +32,8 @@ LOOKS: dict[str, dict[str, Any]] = {
     NOT: {"marker": "x", "color": style.GREY, "markersize": 6},
     OPEN: {"marker": "$?$", "color": style.GREY, "markersize": 8},
 }
-ROW_HEIGHT = 0.27  # inches
+WHY = {"color": style.GREY, "markersize": 14}
+ROW_HEIGHT = 0.2  # inches
 STRAIGHT = 6  # arms whose names stand side by side
 
 
@@ -60,9 +62,12 @@ def draw(table: pd.DataFrame) -> Figure:
         has_verdict = (table["verdict"] == verdict).to_numpy()
         axis.plot(x[has_verdict], y[has_verdict], linestyle="none", **look)
     for place, reason in enumerate(lacking["reason"], len(rows)):
-        axis.text(-0.4, place, f"{UNTESTABLE}: {reason}", va="center", color=style.GREY)
-    _labels(axis, arms, [*rows, *lacking["signature"]])
-    handles = [Line2D([], [], linestyle="none", label=name, **look) for name, look in LOOKS.items()]
+        # Out of the layout, which would make room for the longest by taking it from all else.
+        axis.text(-0.4, place, reason, va="center", color=style.GREY, size=7, in_layout=False)
+    names = [name.replace(BEYOND_CLEAN, "beyond clean") for name in rows]
+    _labels(axis, arms, [*names, *lacking["signature"]])
+    looks = LOOKS | ({UNTESTABLE: {"marker": "$why$", **WHY}} if len(lacking) else {})
+    handles = [Line2D([], [], linestyle="none", label=name, **look) for name, look in looks.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
