@@ -231,7 +231,16 @@ def _guide(_: argparse.Namespace) -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     from paradox import runner
+    from paradox.steps import STEPS, TRAINERS, numeric
 
+    cold = {*TRAINERS, *runner.ONLINE}  # trainings import more, and gain little
+    # With more threads the libraries start some when they are imported, and a fork has none.
+    if "PARADOX_WARM" in os.environ and chosen.threads == 1 and chosen.step in STEPS.keys() - cold:
+        if numeric(chosen.step):
+            from paradox import warm
+
+            runner.set_environment(chosen.step, chosen.threads)
+            return warm.run()
     job = runner.Job(
         step=chosen.step,
         label=chosen.label or chosen.step,

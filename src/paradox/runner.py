@@ -96,13 +96,18 @@ def _check(job: Job) -> None:
         require_disk_space(path.parent, job.disk_mb)
 
 
-def _environment(step: str, spec: dict[str, Any], threads: int) -> None:
+def set_environment(step: str, threads: int) -> None:
+    """Set the variables that libraries read when they are imported."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["OMP_NUM_THREADS"] = str(threads)
     # Idle OpenMP threads that spin slow down every other job on a small machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     if step not in ONLINE:
         os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _environment(step: str, spec: dict[str, Any], threads: int) -> None:
+    set_environment(step, threads)
     if numeric(step):
         from paradox.models import set_determinism
         from paradox.seeds import torch_seed
