@@ -347,8 +347,8 @@ def test_how_long_the_readme_says_it_takes() -> None:
     ends = [record for path, record in chain.records.items() if grid_of(path) == DEFAULT]
     hosts = (host_file(chain.where(path)) for path in upstream_of(chain, ends))
     seconds = sum(read_json(path)["seconds"] for path in hosts)
-    assert (ROOT / "README.md").read_text().count("an hour and a quarter") == 2
-    assert 65 * 60 < seconds / 2 < 85 * 60
+    assert (ROOT / "README.md").read_text().count("an hour and a half") == 2
+    assert 80 * 60 < seconds / 2 < 95 * 60
 
 
 def test_a_table_of_arms_says_what_did_says() -> None:
