@@ -60,7 +60,7 @@ def test_a_planted_effect_is_found_at_its_layer_only(items: pd.DataFrame) -> Non
     change = rows(found, "change")
     expected = after["value"] - rows(found, "base")["value"].to_numpy()[-LAYERS:]
     np.testing.assert_allclose(change["value"], expected)
-    assert (after["items"] == PAIRS - 10).all() and (after["seeds"] == 2).all()
+    assert (after["items"] == PAIRS - 10).all() and (after["replicates"] == 2).all()
 
 
 def test_the_parts_are_means_and_give_the_difference(items: pd.DataFrame) -> None:

@@ -237,14 +237,14 @@ def test_a_replay_agrees_and_a_changed_value_is_named(
 
     config = study / "config/config.yaml"
     text = config.read_text()
-    config.write_text(text.replace("resamples: 2000", "resamples: 50"))
+    config.write_text(text.replace("equivalence_margin: 0.1", "equivalence_margin: 0.2"))
     assert config.read_text() != text
     run = paradox(study, *command)
     assert run.returncode == 1
     assert f"{RESULTS}/tables/did.csv" in run.stdout
     # An arm's page sums up by the same parameter as the tables.
     assert re.search(
-        r"^first difference: parameters: (parameters\.summed\.)?resamples: 2000 -> 50",
+        r"^first difference: parameters: (parameters\.summed\.)?equivalence_margin: 0\.1 -> 0\.2",
         run.stdout,
         re.MULTILINE,
     )

@@ -90,6 +90,8 @@ def job(
         environment = {k: v for k, v in os.environ.items() if k[:7] != "PYTEST_"} | environment
         environment["PATH"] = f"{SNAKEMAKE.parent}:{environment['PATH']}"
         given = {"env": environment, "cwd": ROOT, "text": True, "start_new_session": True}
+        # A shell lets what it starts in the background ignore Ctrl-C, these tests among it.
+        given["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
         started.append(subprocess.Popen(command, stderr=subprocess.PIPE, **given))
         return started[-1]
 

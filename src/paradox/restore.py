@@ -189,7 +189,7 @@ def other_arms(plan: Mechanisms, record: Record) -> list[str]:
     read = (Path(path).parts for path in hashes_of(record["inputs"]))
     held = {"/".join(parts[:RUN]) for parts in read if parts[2:3] == ("runs",)}
     name, arms = Path(record["path"]).name.removesuffix(SUFFIX), plan.study.all_arms
-    if _summed(record["step"], name):
+    if _summed(record["step"], name) and not SUMMARIES[name].runs:
         files = SUMMARIES[name].files.values()
         arms = [arm for analysis, _ in files for arm in plan.arms(analysis)]
     asked = {f"{plan.study.folder}/runs/{arm.key}" for arm in arms} if held else set()
